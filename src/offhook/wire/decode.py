@@ -1,0 +1,134 @@
+"""From bytes of a remote party to a checked structure of the API, or to an ``ApiProblem`` that names the fault."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET
+
+from offhook.errors import ApiProblem
+from offhook.wire.calls import ReferParams, RejectParams
+from offhook.wire.client_events import ClientEvent, ResponseCreate, SessionUpdate
+from offhook.wire.problem import find_problem, invalid, missing_parameter
+from offhook.wire.session import FunctionTool, McpTool, SessionParams, Tool
+
+T = TypeVar("T")
+
+_session_decoder = msgspec.json.Decoder(SessionParams)
+_reject_decoder = msgspec.json.Decoder(RejectParams)
+_refer_decoder = msgspec.json.Decoder(ReferParams)
+_event_decoder: msgspec.json.Decoder[ClientEvent] = msgspec.json.Decoder(ClientEvent)
+_any_decoder = msgspec.json.Decoder()
+
+TARGET_SCHEMES = ("tel:", "sip:", "sips:")
+
+
+def decode_session(body: bytes) -> SessionParams:
+    """Return the session of an ``accept`` body, checked in full.
+
+    Raises ApiProblem 400; ``param`` begins with ``session.`` although the body is the session, as the API's own does.
+    """
+    params = _decode(body, _session_decoder, SessionParams, "session")
+    check_session(params, "session")
+    return params
+
+
+def decode_reject(body: bytes) -> RejectParams:
+    """Return the body of a ``reject``; no body and ``null`` mean the default. Raises ApiProblem 400."""
+    if not body.strip() or body.strip() == b"null":
+        return RejectParams()
+    return _decode(body, _reject_decoder, RejectParams, "")
+
+
+def decode_refer(body: bytes) -> ReferParams:
+    """Return the body of a ``refer``. Raises ApiProblem 400 for what is no ``tel:``, ``sip:`` or ``sips:`` URI."""
+    params = _decode(body, _refer_decoder, ReferParams, "")
+    target = params.target_uri
+    if not target.lower().startswith(TARGET_SCHEMES):
+        raise invalid("target_uri", "Invalid 'target_uri': expected a 'tel:', 'sip:' or 'sips:' URI.")
+    # A line break would end the Refer-To header; blanks and angle brackets would end the URI in it.
+    if not target.isascii() or not target.isprintable() or any(char in target for char in ' <>"'):
+        raise invalid("target_uri", "Invalid 'target_uri': it holds a character that no URI may hold.")
+    if not target.split(":", 1)[1]:
+        raise invalid("target_uri", "Invalid 'target_uri': it names nobody.")
+    return params
+
+
+def decode_client_event(text: str | bytes) -> ClientEvent:
+    """Return the event of one socket message. Raises ApiProblem with the code that its ``error`` event carries."""
+    event = _decode(text, _event_decoder, ClientEvent, "")
+    match event:
+        case SessionUpdate(session=session):
+            check_session(session, "session")
+        case ResponseCreate(response=response) if response is not UNSET and response.tools is not UNSET:
+            _check_tools(response.tools, "response.tools")
+        case _:
+            pass
+    return event
+
+
+def event_id_of(text: str | bytes) -> str | None:
+    """Return the ``event_id`` of a message that could not be decoded as an event, if it has one."""
+    try:
+        value = _any_decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    event_id = value.get("event_id") if isinstance(value, dict) else None
+    return event_id if isinstance(event_id, str) else None
+
+
+def _decode(data: str | bytes, decoder: msgspec.json.Decoder[T], wanted: object, path: str) -> T:
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as refused:
+        raise _explain(data, wanted, path, refused) from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as broken:
+        message = f"We could not parse the JSON body of your request: {broken}."
+        raise ApiProblem(400, "invalid_json", message) from None
+
+
+def _explain(data: str | bytes, wanted: object, path: str, refused: Exception) -> ApiProblem:
+    try:
+        value: Any = _any_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as broken:
+        return ApiProblem(400, "invalid_json", f"We could not parse the JSON body of your request: {broken}.")
+    problem = find_problem(value, wanted, path)
+    return problem if problem is not None else invalid(path or "body", f"Invalid request: {refused}.")
+
+
+def check_session(params: SessionParams, path: str) -> None:
+    """Check what types cannot say. Raises ApiProblem 400 with the path in ``param``."""
+    if params.tools is not UNSET:
+        _check_tools(params.tools, f"{path}.tools")
+
+
+def _check_tools(tools: tuple[Tool, ...], path: str) -> None:
+    labels: set[str] = set()
+    names: set[str] = set()
+    for index, tool in enumerate(tools):
+        here = f"{path}[{index}]"
+        match tool:
+            case FunctionTool(name=name):
+                if name in names:
+                    raise invalid(f"{here}.name", f"Invalid '{here}.name': there is already a function '{name}'.")
+                names.add(name)
+            case McpTool():
+                _check_mcp(tool, here)
+                if tool.server_label in labels:
+                    where = f"{here}.server_label"
+                    raise invalid(where, f"Invalid '{where}': '{tool.server_label}' is used twice.")
+                labels.add(tool.server_label)
+
+
+def _check_mcp(tool: McpTool, here: str) -> None:
+    ways = [each for each in (tool.server_url, tool.connector_id, tool.tunnel_id) if each is not UNSET]
+    if not ways:
+        raise missing_parameter(f"{here}.server_url")
+    if len(ways) > 1:
+        raise invalid(here, f"Invalid '{here}': give only one of server_url, connector_id and tunnel_id.")
+    headers = tool.headers
+    has_header = isinstance(headers, dict) and any(name.lower() == "authorization" for name in headers)
+    if has_header and tool.authorization is not UNSET:
+        where = f"{here}.authorization"
+        raise invalid(where, f"Invalid '{where}': there is an Authorization header too.")

@@ -1,0 +1,47 @@
+"""Every bound on what a remote party may make this process hold or do, with its reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# The API documents 1 to 4096 and "inf".
+MAX_OUTPUT_TOKENS: Final = 4096
+# A session of 64 function tools with long schemas stays under 1 MB; an accept body needs no more.
+MAX_CALL_BODY_BYTES: Final = 2 * 1024 * 1024
+# The API documents appends of up to 15 MiB of audio, which is 20 MiB of base64.
+MAX_CLIENT_EVENT_BYTES: Final = 21 * 1024 * 1024
+# The API documents 512 characters for a client's event_id.
+MAX_EVENT_ID_CHARS: Final = 512
+# Ids of items that clients choose: the service's own have 26 characters.
+MAX_ITEM_ID_CHARS: Final = 64
+# The API documents 16 pairs, keys of 64 and values of 512 characters.
+MAX_METADATA_PAIRS: Final = 16
+MAX_METADATA_KEY_CHARS: Final = 64
+MAX_METADATA_VALUE_CHARS: Final = 512
+# The API documents 5 to 30 s.
+MIN_IDLE_TIMEOUT_MS: Final = 5_000
+MAX_IDLE_TIMEOUT_MS: Final = 30_000
+# Longer silences than a minute would never end a turn on a telephone.
+MAX_SILENCE_MS: Final = 60_000
+# The API documents 0.25 to 1.5.
+MIN_SPEED: Final = 0.25
+MAX_SPEED: Final = 1.5
+# The tools of one session; every one of them is sent to the model with every turn.
+MAX_TOOLS: Final = 128
+MAX_NAME_CHARS: Final = 256
+# Instructions travel with every request to a model. 1 MB is far beyond every model's context.
+MAX_TEXT_CHARS: Final = 1024 * 1024
+# SIP URIs of real transfers are under 200 characters; REFER has to fit in a datagram.
+MAX_TARGET_URI_CHARS: Final = 1024
+# RFC 3261 final statuses that refuse a call.
+MIN_REJECT_STATUS: Final = 300
+MAX_REJECT_STATUS: Final = 699
+DEFAULT_REJECT_STATUS: Final = 603
+# A conversation of an hour has under 2,000 items; the cap keeps a runaway client from growing the process.
+MAX_CONVERSATION_ITEMS: Final = 20_000
+# Several sidebands per call are legal; a dozen is more than anyone runs.
+MAX_SIDEBANDS_PER_CALL: Final = 16
+# Events that a sideband has not read yet. At 50 events a second this is 20 s behind; then it loses its socket.
+MAX_SIDEBAND_BACKLOG: Final = 1_000
+# Inputs that wait for a call's task. A call makes under 100 a second.
+MAX_CALL_INBOX: Final = 1_000

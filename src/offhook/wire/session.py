@@ -1,0 +1,357 @@
+"""The session object of the Realtime API, as clients send it and as the server echoes it.
+
+``SessionParams`` is the body of ``accept`` and the ``session`` of ``session.update``; ``Session`` is the effective one,
+with every member spelt out. Source: API reference, "Realtime session"; defaults and bounds stand at each member.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from offhook.wire import limits
+
+Text = Annotated[str, Meta(max_length=limits.MAX_TEXT_CHARS)]
+Name = Annotated[str, Meta(min_length=1, max_length=limits.MAX_NAME_CHARS)]
+Milliseconds = Annotated[int, Meta(ge=0, le=limits.MAX_SILENCE_MS)]
+MaxOutputTokens = Annotated[int, Meta(ge=1, le=limits.MAX_OUTPUT_TOKENS)] | Literal["inf"]
+Modality = Literal["text", "audio"]
+Modalities = Annotated[tuple[Modality, ...], Meta(min_length=1, max_length=1)]
+Include = Literal["item.input_audio_transcription.logprobs"]
+ReasoningEffort = Literal["minimal", "low", "medium", "high", "xhigh"]
+VoiceName = Literal["alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"]
+VOICE_NAMES: tuple[str, ...] = get_args(VoiceName)
+
+
+class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A structure that clients send: unknown members are refused, absent ones are UNSET."""
+
+
+# -- audio
+
+
+class PcmFormat(Wire, frozen=True, kw_only=True, tag_field="type", tag="audio/pcm"):
+    """16-bit mono little-endian samples at 24 kHz."""
+
+    rate: Literal[24000] = 24000
+
+
+class PcmuFormat(Wire, frozen=True, kw_only=True, tag_field="type", tag="audio/pcmu"):
+    """G.711 mu-law at 8 kHz."""
+
+
+class PcmaFormat(Wire, frozen=True, kw_only=True, tag_field="type", tag="audio/pcma"):
+    """G.711 A-law at 8 kHz."""
+
+
+AudioFormat = PcmFormat | PcmuFormat | PcmaFormat
+
+
+class Transcription(Wire, frozen=True, kw_only=True):
+    """What to do about transcripts of the caller's audio. ``model`` is free text; ``language`` is ISO-639-1."""
+
+    model: Name | UnsetType = UNSET
+    language: Name | None | UnsetType = UNSET
+    languages: Annotated[tuple[Name, ...], Meta(min_length=1)] | UnsetType = UNSET
+    keywords: tuple[Name, ...] | UnsetType = UNSET
+    prompt: Text | None | UnsetType = UNSET
+    delay: Literal["minimal", "low", "medium", "high", "xhigh"] | UnsetType = UNSET
+
+
+class NoiseReduction(Wire, frozen=True, kw_only=True):
+    """Noise reduction before turn detection and the model. ``strength`` is 1 when it is first turned on."""
+
+    type: Literal["near_field", "far_field"]
+    strength: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+
+
+class ServerVad(Wire, frozen=True, kw_only=True, tag_field="type", tag="server_vad"):
+    """A turn ends after ``silence_duration_ms`` without speech."""
+
+    threshold: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+    prefix_padding_ms: Milliseconds | UnsetType = UNSET
+    silence_duration_ms: Milliseconds | UnsetType = UNSET
+    idle_timeout_ms: (
+        Annotated[int, Meta(ge=limits.MIN_IDLE_TIMEOUT_MS, le=limits.MAX_IDLE_TIMEOUT_MS)] | None | UnsetType
+    ) = UNSET
+    create_response: bool | UnsetType = UNSET
+    interrupt_response: bool | UnsetType = UNSET
+
+
+class SemanticVad(Wire, frozen=True, kw_only=True, tag_field="type", tag="semantic_vad"):
+    """A turn ends when what was said reads complete; ``eagerness`` sets how long to wait (``auto`` is ``medium``)."""
+
+    eagerness: Literal["low", "medium", "high", "auto"] | UnsetType = UNSET
+    create_response: bool | UnsetType = UNSET
+    interrupt_response: bool | UnsetType = UNSET
+
+
+TurnDetection = ServerVad | SemanticVad
+
+
+class CustomVoice(Wire, frozen=True, kw_only=True):
+    """A voice of one's own, by id."""
+
+    id: Name
+
+
+Voice = Name | CustomVoice
+
+
+class AudioInput(Wire, frozen=True, kw_only=True):
+    """How the caller's audio arrives and is understood. On a telephone call the negotiated codec is the format."""
+
+    format: AudioFormat | UnsetType = UNSET
+    transcription: Transcription | None | UnsetType = UNSET
+    noise_reduction: NoiseReduction | None | UnsetType = UNSET
+    turn_detection: TurnDetection | None | UnsetType = UNSET
+
+
+class AudioOutput(Wire, frozen=True, kw_only=True):
+    """How the agent sounds. ``speed`` is 0.25 to 1.5."""
+
+    format: AudioFormat | UnsetType = UNSET
+    voice: Voice | UnsetType = UNSET
+    speed: Annotated[float, Meta(ge=limits.MIN_SPEED, le=limits.MAX_SPEED)] | UnsetType = UNSET
+
+
+class Audio(Wire, frozen=True, kw_only=True):
+    """Audio in and out."""
+
+    input: AudioInput | UnsetType = UNSET
+    output: AudioOutput | UnsetType = UNSET
+
+
+# -- tools
+
+
+class FunctionTool(Wire, frozen=True, kw_only=True, tag_field="type", tag="function"):
+    """A function that the application runs. ``parameters`` is a JSON Schema."""
+
+    name: Name
+    description: Text | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType = UNSET
+
+
+class McpToolFilter(Wire, frozen=True, kw_only=True):
+    """Some tools of an MCP server, by name or by their read-only annotation."""
+
+    tool_names: tuple[Name, ...] | UnsetType = UNSET
+    read_only: bool | UnsetType = UNSET
+
+
+class McpApprovalFilter(Wire, frozen=True, kw_only=True):
+    """Which tools of an MCP server need an approval, and which never do."""
+
+    always: McpToolFilter | UnsetType = UNSET
+    never: McpToolFilter | UnsetType = UNSET
+
+
+ConnectorId = Literal[
+    "connector_dropbox",
+    "connector_gmail",
+    "connector_googlecalendar",
+    "connector_googledrive",
+    "connector_microsoftteams",
+    "connector_outlookcalendar",
+    "connector_outlookemail",
+    "connector_sharepoint",
+]
+
+
+class McpTool(Wire, frozen=True, kw_only=True, tag_field="type", tag="mcp"):
+    """Tools of a Model Context Protocol server, reached by exactly one of URL, connector or tunnel."""
+
+    server_label: Name
+    server_url: Text | UnsetType = UNSET
+    connector_id: ConnectorId | UnsetType = UNSET
+    tunnel_id: Annotated[str, Meta(pattern=r"^tunnel_[a-z0-9]{32}$")] | UnsetType = UNSET
+    authorization: Text | UnsetType = UNSET
+    server_description: Text | UnsetType = UNSET
+    headers: dict[str, str] | None | UnsetType = UNSET
+    allowed_tools: tuple[Name, ...] | McpToolFilter | None | UnsetType = UNSET
+    allowed_callers: Annotated[tuple[Literal["direct", "programmatic"], ...], Meta(min_length=1)] | None | UnsetType = (
+        UNSET
+    )
+    require_approval: Literal["always", "never"] | McpApprovalFilter | None | UnsetType = UNSET
+    defer_loading: bool | UnsetType = UNSET
+
+
+Tool = FunctionTool | McpTool
+
+
+class ToolChoiceFunction(Wire, frozen=True, kw_only=True, tag_field="type", tag="function"):
+    """The model must call this function."""
+
+    name: Name
+
+
+class ToolChoiceMcp(Wire, frozen=True, kw_only=True, tag_field="type", tag="mcp"):
+    """The model must call a tool of this MCP server."""
+
+    server_label: Name
+    name: Name | None | UnsetType = UNSET
+
+
+ToolChoice = Literal["none", "auto", "required"] | ToolChoiceFunction | ToolChoiceMcp
+Tools = Annotated[tuple[Tool, ...], Meta(max_length=limits.MAX_TOOLS)]
+
+
+# -- the rest of a session
+
+
+class Tracing(Wire, frozen=True, kw_only=True):
+    """Names for the trace of this session."""
+
+    workflow_name: Name | UnsetType = UNSET
+    group_id: Name | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class TokenLimits(Wire, frozen=True, kw_only=True):
+    """``post_instructions``: tokens allowed in the conversation after instructions and tools."""
+
+    post_instructions: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+
+
+class RetentionRatio(Wire, frozen=True, kw_only=True, tag_field="type", tag="retention_ratio"):
+    """When the context is full, keep this part (0 to 1) of it."""
+
+    retention_ratio: Annotated[float, Meta(ge=0, le=1)]
+    token_limits: TokenLimits | UnsetType = UNSET
+
+
+Truncation = Literal["auto", "disabled"] | RetentionRatio
+
+
+class PromptText(Wire, frozen=True, kw_only=True, tag_field="type", tag="input_text"):
+    """A text for a prompt's variable."""
+
+    text: Text
+
+
+class PromptImage(Wire, frozen=True, kw_only=True, tag_field="type", tag="input_image"):
+    """An image for a prompt's variable."""
+
+    detail: Literal["low", "high", "auto", "original"] | UnsetType = UNSET
+    image_url: Text | None | UnsetType = UNSET
+    file_id: Name | None | UnsetType = UNSET
+
+
+class PromptFile(Wire, frozen=True, kw_only=True, tag_field="type", tag="input_file"):
+    """A file for a prompt's variable."""
+
+    file_id: Name | None | UnsetType = UNSET
+    filename: Name | UnsetType = UNSET
+    file_data: Text | UnsetType = UNSET
+    file_url: Text | UnsetType = UNSET
+    detail: Literal["low", "high", "auto"] | UnsetType = UNSET
+
+
+class Prompt(Wire, frozen=True, kw_only=True):
+    """A stored prompt by id. Members given directly in the session win over the prompt's."""
+
+    id: Name
+    version: Name | None | UnsetType = UNSET
+    variables: dict[str, str | PromptText | PromptImage | PromptFile] | None | UnsetType = UNSET
+
+
+class Reasoning(Wire, frozen=True, kw_only=True):
+    """How much a reasoning model thinks before it speaks."""
+
+    effort: ReasoningEffort | UnsetType = UNSET
+
+
+class SessionParams(Wire, frozen=True, kw_only=True):
+    """A session as a client asks for it: the body of ``accept``, the ``session`` of ``session.update``.
+
+    Absent members keep their value (update) or take the default (accept); ``null`` resets where it is allowed.
+    """
+
+    type: Literal["realtime"]
+    audio: Audio | UnsetType = UNSET
+    include: tuple[Include, ...] | None | UnsetType = UNSET
+    instructions: Text | UnsetType = UNSET
+    max_output_tokens: MaxOutputTokens | UnsetType = UNSET
+    model: Name | UnsetType = UNSET
+    output_modalities: Modalities | UnsetType = UNSET
+    parallel_tool_calls: bool | UnsetType = UNSET
+    prompt: Prompt | None | UnsetType = UNSET
+    reasoning: Reasoning | UnsetType = UNSET
+    tool_choice: ToolChoice | UnsetType = UNSET
+    tools: Tools | UnsetType = UNSET
+    tracing: Literal["auto"] | Tracing | None | UnsetType = UNSET
+    truncation: Truncation | UnsetType = UNSET
+
+
+# -- the effective session
+
+
+class TranscriptionEcho(Struct, frozen=True, kw_only=True):
+    """Transcription settings as the server echoes them: unset members are null."""
+
+    model: str | None = None
+    language: str | None = None
+    prompt: str | None = None
+    languages: tuple[str, ...] | UnsetType = UNSET
+    keywords: tuple[str, ...] | UnsetType = UNSET
+    delay: str | UnsetType = UNSET
+
+
+class AudioInputEcho(Struct, frozen=True, kw_only=True):
+    """The effective input side, nothing left out."""
+
+    format: AudioFormat
+    transcription: TranscriptionEcho | None
+    noise_reduction: NoiseReduction | None
+    turn_detection: TurnDetection | None
+
+
+class AudioOutputEcho(Struct, frozen=True, kw_only=True):
+    """The effective output side, nothing left out."""
+
+    format: AudioFormat
+    voice: Voice
+    speed: float
+
+
+class AudioEcho(Struct, frozen=True, kw_only=True):
+    """The effective audio settings."""
+
+    input: AudioInputEcho
+    output: AudioOutputEcho
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """The effective session, as ``session.created`` and ``session.updated`` carry it; ``expires_at`` 0 is never."""
+
+    id: str
+    model: str
+    instructions: str
+    audio: AudioEcho
+    type: Literal["realtime"] = "realtime"
+    object: Literal["realtime.session"] = "realtime.session"
+    output_modalities: tuple[Modality, ...] = ("audio",)
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = "auto"
+    max_output_tokens: int | Literal["inf"] = "inf"
+    tracing: Literal["auto"] | Tracing | None = None
+    truncation: Truncation = "auto"
+    prompt: Prompt | None = None
+    expires_at: int = 0
+    include: tuple[Include, ...] | None = None
+    parallel_tool_calls: bool | UnsetType = UNSET
+    reasoning: Reasoning | UnsetType = UNSET
+
+
+def without_secrets(session: Session) -> Session:
+    """Return the session as it may be shown: MCP ``authorization`` and ``headers`` are never echoed."""
+    if not any(isinstance(tool, McpTool) for tool in session.tools):
+        return session
+    tools = tuple(
+        msgspec.structs.replace(tool, authorization=UNSET, headers=UNSET) if isinstance(tool, McpTool) else tool
+        for tool in session.tools
+    )
+    return msgspec.structs.replace(session, tools=tools)
