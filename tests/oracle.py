@@ -1,4 +1,4 @@
-"""Two judges of what the server says that were not written here: the public schema, and the official SDK's own types."""
+"""Two judges of what the server says that were not written here: the public schema, and the official SDK's types."""
 
 from __future__ import annotations
 

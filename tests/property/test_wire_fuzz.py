@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.core.test_wire import FULL_ACCEPT
+from tests.oracle import samples
 
 from offhook.errors import ApiProblem
 from offhook.wire.client_events import ClientEvent
 from offhook.wire.decode import decode_client_event, decode_session
 from offhook.wire.problem import find_problem
 from offhook.wire.session import SessionParams
-from tests.core.test_wire import FULL_ACCEPT
-from tests.oracle import samples
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5000) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

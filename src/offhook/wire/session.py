@@ -216,9 +216,10 @@ class TokenLimits(Wire, frozen=True, kw_only=True):
     post_instructions: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
 
 
-class RetentionRatio(Wire, frozen=True, kw_only=True, tag_field="type", tag="retention_ratio"):
+class RetentionRatio(Wire, frozen=True, kw_only=True):
     """When the context is full, keep this part (0 to 1) of it."""
 
+    type: Literal["retention_ratio"]
     retention_ratio: Annotated[float, Meta(ge=0, le=1)]
     token_limits: TokenLimits | UnsetType = UNSET
 

@@ -1,0 +1,210 @@
+"""What clients ask for over their sockets, event by event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from offhook.errors import ApiProblem
+from offhook.session import outputs as do
+from offhook.session.settings import update_session
+from offhook.wire import client_events as asked
+from offhook.wire import server_events as ev
+from offhook.wire.client_events import ClientEvent
+from offhook.wire.items import (
+    FunctionCallOutput,
+    InputAudio,
+    InputText,
+    Item,
+    McpApprovalRequest,
+    McpApprovalResponse,
+    McpCall,
+    McpListTools,
+    Message,
+    OutputAudio,
+    OutputText,
+)
+
+if TYPE_CHECKING:
+    from offhook.session.engine import Engine
+
+# The API documents that a commit needs 100 ms of audio.
+LEAST_COMMIT_MS = 100
+
+_PARTS_OF_ROLES: dict[str, tuple[type, ...]] = {"system": (InputText,), "assistant": (OutputText,)}
+
+
+class ClientRequests:
+    """Obeys client events, or answers them with one ``error`` event to the socket that sent them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def handle(self, event: ClientEvent, origin: int) -> None:
+        """Obey one event."""
+        try:
+            self._HANDLERS[type(event)](self, event, origin)
+        except ApiProblem as problem:
+            self.refuse(problem, event.event_id or None, origin)
+
+    def refuse(self, problem: ApiProblem, event_id: str | None, origin: int) -> None:
+        """Answer with an error; the session goes on."""
+        details = ev.ErrorDetails(
+            type=problem.kind,
+            code=problem.code,
+            message=problem.message,
+            param=problem.param,
+            event_id=event_id,
+        )
+        engine = self._engine
+        engine.emit(do.Send(ev.ErrorEvent(event_id=engine.ids.event(), error=details), origin))
+
+    def _update_session(self, event: asked.SessionUpdate, _: int) -> None:
+        engine = self._engine
+        before = engine.session
+        engine.session = update_session(
+            before, event.session, voice_locked=engine.has_spoken, defaults=engine.options.defaults
+        )
+        detection = engine.session.audio.input.turn_detection
+        if detection != before.audio.input.turn_detection:
+            engine.reconfigure_turns(detection)
+        engine.send_session()
+
+    # -- audio buffers
+
+    def _append_input(self, _event: asked.InputAudioBufferAppend, _: int) -> None:
+        message = (
+            "The input audio of this session comes from the telephone; input_audio_buffer.append cannot add to it."
+        )
+        raise ApiProblem(400, "invalid_value", message, param="type")
+
+    def _commit_input(self, _event: asked.InputAudioBufferCommit, _: int) -> None:
+        engine = self._engine
+        item_id, start_ms, end_ms = engine.uncommitted
+        if end_ms - start_ms < LEAST_COMMIT_MS:
+            message = (
+                "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
+                f"but buffer only has {float(end_ms - start_ms):.2f}ms of audio."
+            )
+            raise ApiProblem(400, "input_audio_buffer_commit_empty", message)
+        engine.commit(item_id or engine.ids.item(), start_ms, end_ms)
+
+    def _clear_input(self, _event: asked.InputAudioBufferClear, _: int) -> None:
+        self._engine.forget_input()
+        self._engine.send(ev.InputCleared(event_id=self._engine.ids.event()))
+
+    def _clear_output(self, _event: asked.OutputAudioBufferClear, _: int) -> None:
+        self._engine.stop_playout()
+
+    # -- items
+
+    def _create_item(self, event: asked.ConversationItemCreate, _: int) -> None:
+        engine = self._engine
+        item = self._check_item(event.item)
+        if item.id is UNSET:
+            item = replace(item, id=engine.ids.item())
+        if isinstance(item, Message) and item.status is UNSET:
+            item = replace(item, status="completed")
+        if len(engine.conversation) and item.id in engine.conversation:
+            message = f"Error adding item: an item with id '{item.id}' exists already."
+            raise ApiProblem(400, "invalid_value", message, param="item.id")
+        engine.add_item(item, event.previous_item_id or None)
+
+    def _check_item(self, item: Item) -> Item:
+        match item:
+            case Message(role=role, content=content):
+                allowed = _PARTS_OF_ROLES.get(role)
+                for index, part in enumerate(content):
+                    where = f"item.content[{index}]"
+                    wrong = not isinstance(part, allowed) if allowed else isinstance(part, OutputText | OutputAudio)
+                    if wrong:
+                        message = f"Invalid value: a part of this type cannot be added to a message of the {role}."
+                        raise ApiProblem(400, "invalid_value", message, param=f"{where}.type")
+                    if isinstance(part, InputAudio) and not isinstance(part.transcript, str):
+                        message = "Audio cannot be added to the conversation of a call without its transcript."
+                        raise ApiProblem(400, "invalid_value", message, param=f"{where}.audio")
+            case FunctionCallOutput(call_id=call_id):
+                if not self._engine.conversation.has_tool_call(call_id):
+                    message = f"Tool call ID '{call_id}' not found in conversation."
+                    raise ApiProblem(400, "invalid_tool_call_id", message, param="item.call_id")
+            case McpListTools() | McpApprovalRequest() | McpCall() | McpApprovalResponse():
+                message = "Items of this type belong to MCP tools, and no MCP server is connected to this session."
+                raise ApiProblem(400, "invalid_value", message, param="item.type")
+            case _:
+                pass
+        return item
+
+    def _retrieve_item(self, event: asked.ConversationItemRetrieve, origin: int) -> None:
+        engine = self._engine
+        item = self._known(event.item_id, "retrieving", "item_retrieve_invalid_item_id")
+        span = engine.conversation.audio.get(event.item_id)
+        if span is None:
+            retrieved = ev.ConversationItemRetrieved(event_id=engine.ids.event(), item=item)
+            engine.emit(do.Send(retrieved, origin))
+        else:
+            engine.emit(do.SendWithAudio(item, engine.ids.event(), span.start_ms, span.end_ms, origin))
+
+    def _truncate_item(self, event: asked.ConversationItemTruncate, _: int) -> None:
+        engine = self._engine
+        self._known(event.item_id, "truncating", "item_truncate_invalid_item_id")
+        response = engine.response_that_spoke(event.item_id)
+        if response is None:
+            message = f"Error truncating item: the item with id '{event.item_id}' has no audio of the assistant."
+            raise ApiProblem(400, "invalid_value", message, param="item_id")
+        produced_ms = int(response.heard.produced_ms)
+        if event.content_index != 0:
+            message = f"Error truncating item: it has no content part {event.content_index}."
+            raise ApiProblem(400, "invalid_value", message, param="content_index")
+        if event.audio_end_ms > produced_ms:
+            message = f"Audio content of {produced_ms}ms is already shorter than {event.audio_end_ms}ms"
+            raise ApiProblem(400, "invalid_value", message, param="audio_end_ms")
+        response.cut_ms = float(event.audio_end_ms)
+        engine.truncate_item(event.item_id, response, event.audio_end_ms)
+
+    def _delete_item(self, event: asked.ConversationItemDelete, _: int) -> None:
+        engine = self._engine
+        self._known(event.item_id, "deleting", "item_delete_invalid_item_id")
+        engine.conversation.remove(event.item_id)
+        engine.forget_item(event.item_id)
+        engine.send(ev.ConversationItemDeleted(event_id=engine.ids.event(), item_id=event.item_id))
+
+    def _known(self, item_id: str, doing: str, code: str) -> Item:
+        item = self._engine.conversation.get(item_id)
+        if item is None:
+            message = f"Error {doing} item: the item with id '{item_id}' does not exist."
+            raise ApiProblem(400, code, message, param="item_id")
+        return item
+
+    # -- responses
+
+    def _create_response(self, event: asked.ResponseCreate, _: int) -> None:
+        self._engine.create_response(None if event.response is UNSET else event.response)
+
+    def _cancel_response(self, event: asked.ResponseCancel, _: int) -> None:
+        engine = self._engine
+        wanted = event.response_id
+        if wanted is UNSET:
+            response = engine.active_response
+        else:
+            response = next((each for each in engine.responses if each.id == wanted), None)
+        if response is None:
+            message = "Cancellation failed: no active response found"
+            raise ApiProblem(400, "response_cancel_not_active", message)
+        engine.cancel_response(response)
+
+    _HANDLERS: ClassVar[dict[type, Callable[..., None]]] = {
+        asked.SessionUpdate: _update_session,
+        asked.InputAudioBufferAppend: _append_input,
+        asked.InputAudioBufferCommit: _commit_input,
+        asked.InputAudioBufferClear: _clear_input,
+        asked.OutputAudioBufferClear: _clear_output,
+        asked.ConversationItemCreate: _create_item,
+        asked.ConversationItemRetrieve: _retrieve_item,
+        asked.ConversationItemTruncate: _truncate_item,
+        asked.ConversationItemDelete: _delete_item,
+        asked.ResponseCreate: _create_response,
+        asked.ResponseCancel: _cancel_response,
+    }

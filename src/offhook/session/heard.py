@@ -1,0 +1,66 @@
+"""What the caller really heard of an item: its words against the milliseconds that went out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class _Piece:
+    text: str
+    start_ms: float
+    end_ms: float
+
+
+class Heard:
+    """The words of one spoken item, each piece with its place in the audio.
+
+    A backend gives audio with the words it speaks, as finely as it knows: a word, a sentence, or nothing. Within a
+    piece, words are taken to be spoken evenly, by their letters.
+    """
+
+    __slots__ = ("_pieces", "_unplaced", "produced_ms")
+
+    def __init__(self) -> None:
+        self._pieces: list[_Piece] = []
+        self._unplaced = ""
+        self.produced_ms = 0.0
+
+    def add_text(self, text: str) -> None:
+        """Take words whose audio comes later, or never with words of its own."""
+        self._unplaced += text
+
+    def add_audio(self, duration_ms: float, text: str) -> None:
+        """Take audio and the words that it speaks; without words it belongs to the piece before it."""
+        start_ms = self.produced_ms
+        self.produced_ms += duration_ms
+        if text:
+            self._pieces.append(_Piece(text, start_ms, self.produced_ms))
+            self._unplaced = self._unplaced.removeprefix(text)
+        elif self._pieces and not self._unplaced:
+            self._pieces[-1].end_ms = self.produced_ms
+        else:
+            # Words that came without a place are spread over the audio that follows them.
+            self._pieces.append(_Piece(self._unplaced, start_ms, self.produced_ms))
+            self._unplaced = ""
+
+    def until(self, played_ms: float) -> str:
+        """Return the words that were heard when ``played_ms`` of the audio went out; whole words only."""
+        heard = []
+        for piece in self._pieces:
+            if piece.end_ms <= played_ms:
+                heard.append(piece.text)
+                continue
+            if piece.start_ms < played_ms:
+                part = (played_ms - piece.start_ms) / (piece.end_ms - piece.start_ms)
+                heard.append(_whole_words(piece.text, part))
+            break
+        return "".join(heard).rstrip()
+
+
+def _whole_words(text: str, part: float) -> str:
+    limit = int(len(text) * part)
+    if limit >= len(text) or text[limit].isspace():
+        return text[:limit]
+    cut = max(text.rfind(" ", 0, limit), 0)
+    return text[:cut]

@@ -1,0 +1,208 @@
+"""Everything that can happen to a conversation. Past tense: it has happened already, somewhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from offhook.wire.client_events import ClientEvent
+from offhook.wire.items import LogProb
+from offhook.wire.server_events import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSent:
+    """A client event arrived; ``origin`` is the number of the socket, which alone hears of its errors."""
+
+    event: ClientEvent
+    origin: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientErred:
+    """A message that is no client event arrived, and this is what was wrong with it."""
+
+    code: str | None
+    message: str
+    param: str | None
+    event_id: str | None
+    origin: int = 0
+
+
+# -- from the telephone; positions are milliseconds of input audio since the session began
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceStarted:
+    """The caller began to speak at ``at_ms``."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceStopped:
+    """The caller's turn is over; the last speech was at ``end_ms``, the decision fell at ``decided_ms``."""
+
+    end_ms: int
+    decided_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DigitPressed:
+    """The caller pressed a key."""
+
+    digit: str
+    received_at_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlayoutStarted:
+    """The first sample of a run went out."""
+
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlayoutAdvanced:
+    """This much of a run went out so far."""
+
+    run: int
+    played_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlayoutFinished:
+    """The last sample of a run went out."""
+
+    run: int
+    played_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlayoutStopped:
+    """A run was stopped on command after this much of it had really gone out."""
+
+    run: int
+    played_ms: int
+
+
+# -- from the model; ``run`` is the number that ``Generate`` gave
+
+
+@dataclass(frozen=True, slots=True)
+class TextProduced:
+    """The model says (or writes) some words."""
+
+    run: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AudioProduced:
+    """The model's voice: 16-bit mono samples; ``text`` is what this piece says, when known.
+
+    ``duration_ms`` is exact to the sample for the rates in use (8, 16, 24 kHz), so it is a float.
+    """
+
+    run: int
+    pcm: bytes
+    rate_hz: int
+    duration_ms: float
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """The model begins to call a function. ``index`` tells parallel calls apart."""
+
+    run: int
+    index: int
+    name: str
+    call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolArgumentsProduced:
+    """A part of the arguments of a call."""
+
+    run: int
+    index: int
+    delta: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationFinished:
+    """The model has said all it wants to say."""
+
+    run: int
+    reason: Literal["stop", "max_output_tokens", "content_filter"] = "stop"
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationFailed:
+    """The model failed; the conversation goes on."""
+
+    run: int
+    code: str
+    message: str
+    kind: str = "server_error"
+
+
+# -- from speech to text
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptGrew:
+    """Some more words of what the caller said."""
+
+    item_id: str
+    delta: str
+    logprobs: tuple[LogProb, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptCompleted:
+    """All that the caller said in an item, and how long the audio was."""
+
+    item_id: str
+    text: str
+    seconds: float
+    logprobs: tuple[LogProb, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptFailed:
+    """There will be no transcript of an item."""
+
+    item_id: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """The time that ``next_deadline`` named has come."""
+
+
+Input = (
+    ClientSent
+    | ClientErred
+    | VoiceStarted
+    | VoiceStopped
+    | DigitPressed
+    | PlayoutStarted
+    | PlayoutAdvanced
+    | PlayoutFinished
+    | PlayoutStopped
+    | TextProduced
+    | AudioProduced
+    | ToolCallStarted
+    | ToolArgumentsProduced
+    | GenerationFinished
+    | GenerationFailed
+    | TranscriptGrew
+    | TranscriptCompleted
+    | TranscriptFailed
+    | DeadlinePassed
+)

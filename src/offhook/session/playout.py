@@ -1,0 +1,78 @@
+"""What is being played to the caller, run by run, and the stopping of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from offhook.session.response import Response
+
+# The media plane obeys a stop within a tick; when even this passes, the last known position has to do.
+STOP_GRACE_S = 0.25
+
+
+@dataclass(slots=True)
+class QueuedRun:
+    """Audio of one response on its way to the caller."""
+
+    response: Response
+    played_ms: float = 0.0
+    started: bool = False
+    reported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flowing:
+    """Audio, if any, goes out as it comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """A stop of ``runs`` was commanded; what was really sent of each is not known yet.
+
+    ``cancels`` is the response that was being generated and ends with the stop.
+    """
+
+    until: float
+    runs: dict[int, QueuedRun]
+    cancels: Response | None
+
+
+class Playout:
+    """The runs that are queued or playing, oldest first, and those that are being stopped."""
+
+    def __init__(self) -> None:
+        self.state: Flowing | Stopping = Flowing()
+        self.runs: dict[int, QueuedRun] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is queued, playing, or being stopped."""
+        return bool(self.runs) or isinstance(self.state, Stopping)
+
+    def queue(self, response: Response) -> None:
+        """Take note that audio of a response was queued."""
+        if response.run not in self.runs:
+            self.runs[response.run] = QueuedRun(response)
+
+    def find(self, run: int) -> QueuedRun | None:
+        """Return a run that is queued, playing or being stopped."""
+        if isinstance(self.state, Stopping) and run in self.state.runs:
+            return self.state.runs[run]
+        return self.runs.get(run)
+
+    def is_cancelling(self, response: Response) -> bool:
+        """Say whether a response ends with the stop in progress, so that nothing more of it counts."""
+        return isinstance(self.state, Stopping) and self.state.cancels is response
+
+    def stop(self, now: float, cancels: Response | None) -> None:
+        """Begin to stop everything that is queued now; what is queued later is not touched by it."""
+        runs, self.runs = self.runs, {}
+        match self.state:
+            case Stopping() as state:
+                self.state = Stopping(state.until, state.runs | runs, cancels or state.cancels)
+            case Flowing():
+                self.state = Stopping(now + STOP_GRACE_S, runs, cancels)
+
+    def deadline(self) -> float | None:
+        """Return when a commanded stop is taken as done."""
+        return self.state.until if isinstance(self.state, Stopping) else None

@@ -1,0 +1,75 @@
+"""What a response asks of the model: the session's settings, with the overrides of ``response.create``."""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from offhook.errors import ApiProblem
+from offhook.session.conversation import Conversation
+from offhook.session.outputs import Generate
+from offhook.session.response import Response, ResponseSettings
+from offhook.wire.client_events import ResponseParams
+from offhook.wire.ids import Ids
+from offhook.wire.items import Item, ItemReference
+from offhook.wire.session import Session, Voice
+
+
+def context(params: ResponseParams | None, conversation: Conversation, ids: Ids) -> tuple[Item, ...]:
+    """Return the items that the model reads: the conversation's finished ones, or those of ``response.input``.
+
+    Raises ApiProblem for a reference to an item that does not exist.
+    """
+    if params is None or params.input is UNSET:
+        return tuple(item for item in conversation if getattr(item, "status", None) != "in_progress")
+    items: list[Item] = []
+    for index, each in enumerate(params.input):
+        if not isinstance(each, ItemReference):
+            items.append(each if each.id is not UNSET else replace(each, id=ids.item()))
+            continue
+        known = conversation.get(each.id)
+        if known is None:
+            message = f"Error creating response: the item with id '{each.id}' does not exist."
+            raise ApiProblem(400, "invalid_value", message, param=f"response.input[{index}].id")
+        items.append(known)
+    return tuple(items)
+
+
+def response_settings(session: Session, params: ResponseParams | None) -> ResponseSettings:
+    """Return what a response shows of its settings."""
+    given = params or ResponseParams()
+    modalities = session.output_modalities if given.output_modalities is UNSET else given.output_modalities
+    limit = session.max_output_tokens if given.max_output_tokens is UNSET else given.max_output_tokens
+    return ResponseSettings(
+        modality=modalities[0],
+        max_output_tokens=limit,
+        audio_format=session.audio.output.format,
+        voice=_voice(session, given),
+        metadata=None if given.metadata is UNSET else given.metadata,
+    )
+
+
+def _voice(session: Session, given: ResponseParams) -> Voice:
+    if given.audio is UNSET or given.audio.output is UNSET or given.audio.output.voice is UNSET:
+        return session.audio.output.voice
+    return given.audio.output.voice
+
+
+def generation_request(
+    session: Session, params: ResponseParams | None, response: Response, items: tuple[Item, ...]
+) -> Generate:
+    """Return the request to the model."""
+    given = params or ResponseParams()
+    return Generate(
+        run=response.run,
+        response_id=response.id,
+        instructions=session.instructions if given.instructions is UNSET else given.instructions,
+        items=items,
+        tools=session.tools if given.tools is UNSET else given.tools,
+        tool_choice=session.tool_choice if given.tool_choice is UNSET else given.tool_choice,
+        max_output_tokens=response.settings.max_output_tokens,
+        modality=response.settings.modality,
+        voice=response.settings.voice,
+        speed=session.audio.output.speed,
+        model=session.model,
+    )

@@ -1,0 +1,329 @@
+"""One response: it opens once, builds its items, and closes once, in the order that the API promises.
+
+Source: API reference, "response.*" server events; the order is the one of recorded live traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from msgspec.structs import replace
+
+from offhook.session.conversation import Conversation
+from offhook.session.heard import Heard
+from offhook.wire import server_events as ev
+from offhook.wire.ids import Ids
+from offhook.wire.items import ContentPart, FunctionCall, Item, ItemStatus, Message, OutputAudio, OutputText
+from offhook.wire.server_events import ServerEvent, StatusDetails, Usage
+from offhook.wire.session import AudioFormat, Modality, Voice
+
+Reason = Literal["turn_detected", "client_cancelled", "max_output_tokens", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseSettings:
+    """What a response shows of its settings; a later update of the session does not change it."""
+
+    modality: Modality
+    max_output_tokens: int | Literal["inf"]
+    audio_format: AudioFormat
+    voice: Voice
+    metadata: dict[str, str] | None = None
+
+
+# -- how a response can end
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The model said all it wanted to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The caller or the client stopped it."""
+
+    reason: Literal["turn_detected", "client_cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """The model was not allowed to go on."""
+
+    reason: Literal["max_output_tokens", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The model failed."""
+
+    kind: str
+    code: str
+    message: str
+
+
+Ending = Completed | Cancelled | Incomplete | Failed
+
+
+# -- the items that it is building
+
+
+@dataclass(slots=True)
+class _Speaking:
+    """A message that is being said or written."""
+
+    item_id: str
+    output_index: int
+    words: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Calling:
+    """A function call whose arguments are coming in."""
+
+    item_id: str
+    output_index: int
+    name: str
+    call_id: str
+    arguments: list[str] = field(default_factory=list)
+
+
+class Response:
+    """Builds one response. Every method yields the server events of its step.
+
+    ``conversation`` is None for an out-of-band response: its items are not announced and do not stay.
+    """
+
+    def __init__(self, run: int, settings: ResponseSettings, conversation: Conversation | None, ids: Ids) -> None:
+        self.id = ids.response()
+        self.run = run
+        self.settings = settings
+        self.closed = False
+        self.heard = Heard()
+        self.spoken_item_id: str | None = None
+        self.cut_ms: float | None = None
+        self._conversation = conversation
+        self._ids = ids
+        self._output: dict[int, Item] = {}
+        self._next_index = 0
+        self._message: _Speaking | None = None
+        self._calls: dict[int, _Calling] = {}
+        self._words: list[str] = []
+
+    @property
+    def out_of_band(self) -> bool:
+        """Whether the response stays out of the conversation."""
+        return self._conversation is None
+
+    @property
+    def produced_text(self) -> str:
+        """All words and arguments that the model produced."""
+        return "".join(self._words)
+
+    def open(self) -> Iterator[ServerEvent]:
+        """Begin."""
+        yield ev.ResponseCreated(event_id=self._ids.event(), response=self._snapshot("in_progress", None, None))
+
+    # -- words
+
+    def add_text(self, text: str) -> Iterator[ServerEvent]:
+        """Take words of the model, said or written."""
+        yield from self._open_message()
+        message = self._message
+        if message is None or not text:
+            return
+        message.words.append(text)
+        self._words.append(text)
+        kind = ev.OutputTranscriptDelta if self.settings.modality == "audio" else ev.OutputTextDelta
+        if self.settings.modality == "audio":
+            self.heard.add_text(text)
+        yield kind(
+            event_id=self._ids.event(),
+            response_id=self.id,
+            item_id=message.item_id,
+            output_index=message.output_index,
+            content_index=0,
+            delta=text,
+            obfuscation=self._ids.obfuscation(),
+        )
+
+    def add_audio(self, duration_ms: float, text: str) -> Iterator[ServerEvent]:
+        """Take audio of the model, and the words that it speaks when they are known."""
+        yield from self._open_message()
+        self.heard.add_audio(duration_ms, text)
+
+    def _open_message(self) -> Iterator[ServerEvent]:
+        if self._message is not None:
+            return
+        message = self._message = _Speaking(self._ids.item(), self._take_index())
+        if self.settings.modality == "audio":
+            self.spoken_item_id = message.item_id
+        item = Message(id=message.item_id, status="in_progress", role="assistant", content=())
+        yield from self._announce(item, message.output_index)
+        yield ev.ContentPartAdded(
+            event_id=self._ids.event(),
+            response_id=self.id,
+            item_id=message.item_id,
+            output_index=message.output_index,
+            content_index=0,
+            part=self._part(""),
+        )
+
+    def _close_message(self, status: ItemStatus) -> Iterator[ServerEvent]:
+        message, self._message = self._message, None
+        if message is None:
+            return
+        text = "".join(message.words)
+        is_cut = self.cut_ms is not None and message.item_id == self.spoken_item_id
+        if is_cut and self.cut_ms is not None:
+            text = self.heard.until(self.cut_ms)
+        place: dict[str, Any] = {
+            "response_id": self.id,
+            "item_id": message.item_id,
+            "output_index": message.output_index,
+            "content_index": 0,
+        }
+        content: ContentPart
+        if self.settings.modality == "audio":
+            yield ev.OutputAudioDone(event_id=self._ids.event(), **place)
+            yield ev.OutputTranscriptDone(event_id=self._ids.event(), transcript=text, **place)
+            content = OutputAudio(transcript=text)
+        else:
+            yield ev.OutputTextDone(event_id=self._ids.event(), text=text, **place)
+            content = OutputText(text=text)
+        yield ev.ContentPartDone(event_id=self._ids.event(), part=self._part(text), **place)
+        item = Message(
+            id=message.item_id, status="incomplete" if is_cut else status, role="assistant", content=(content,)
+        )
+        yield from self._finish(item, message.output_index)
+
+    def _part(self, text: str) -> ev.AudioPart | ev.TextPart:
+        return ev.AudioPart(transcript=text) if self.settings.modality == "audio" else ev.TextPart(text=text)
+
+    # -- function calls
+
+    def start_call(self, index: int, name: str, call_id: str | None) -> Iterator[ServerEvent]:
+        """Begin a function call; what was being said, and the call before, are finished by it."""
+        if index in self._calls:
+            return
+        yield from self._close_message("completed")
+        yield from self._close_calls("completed")
+        call = self._calls[index] = _Calling(
+            self._ids.item(), self._take_index(), name, call_id or self._ids.tool_call()
+        )
+        self._words.append(name)
+        item = FunctionCall(id=call.item_id, status="in_progress", call_id=call.call_id, name=name, arguments="")
+        yield from self._announce(item, call.output_index)
+
+    def add_arguments(self, index: int, delta: str) -> Iterator[ServerEvent]:
+        """Take a part of a call's arguments."""
+        call = self._calls.get(index)
+        if call is None or not delta:
+            return
+        call.arguments.append(delta)
+        self._words.append(delta)
+        yield ev.FunctionArgumentsDelta(
+            event_id=self._ids.event(),
+            response_id=self.id,
+            item_id=call.item_id,
+            output_index=call.output_index,
+            call_id=call.call_id,
+            delta=delta,
+            obfuscation=self._ids.obfuscation(),
+        )
+
+    def _close_calls(self, status: ItemStatus) -> Iterator[ServerEvent]:
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            yield from self._close_call(call, status)
+
+    def _close_call(self, call: _Calling, status: ItemStatus) -> Iterator[ServerEvent]:
+        arguments = "".join(call.arguments)
+        if status == "completed" and not arguments:
+            arguments = "{}"
+        yield ev.FunctionArgumentsDone(
+            event_id=self._ids.event(),
+            response_id=self.id,
+            item_id=call.item_id,
+            output_index=call.output_index,
+            call_id=call.call_id,
+            name=call.name,
+            arguments=arguments,
+        )
+        item = FunctionCall(id=call.item_id, status=status, call_id=call.call_id, name=call.name, arguments=arguments)
+        yield from self._finish(item, call.output_index)
+
+    # -- the end
+
+    def close(self, ending: Ending, usage: Usage) -> Iterator[ServerEvent]:
+        """End the response, once; a second end does nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        item_status: ItemStatus = "completed" if isinstance(ending, Completed) else "incomplete"
+        yield from self._close_message(item_status)
+        yield from self._close_calls(item_status)
+        status, details = _status(ending)
+        yield ev.ResponseDone(event_id=self._ids.event(), response=self._snapshot(status, details, usage))
+
+    def _take_index(self) -> int:
+        self._next_index += 1
+        return self._next_index - 1
+
+    def _announce(self, item: Item, output_index: int) -> Iterator[ServerEvent]:
+        yield ev.OutputItemAdded(event_id=self._ids.event(), response_id=self.id, output_index=output_index, item=item)
+        if self._conversation is not None:
+            previous_id = self._conversation.append(item)
+            yield ev.ConversationItemAdded(event_id=self._ids.event(), previous_item_id=previous_id, item=item)
+
+    def _finish(self, item: Item, output_index: int) -> Iterator[ServerEvent]:
+        self._output[output_index] = item
+        # A client may have deleted the item while it was being built.
+        if self._conversation is not None and item.id in self._conversation:
+            self._conversation.replace(item)
+            yield ev.ConversationItemDone(
+                event_id=self._ids.event(),
+                previous_item_id=self._conversation.previous_id(str(item.id)),
+                item=item,
+            )
+        yield ev.OutputItemDone(event_id=self._ids.event(), response_id=self.id, output_index=output_index, item=item)
+
+    def _snapshot(self, status: ev.ResponseStatus, details: StatusDetails | None, usage: Usage | None) -> ev.Response:
+        settings = self.settings
+        return ev.Response(
+            id=self.id,
+            status=status,
+            status_details=details,
+            output=tuple(self._output[index] for index in sorted(self._output)),
+            conversation_id=self._conversation.id if self._conversation is not None else None,
+            output_modalities=(settings.modality,),
+            max_output_tokens=settings.max_output_tokens,
+            audio=ev.ResponseAudioEcho(
+                output=ev.ResponseAudioOutputEcho(format=settings.audio_format, voice=settings.voice)
+            ),
+            usage=usage,
+            metadata=settings.metadata,
+        )
+
+
+def _status(ending: Ending) -> tuple[ev.ResponseStatus, StatusDetails | None]:
+    match ending:
+        case Completed():
+            return "completed", None
+        case Cancelled(reason=reason):
+            return "cancelled", StatusDetails(type="cancelled", reason=reason)
+        case Incomplete(reason=why):
+            return "incomplete", StatusDetails(type="incomplete", reason=why)
+        case Failed(kind=kind, code=code, message=message):
+            error = ev.ResponseError(type=kind, code=code, message=message)
+            return "failed", StatusDetails(type="failed", error=error)
+
+
+def cut_item(item: Item, text: str) -> Item:
+    """Return a spoken item as it was heard."""
+    if not isinstance(item, Message):
+        return item
+    content = tuple(OutputAudio(transcript=text) if isinstance(part, OutputAudio) else part for part in item.content)
+    return replace(item, status="incomplete", content=content)

@@ -1,0 +1,147 @@
+"""Whatever happens in whatever order: responses open once and close once, and every event is well formed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.core.talk import Talk
+
+from offhook.session import inputs as happened
+from offhook.session import outputs as do
+from offhook.session.engine import EngineOptions
+
+AFTER_THE_END = {
+    "output_audio_buffer.started",
+    "output_audio_buffer.stopped",
+    "output_audio_buffer.cleared",
+    "conversation.item.truncated",
+}
+
+runs = st.integers(1, 6)
+ms = st.integers(0, 3000)
+actions = st.one_of(
+    st.tuples(st.just("voice_started")),
+    st.tuples(st.just("voice_stopped")),
+    st.builds(happened.TextProduced, runs, st.sampled_from(["one ", "two three ", ""])).map(lambda e: ("input", e)),
+    st.tuples(st.just("audio"), runs, ms),
+    st.builds(happened.ToolCallStarted, runs, st.integers(0, 2), st.just("f")).map(lambda e: ("input", e)),
+    st.builds(happened.ToolArgumentsProduced, runs, st.integers(0, 2), st.just('{"a":')).map(lambda e: ("input", e)),
+    st.builds(happened.GenerationFinished, runs, st.sampled_from(["stop", "max_output_tokens"])).map(
+        lambda e: ("input", e)
+    ),
+    st.builds(happened.GenerationFailed, runs, st.just("c"), st.just("m")).map(lambda e: ("input", e)),
+    st.builds(happened.PlayoutStarted, runs).map(lambda e: ("input", e)),
+    st.builds(happened.PlayoutAdvanced, runs, ms).map(lambda e: ("input", e)),
+    st.builds(happened.PlayoutFinished, runs, ms).map(lambda e: ("input", e)),
+    st.builds(happened.PlayoutStopped, runs, ms).map(lambda e: ("input", e)),
+    st.tuples(st.just("transcript"), st.booleans()),
+    st.tuples(st.just("wait"), st.floats(0, 7)),
+    st.tuples(
+        st.just("client"),
+        st.sampled_from(
+            [
+                ("response.create", {}),
+                ("response.create", {"response": {"conversation": "none", "output_modalities": ["text"]}}),
+                ("response.create", {"response": {"input": []}}),
+                ("response.cancel", {}),
+                ("output_audio_buffer.clear", {}),
+                ("input_audio_buffer.commit", {}),
+                ("input_audio_buffer.clear", {}),
+                ("session.update", {"session": {"type": "realtime", "audio": {"input": {"turn_detection": None}}}}),
+                (
+                    "session.update",
+                    {
+                        "session": {
+                            "type": "realtime",
+                            "audio": {"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 5000}}},
+                        }
+                    },
+                ),
+            ]
+        ),
+    ),
+    st.tuples(st.just("item"), st.sampled_from(["delete", "retrieve", "truncate"]), st.integers(0, 5)),
+)
+
+
+def perform(talk: Talk, action: tuple[Any, ...]) -> None:
+    match action:
+        case ("voice_started",):
+            talk.happens(happened.VoiceStarted(talk.input_ms))
+        case ("voice_stopped",):
+            talk.happens(happened.VoiceStopped(talk.input_ms, talk.input_ms + 500))
+        case ("input", event):
+            talk.happens(event)
+        case ("audio", run, length):
+            talk.happens(happened.AudioProduced(run, b"", 8000, length))
+        case ("transcript", works):
+            item_id = talk.last(do.Hear).item_id if talk.count(do.Hear) else "item_x"
+            done = happened.TranscriptCompleted(item_id, "hi", 1.0)
+            talk.happens(done if works else happened.TranscriptFailed(item_id, "c", "m"))
+        case ("wait", seconds):
+            talk.waits(seconds)
+        case ("client", (type_, members)):
+            talk.client(type_, **members)
+        case ("item", verb, number):
+            ids = [str(item.id) for item in talk.engine.conversation] or ["item_x"]
+            members = {"content_index": 0, "audio_end_ms": 100} if verb == "truncate" else {}
+            talk.client(f"conversation.item.{verb}", item_id=ids[number % len(ids)], **members)
+
+
+def response_id_of(event: dict[str, Any]) -> str | None:
+    found = event.get("response_id") or event.get("response", {}).get("id")
+    return str(found) if found else None
+
+
+@given(st.lists(actions, max_size=40), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_any_order_of_inputs_keeps_the_promises(script: list[tuple[Any, ...]], needs_transcripts: bool) -> None:
+    talk = Talk(
+        options=EngineOptions(needs_transcripts=needs_transcripts),
+        audio={"input": {"transcription": {"model": "whisper-1"}}},
+    )
+    for action in script:
+        perform(talk, action)
+    talk._take(talk.engine.close(talk.now))
+
+    ids = Counter(event["event_id"] for event in talk.sent)
+    assert max(ids.values(), default=1) == 1, "event ids are unique"
+    opened: set[str] = set()
+    closed: set[str] = set()
+    items_added: set[str] = set()
+    items_done: set[str] = set()
+    for event in talk.sent:
+        kind, response_id = event["type"], response_id_of(event)
+        if kind == "response.created":
+            assert response_id not in opened
+            opened.add(str(response_id))
+        elif response_id is not None and kind not in AFTER_THE_END:
+            assert response_id in opened, (kind, "before its response")
+            assert response_id not in closed, (kind, "after the end of its response")
+        if kind == "response.done":
+            closed.add(str(response_id))
+        if kind == "response.output_item.added":
+            items_added.add(event["item"]["id"])
+        if kind == "response.output_item.done":
+            assert event["item"]["id"] in items_added
+            assert event["item"]["id"] not in items_done
+            items_done.add(event["item"]["id"])
+    assert opened == closed
+    assert items_added == items_done
+    plays = [each.run for each in talk.done if isinstance(each, do.Play)]
+    finished = {each.run for each in talk.done if isinstance(each, do.FinishPlayout)}
+    stopped = talk.count(do.StopPlayout)
+    assert set(plays) <= finished or stopped, "every run that was played is finished or stopped"
+
+
+@given(st.lists(actions, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_the_same_inputs_give_the_same_events(script: list[tuple[Any, ...]]) -> None:
+    first, second = Talk(), Talk()
+    for action in script:
+        perform(first, action)
+        perform(second, action)
+    assert first.sent == second.sent
