@@ -1,0 +1,1 @@
+"""One telephone call as a machine: ringing, answered, ended."""
