@@ -1,0 +1,374 @@
+"""All settings of the server in one frozen tree.
+
+A setting comes from its flag, else from the environment (``OFFHOOK_`` and its name), else from the TOML file, else it
+has its default. What nobody knows is refused: a misspelt setting never passes for a default one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from offhook.errors import ApiProblem, ConfigError
+from offhook.telemetry.log import LEVELS
+from offhook.wire import limits
+from offhook.wire.decode import decode_session
+from offhook.wire.session import SessionParams
+from offhook.wire.signature import webhook_key
+from offhook.wire.url import check_url
+
+T = TypeVar("T")
+
+ENV_PREFIX = "OFFHOOK_"
+DEFAULT_PROJECT = "proj_default"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port to bind; port 0 is any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerByWebhook:
+    """The application decides about every call."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerAlways:
+    """Every call is accepted with this session, without asking anybody."""
+
+    params: SessionParams
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReject:
+    """Every call is rejected with this SIP status."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerEcho:
+    """Every call hears itself, at once: a test of the line without any model."""
+
+
+Answer = AnswerByWebhook | AnswerAlways | AnswerReject | AnswerEcho
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectConfig:
+    """One tenant: its API keys, where its webhooks go, and the secrets that sign them (all of them do)."""
+
+    id: str
+    api_keys: tuple[str, ...] = ()
+    webhook_url: str | None = None
+    webhook_secrets: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"ProjectConfig({self.id!r})"
+
+
+# -- reading one value
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(key, "needs some text")
+    return value
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    return tuple(_text(key, each) for each in (value if isinstance(value, list | tuple) else [value]))
+
+
+def parse_address(key: str, value: Any) -> Address:
+    """Return ``HOST:PORT`` or ``[HOST]:PORT``. Raises ConfigError."""
+    host, colon, port = _text(key, value).rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(key, f"'{value}' is not HOST:PORT", "for example 127.0.0.1:5060")
+    return Address(host, int(port))
+
+
+def _ports(key: str, value: Any) -> tuple[int, int]:
+    first, dash, last = _text(key, value).partition("-")
+    if not dash or not (first.isdigit() and last.isdigit()) or not 1 <= int(first) < int(last) <= 65535:
+        raise ConfigError(key, f"'{value}' is not a range of ports", "for example 10000-29999")
+    return int(first), int(last)
+
+
+def _networks(key: str, value: Any) -> tuple[str, ...]:
+    networks = [each.strip() for text in _texts(key, value) for each in text.split(",") if each.strip()]
+    for network in networks:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise ConfigError(key, f"'{network}' is not a network", "for example 203.0.113.0/24") from None
+    return tuple(networks)
+
+
+def _url(key: str, value: Any) -> str:
+    return check_url(key, _text(key, value))
+
+
+def _secrets(key: str, value: Any) -> tuple[str, ...]:
+    secrets = _texts(key, value)
+    for secret in secrets:
+        webhook_key(secret)
+    return secrets
+
+
+def _number(least: float, most: float) -> Callable[[str, Any], float]:
+    def parse(key: str, value: Any) -> float:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = float("nan")
+        if isinstance(value, bool) or not least <= number <= most:
+            raise ConfigError(key, f"'{value}' is not a number from {least:g} to {most:g}")
+        return number
+
+    return parse
+
+
+def _integer(least: int, most: int) -> Callable[[str, Any], int]:
+    number = _number(least, most)
+
+    def parse(key: str, value: Any) -> int:
+        parsed = number(key, value)
+        if parsed != int(parsed):
+            raise ConfigError(key, f"'{value}' is not a whole number")
+        return int(parsed)
+
+    return parse
+
+
+def _choice(*choices: str) -> Callable[[str, Any], str]:
+    def parse(key: str, value: Any) -> str:
+        if value not in choices:
+            raise ConfigError(key, f"'{value}' is not one of {', '.join(choices)}")
+        return str(value)
+
+    return parse
+
+
+def _switch(key: str, value: Any) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    parsed = value if isinstance(value, bool) else words.get(str(value).lower())
+    if parsed is None:
+        raise ConfigError(key, f"'{value}' is neither true nor false")
+    return parsed
+
+
+def _path(key: str, value: Any) -> Path:
+    return Path(_text(key, value)).expanduser()
+
+
+def _answer(key: str, value: Any) -> Answer:
+    kind, _, rest = _text(key, value).partition(":")
+    if kind in {"webhook", "echo"} and not rest:
+        return AnswerByWebhook() if kind == "webhook" else AnswerEcho()
+    if kind == "reject" and rest:
+        return AnswerReject(_integer(limits.MIN_REJECT_STATUS, limits.MAX_REJECT_STATUS)(key, rest))
+    if kind == "always" and rest:
+        try:
+            body = Path(rest).expanduser().read_bytes()
+        except OSError as failure:
+            raise ConfigError(key, f"cannot read {rest}: {failure.strerror}") from None
+        try:
+            return AnswerAlways(decode_session(body), body)
+        except ApiProblem as problem:
+            raise ConfigError(key, f"{rest} is no session: {problem.message}") from None
+    raise ConfigError(key, f"'{value}' is not webhook, always:SESSION.json, reject:STATUS or echo")
+
+
+# -- the tree
+
+
+def _setting(default: T, parse: Callable[[str, Any], Any], what: str, *, show: str = "", repeat: bool = False) -> T:
+    metadata = {"parse": parse, "help": what, "show": show, "repeat": repeat}
+    made: T = field(default=default, metadata=metadata)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting of ``offhook serve``, checked."""
+
+    http: Address = _setting(
+        Address("127.0.0.1", 8080), parse_address, "where the API listens; port 0 is any", show="HOST:PORT"
+    )
+    sip: Address = _setting(
+        Address("127.0.0.1", 5060), parse_address, "where SIP listens, on UDP and TCP; port 0 is any", show="HOST:PORT"
+    )
+    rtp_ports: tuple[int, int] = _setting((10000, 29999), _ports, "ports for audio", show="A-B")
+    public_address: str | None = _setting(
+        None, _text, "the address that others reach this machine at, when it stands behind a NAT", show="HOST"
+    )
+    allow: tuple[str, ...] = _setting(
+        (), _networks, "networks that may send SIP; none given: all may", show="CIDR", repeat=True
+    )
+    api_key: tuple[str, ...] = _setting((), _texts, "a key of the API", show="KEY", repeat=True)
+    project: str = _setting(DEFAULT_PROJECT, _text, "the id of the one project", show="ID")
+    webhook_url: str | None = _setting(None, _url, "where realtime.call.incoming is sent", show="URL")
+    webhook_secret: tuple[str, ...] = _setting(
+        (), _secrets, "signs the webhooks; several sign side by side", show="SECRET", repeat=True
+    )
+    webhook_seconds: float = _setting(5.0, _number(0.1, 60), "how long an endpoint may take to answer", show="S")
+    answer: Answer = _setting(
+        AnswerByWebhook(), _answer, "who decides: webhook, always:SESSION.json, reject:STATUS or echo", show="HOW"
+    )
+    ring_seconds: float = _setting(30.0, _number(0.1, 600), "how long a call rings", show="S")
+    ring_status: int = _setting(480, _integer(300, 699), "the SIP status when nobody accepted in time", show="STATUS")
+    session_seconds: float = _setting(3600.0, _number(0, 864000), "how long a call may last; 0 is for ever", show="S")
+    drain_seconds: float = _setting(30.0, _number(0, 86400), "how long calls may go on after SIGTERM", show="S")
+    max_calls: int = _setting(0, _integer(0, 10000), "calls at a time; 0 lets the server find its limit", show="N")
+    models: Literal["auto", "scripted", "local"] = _setting(
+        "auto",
+        _choice("auto", "scripted", "local"),
+        "which models hear, think and speak; auto is local when installed",
+        show="WHICH",
+    )
+    llm_url: str | None = _setting(None, _url, "an OpenAI-compatible API that thinks", show="URL")
+    llm_model: str = _setting("default", _text, "what that API calls the model", show="NAME")
+    llm_key: str | None = _setting(None, _text, "its key", show="KEY")
+    llm_seconds: float = _setting(20.0, _number(0.1, 600), "how long it may be silent", show="S")
+    stt_url: str | None = _setting(None, _url, "an OpenAI-compatible API that transcribes", show="URL")
+    stt_model: str = _setting("whisper-1", _text, "what that API calls the model", show="NAME")
+    stt_key: str | None = _setting(None, _text, "its key", show="KEY")
+    tts_url: str | None = _setting(None, _url, "an OpenAI-compatible API that speaks", show="URL")
+    tts_model: str = _setting("tts-1", _text, "what that API calls the model", show="NAME")
+    tts_voice: str | None = _setting(None, _text, "its voice; else the session's voice is asked for", show="NAME")
+    tts_rate: int = _setting(24000, _integer(8000, 48000), "samples per second of its pcm format", show="HZ")
+    tts_key: str | None = _setting(None, _text, "its key", show="KEY")
+    default_model: str = _setting("gpt-realtime", _text, "the model of a session that names none", show="NAME")
+    voice: str = _setting("marin", _text, "the voice of a session that names none", show="NAME")
+    instructions: str | None = _setting(None, _text, "the instructions of a session that gives none", show="TEXT")
+    strict_models: bool = _setting(False, _switch, "refuse models that the [models] table does not name")
+    vad_onset_ms: int = _setting(60, _integer(10, 1000), "how much speech begins a turn", show="MS")
+    jitter_ms: int = _setting(40, _integer(0, 120), "how deep the jitter buffer starts at most; 0 is off", show="MS")
+    media_seconds: float = _setting(30.0, _number(0, 3600), "a call without audio for so long ends; 0: never", show="S")
+    store: Path | None = _setting(None, _path, "a folder for call records and journals", show="DIR")
+    log_level: str = _setting("info", _choice(*LEVELS), "how much is logged: debug, info, warning, error", show="LEVEL")
+    log_pii: bool = _setting(False, _switch, "log numbers and what was said too")
+    ready_json: bool = _setting(False, _switch, "print one line of JSON when calls can be taken")
+    projects: tuple[ProjectConfig, ...] = ()
+    model_names: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Config(http={self.http}, sip={self.sip})"
+
+
+SETTINGS = tuple(each for each in fields(Config) if each.metadata)
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def load_config(flags: Mapping[str, Any], env: Mapping[str, str], path: Path | None = None) -> Config:
+    """Return the settings from flags (by name; None is not given), environment and TOML file.
+
+    Raises ConfigError that names the flag, the variable or the key of the file.
+    """
+    table = _read_table(path)
+    values: dict[str, Any] = {}
+    known = {ENV_PREFIX + each.name.upper() for each in SETTINGS} | {ENV_PREFIX + "CONFIG"}
+    for name in env:
+        if name.startswith(ENV_PREFIX) and name not in known:
+            raise ConfigError(name, "is no setting of offhook", "see offhook serve --help")
+    for setting in SETTINGS:
+        name, parse = setting.name, setting.metadata["parse"]
+        variable = ENV_PREFIX + name.upper()
+        if flags.get(name) is not None:
+            values[name] = parse(flag_of(name), flags[name])
+        elif variable in env:
+            given = env[variable]
+            values[name] = parse(variable, given.split(",") if setting.metadata["repeat"] else given)
+        elif name in table:
+            values[name] = parse(f"{path}: {name}", table[name])
+    values["projects"] = _projects(path, table.get("projects", {}))
+    values["model_names"] = _model_names(path, table.get("model_names", {}))
+    return check(Config(**values))
+
+
+def _read_table(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except OSError as failure:
+        raise ConfigError("--config", f"cannot read {path}: {failure.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
+        raise ConfigError("--config", f"{path} is not TOML: {failure}") from None
+    known = {each.name for each in SETTINGS} | {"projects", "model_names"}
+    for name in table:
+        if name not in known:
+            raise ConfigError(f"{path}: {name}", "is no setting of offhook", "see offhook serve --help")
+    return table
+
+
+def _projects(path: Path | None, table: Any) -> tuple[ProjectConfig, ...]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: projects", "is not a table", "write [projects.ID]")
+    parsers: dict[str, Callable[[str, Any], Any]] = {
+        "api_keys": _texts,
+        "webhook_url": _url,
+        "webhook_secrets": _secrets,
+    }
+    projects = []
+    for project_id, members in table.items():
+        where = f"{path}: projects.{project_id}"
+        if not isinstance(members, dict):
+            raise ConfigError(where, "is not a table", f"write [projects.{project_id}]")
+        for name in members:
+            if name not in parsers:
+                raise ConfigError(f"{where}.{name}", f"is no setting; a project has {', '.join(parsers)}")
+        values = {name: parsers[name](f"{where}.{name}", value) for name, value in members.items()}
+        if not values.get("api_keys"):
+            raise ConfigError(f"{where}.api_keys", "is missing: nobody could answer its calls")
+        projects.append(ProjectConfig(id=project_id, **values))
+    return tuple(projects)
+
+
+def _model_names(path: Path | None, table: Any) -> dict[str, str]:
+    if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
+        raise ConfigError(f"{path}: model_names", "is not a table of names", 'write "gpt-realtime" = "qwen3:8b"')
+    return table
+
+
+def check(config: Config) -> Config:
+    """Return the settings when they fit together. Raises ConfigError when they cannot work."""
+    if config.projects:
+        for name in ("api_key", "webhook_url", "webhook_secret"):
+            if getattr(config, name):
+                raise ConfigError(flag_of(name), "does not go with [projects]", "give it in each project's table")
+    elif not config.api_key and not config.http.is_loopback:
+        message = f"is needed: {config.http} can be reached from other machines"
+        raise ConfigError("--api-key", message, "give one, or listen on 127.0.0.1")
+    if config.strict_models and not config.model_names:
+        raise ConfigError("--strict-models", "leaves no model", "name some in [model_names]")
+    return config

@@ -1,0 +1,1 @@
+"""Who owns what while the server runs: calls, projects, capacity."""

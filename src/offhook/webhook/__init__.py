@@ -1,0 +1,1 @@
+"""Telling the application that a call came in."""

@@ -1,0 +1,131 @@
+"""Settings: where they come from, in which order, and how bad ones are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from offhook.config import (
+    SETTINGS,
+    Address,
+    AnswerAlways,
+    AnswerByWebhook,
+    AnswerReject,
+    Config,
+    load_config,
+)
+from offhook.errors import ConfigError
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "offhook.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_nothing_is_needed() -> None:
+    config = load_config({}, {})
+    assert config == Config()
+    assert config.http == Address("127.0.0.1", 8080)
+    assert isinstance(config.answer, AnswerByWebhook)
+
+
+def test_a_flag_beats_the_environment_and_that_beats_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, 'ring_seconds = 1\nmax_calls = 1\nhttp = "127.0.0.1:1"\n')
+    config = load_config({"ring_seconds": "3"}, {"OFFHOOK_RING_SECONDS": "2", "OFFHOOK_MAX_CALLS": "2"}, path)
+    assert (config.ring_seconds, config.max_calls, config.http.port) == (3, 2, 1)
+
+
+def test_every_setting_has_a_text_for_people() -> None:
+    assert all(each.metadata["help"] for each in SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"http": "8080"}, "--http"),
+        ({"sip": "host:99999"}, "--sip"),
+        ({"rtp_ports": "20000-10000"}, "--rtp-ports"),
+        ({"rtp_ports": "lots"}, "--rtp-ports"),
+        ({"allow": ["10.0.0.0/40"]}, "--allow"),
+        ({"webhook_url": "ftp://x"}, "--webhook-url"),
+        ({"webhook_url": "http://user:pw@x/"}, "--webhook-url"),
+        ({"webhook_secret": ["whsec_%%%"]}, "webhook_secret"),
+        ({"answer": "maybe"}, "--answer"),
+        ({"answer": "reject:200"}, "--answer"),
+        ({"answer": "always:/does/not/exist.json"}, "--answer"),
+        ({"ring_seconds": "soon"}, "--ring-seconds"),
+        ({"ring_status": "200"}, "--ring-status"),
+        ({"max_calls": "1.5"}, "--max-calls"),
+        ({"models": "clever"}, "--models"),
+        ({"log_level": "loud"}, "--log-level"),
+        ({"http": "0.0.0.0:80"}, "--api-key"),
+        ({"strict_models": True}, "--strict-models"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name(flags: dict[str, object], named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(flags, {})
+    assert caught.value.key == named
+
+
+def test_an_unknown_setting_refuses_to_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="OFFHOOK_RING_SECOND: is no setting"):
+        load_config({}, {"OFFHOOK_RING_SECOND": "1"})
+    with pytest.raises(ConfigError, match="ring_second: is no setting"):
+        load_config({}, {}, write(tmp_path, "ring_second = 1"))
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_config({}, {}, tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load_config({}, {}, write(tmp_path, "= 1"))
+
+
+def test_answers_of_the_server_itself(tmp_path: Path) -> None:
+    session = tmp_path / "session.json"
+    session.write_text('{"type": "realtime", "instructions": "Hi"}', encoding="utf-8")
+    answer = load_config({"answer": f"always:{session}"}, {}).answer
+    assert isinstance(answer, AnswerAlways)
+    assert answer.params.instructions == "Hi"
+    assert load_config({"answer": "reject:486"}, {}).answer == AnswerReject(486)
+    session.write_text('{"type": "realtime", "max_output_tokens": 0}', encoding="utf-8")
+    with pytest.raises(ConfigError, match="max_output_tokens"):
+        load_config({"answer": f"always:{session}"}, {})
+
+
+def test_several_projects(tmp_path: Path) -> None:
+    text = """
+    [projects.proj_a]
+    api_keys = ["sk-a"]
+    webhook_url = "http://127.0.0.1:9000/hook"
+    webhook_secrets = ["new", "old"]
+    [projects.proj_b]
+    api_keys = ["sk-b"]
+    """
+    config = load_config({"http": "0.0.0.0:80"}, {}, write(tmp_path, text))
+    assert [project.id for project in config.projects] == ["proj_a", "proj_b"]
+    assert config.projects[0].webhook_secrets == ("new", "old")
+    assert "sk-a" not in repr(config.projects)
+    with pytest.raises(ConfigError, match="does not go with"):
+        load_config({"api_key": ["x"]}, {}, write(tmp_path, text))
+    with pytest.raises(ConfigError, match=r"projects\.proj_c\.api_keys: is missing"):
+        load_config({}, {}, write(tmp_path, "[projects.proj_c]"))
+    with pytest.raises(ConfigError, match="is no setting"):
+        load_config({}, {}, write(tmp_path, "[projects.proj_c]\nkey = 1"))
+
+
+def test_secrets_are_never_shown() -> None:
+    config = load_config({"api_key": ["sk-secret"], "llm_key": "llm-secret"}, {})
+    assert "secret" not in repr(config)
+
+
+def test_loopback_is_told_from_the_world() -> None:
+    assert Address("127.0.0.5", 1).is_loopback
+    assert Address("::1", 1).is_loopback
+    assert Address("localhost", 1).is_loopback
+    assert not Address("0.0.0.0", 1).is_loopback
+    assert not Address("example.com", 1).is_loopback
+    assert str(Address("::1", 80)) == "[::1]:80"
