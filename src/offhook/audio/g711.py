@@ -7,7 +7,7 @@ The tables follow the bit-exact reference of ITU-T G.191 (the software tool libr
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,15 +27,18 @@ class Codec(enum.IntEnum):
         return b"\xff" if self is Codec.PCMU else b"\xd5"
 
 
+_Integers: TypeAlias = npt.NDArray[np.int64]
+
+
 def _mu_law_decoding() -> Samples:
-    code = ~np.arange(256) & 0xFF
+    code: _Integers = ~np.arange(256) & 0xFF
     exponent = code >> 4 & 7
     magnitude = ((code & 15) << 3) + 0x84 << exponent
     return np.where(code & 0x80, 0x84 - magnitude, magnitude - 0x84).astype(np.int16)
 
 
 def _a_law_decoding() -> Samples:
-    code = np.arange(256) ^ 0x55
+    code: _Integers = np.arange(256) ^ 0x55
     exponent = code >> 4 & 7
     mantissa = ((code & 15) << 4) + 8
     magnitude = np.where(exponent == 0, mantissa, mantissa + 0x100 << np.maximum(exponent, 1) - 1)
@@ -43,45 +46,46 @@ def _a_law_decoding() -> Samples:
 
 
 def _mu_law_encoding() -> npt.NDArray[np.uint8]:
-    sample = np.arange(65536).astype(np.uint16).view(np.int16).astype(np.int64)
-    magnitude = np.minimum((np.where(sample < 0, ~sample, sample) >> 2) + 33, 0x1FFF)
+    sample: _Integers = np.arange(65536).astype(np.uint16).view(np.int16).astype(np.int64)
+    magnitude: _Integers = np.minimum((np.where(sample < 0, ~sample, sample) >> 2) + 33, 0x1FFF)
     exponent = np.floor(np.log2(magnitude)).astype(np.int64) - 5
     code = exponent << 4 | magnitude >> exponent + 1 & 15
     return (~(code | np.where(sample < 0, 0x80, 0)) & 0xFF).astype(np.uint8)
 
 
 def _a_law_encoding() -> npt.NDArray[np.uint8]:
-    sample = np.arange(65536).astype(np.uint16).view(np.int16).astype(np.int64)
-    magnitude = np.where(sample < 0, ~sample, sample) >> 4
+    sample: _Integers = np.arange(65536).astype(np.uint16).view(np.int16).astype(np.int64)
+    magnitude: _Integers = np.where(sample < 0, ~sample, sample) >> 4
     exponent = np.maximum(np.floor(np.log2(np.maximum(magnitude, 1))).astype(np.int64) - 3, 0)
     mantissa = np.where(exponent == 0, magnitude, magnitude >> np.maximum(exponent, 1) - 1) & 15
     return ((exponent << 4 | mantissa | np.where(sample < 0, 0, 0x80)) ^ 0x55).astype(np.uint8)
 
 
-_DECODING: Final = np.stack([_mu_law_decoding(), _a_law_decoding()])
-_ENCODING: Final = np.stack([_mu_law_encoding(), _a_law_encoding()])
-_DECODING_FLAT: Final = _DECODING.reshape(-1)
-_ENCODING_FLAT: Final = _ENCODING.reshape(-1)
-_LAW: Final = {Codec.PCMU: 0, Codec.PCMA: 1}
+_DECODING: Final = {Codec.PCMU: _mu_law_decoding(), Codec.PCMA: _a_law_decoding()}
+_ENCODING: Final = {Codec.PCMU: _mu_law_encoding(), Codec.PCMA: _a_law_encoding()}
+_DECODING_OF_BOTH: Final = np.concatenate([_DECODING[Codec.PCMU], _DECODING[Codec.PCMA]])
+_ENCODING_OF_BOTH: Final = np.concatenate([_ENCODING[Codec.PCMU], _ENCODING[Codec.PCMA]])
 
 
 def decode(payload: bytes | bytearray | memoryview, codec: Codec) -> Samples:
     """Decode a payload of any length: one byte, one sample."""
-    return _DECODING[_LAW[codec]][np.frombuffer(payload, dtype=np.uint8)]
+    return _DECODING[codec][np.frombuffer(payload, dtype=np.uint8)]
 
 
 def encode(samples: Samples, codec: Codec) -> bytes:
     """Encode samples: one sample, one byte."""
-    return _ENCODING[_LAW[codec]][samples.view(np.uint16)].tobytes()
+    return _ENCODING[codec][samples.view(np.uint16)].tobytes()
 
 
 def decode_rows(payloads: npt.NDArray[np.uint8], codecs: npt.NDArray[np.integer]) -> Samples:
     """Decode ``(n, k)`` bytes of n calls at once; ``codecs`` holds the payload type (0 or 8) of each row."""
     law = (codecs != Codec.PCMU).astype(np.int32) << 8
-    return _DECODING_FLAT[payloads + law[:, None]]
+    samples: Samples = _DECODING_OF_BOTH[payloads + law[:, None]]
+    return samples
 
 
 def encode_rows(samples: Samples, codecs: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
     """Encode ``(n, k)`` samples of n calls at once; ``codecs`` holds the payload type (0 or 8) of each row."""
     law = (codecs != Codec.PCMU).astype(np.int32) << 16
-    return _ENCODING_FLAT[samples.view(np.uint16) + law[:, None]]
+    payloads: npt.NDArray[np.uint8] = _ENCODING_OF_BOTH[samples.view(np.uint16) + law[:, None]]
+    return payloads

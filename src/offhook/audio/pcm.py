@@ -33,7 +33,10 @@ def to_bytes(samples: Samples) -> bytes:
 
 def saturate(samples: npt.NDArray[np.floating]) -> Samples:
     """Round real-valued samples to 16 bits; what lies beyond full scale is clipped, never wrapped."""
-    return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
+    rounded: npt.NDArray[np.floating] = np.rint(samples)
+    np.minimum(rounded, 32767, out=rounded)
+    np.maximum(rounded, -32768, out=rounded)
+    return rounded.astype(np.int16)
 
 
 def silence(count: int) -> Samples:
