@@ -1,0 +1,54 @@
+"""How loud: the level of every 10 ms, and the noise floor under a conversation."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from offhook.audio.pcm import FULL_SCALE, Samples
+
+STEP_MS: Final = 10
+"""The step of all levels on a time line."""
+
+SILENCE_DBFS: Final = -100.0
+"""The level of digital silence; nothing is lower."""
+
+
+def levels_dbfs(samples: Samples, step_samples: int = 80) -> npt.NDArray[np.float64]:
+    """Return the level of each whole step (10 ms at 8 kHz) in dB against a square wave of full scale.
+
+    A constant offset (a DC bias of cheap converters) does not count as loudness: it is taken out of every step. What is
+    left over after the last whole step is ignored.
+    """
+    steps = samples[: len(samples) // step_samples * step_samples].reshape(-1, step_samples).astype(np.float64)
+    mean = steps.mean(axis=1)
+    power = np.einsum("ij,ij->i", steps, steps) / step_samples - mean * mean
+    levels: npt.NDArray[np.float64] = 10.0 * np.log10(np.maximum(power / FULL_SCALE**2, 1e-10))
+    return levels
+
+
+class NoiseFloor:
+    """Follows the level of what is not speech: down at once, up slowly.
+
+    Feed it with one level per `STEP_MS`. Upward it moves faster while nobody is thought to speak, so that a fan that
+    starts is learnt within a second or two, and slowly during speech, so that a long sentence is not taken for noise.
+    """
+
+    __slots__ = ("dbfs",)
+
+    _LOWEST_DBFS: Final = -75.0  # Comfort noise and the idle noise of G.711 lie here; less is "no noise at all".
+    _START_DBFS: Final = -60.0
+
+    def __init__(self) -> None:
+        self.dbfs = self._START_DBFS
+
+    def follow(self, level_dbfs: float, *, speech: bool) -> float:
+        """Take the level of the next step and return the floor."""
+        rise = level_dbfs - self.dbfs
+        if rise < 0:
+            self.dbfs = max(self.dbfs + 0.2 * rise, self._LOWEST_DBFS)
+        else:
+            self.dbfs += min(0.005 * rise, 0.02) if speech else min(0.04 * rise, 0.4)
+        return self.dbfs

@@ -1,0 +1,255 @@
+"""When somebody speaks and when they have stopped.
+
+A neural detector is sure but slow: it notices the end of speech 25 to 80 ms late. Energy is quick but believes every
+noise. So the detector *confirms* speech and the energy of every 10 ms *dates* its start and end; where noise keeps the
+energy up, or a voice is too soft for it, the dates fall back to the detector's own, less the lag it is known to have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from offhook.audio.level import STEP_MS, NoiseFloor
+
+WINDOW_MS: Final = 32
+"""How much sound one probability judges (Silero at 8 kHz: 256 samples)."""
+
+_MARGIN_DB: Final = 8.0  # Above the noise floor; 10 ms of steady noise vary by about 1 dB, so 8 is no accident.
+_LEAST_DBFS: Final = -62.0  # On a silent line: under soft word endings, over the idle noise of G.711 and comfort noise.
+_RELEASE: Final = 0.15  # Hysteresis: speech goes on while the probability is at most this far under the threshold.
+_BRIDGE_STEPS: Final = 5  # Stops such as "p" and "t" are silent for up to 50 ms inside a word.
+_LOOK_BACK_MS: Final = 200  # An energy rise longer ago than this did not begin the speech that is heard now.
+_LAG_MS: Final = 48  # How late the probability falls after speech, median on recorded telephone prompts.
+_SUSTAINED: Final = 0.6  # Share of the onset that must carry energy: a click does not, a word does.
+_HISTORY: Final = (1 << 640) - 1  # 6.4 s of energy decisions, one bit each: longer than any silence that is waited for.
+_FAR_PAST_MS: Final = -(10**9)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOptions:
+    """How eagerly turns begin and end.
+
+    ``threshold`` is the probability that counts as speech; a turn is announced once it has lasted ``onset_ms`` and ends
+    after ``silence_duration_ms`` of silence; its sound is taken from ``prefix_padding_ms`` before its start.
+    """
+
+    threshold: float = 0.5
+    silence_duration_ms: int = 500
+    prefix_padding_ms: int = 300
+    onset_ms: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """Speech began at ``start_ms``; a recogniser wants the sound from ``audio_from_ms`` on. Known at ``decided_ms``."""
+
+    start_ms: int
+    audio_from_ms: int
+    decided_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """Speech ended at ``end_ms``, which was known ``silence_duration_ms`` later, at ``decided_ms``."""
+
+    start_ms: int
+    end_ms: int
+    decided_ms: int
+
+
+TurnEvent: TypeAlias = SpeechStarted | SpeechStopped
+
+
+@dataclass(frozen=True, slots=True)
+class _Off:
+    """Turn detection is switched off."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Listening:
+    """Nobody speaks. ``not_before_ms`` is where the last turn ended; ``armed`` once the detector has let go of it."""
+
+    not_before_ms: int
+    armed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Suspecting:
+    """The detector heard speech in the window that began at ``since_ms``; ``windows`` have agreed so far."""
+
+    not_before_ms: int
+    since_ms: int
+    windows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Speaking:
+    """A turn. ``likely_ms`` is the end of the last window in which the detector heard speech."""
+
+    start_ms: int
+    likely_ms: int
+
+
+class TurnDetector:
+    """Turns levels and probabilities on one time line into turns.
+
+    Feed `hear` with the level of every 10 ms in order and `judge` with the probability of every 32 ms window, which may
+    come later. Times are milliseconds on the input's own line; both return the events that became known, in order.
+    """
+
+    __slots__ = ("_active", "_floor", "_heard_ms", "_judged_ms", "_likely", "_options", "_state")
+
+    def __init__(self, options: TurnOptions | None = None, *, at_ms: int = 0) -> None:
+        self._options = options or TurnOptions()
+        self._state: _Off | _Listening | _Suspecting | _Speaking = _Listening(at_ms, armed=True) if options else _Off()
+        self._floor = NoiseFloor()
+        self._heard_ms = at_ms
+        self._judged_ms = at_ms
+        self._likely = False
+        self._active = 0  # Bit n: the step that ended n steps ago carried energy.
+
+    @property
+    def on(self) -> bool:
+        """Whether probabilities are wanted."""
+        return not isinstance(self._state, _Off)
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a turn has been announced and not ended."""
+        return isinstance(self._state, _Speaking)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the last 50 ms carried no energy: a moment at which nobody notices a missing frame."""
+        return not self._active & (1 << _BRIDGE_STEPS) - 1
+
+    @property
+    def noise_dbfs(self) -> float:
+        """The level of the background."""
+        return self._floor.dbfs
+
+    def configure(self, options: TurnOptions | None) -> None:
+        """Change the options from here on, or switch off with None.
+
+        A turn that is under way goes on under the new options; switched off, it is forgotten without an event.
+        """
+        if options is None:
+            self._state = _Off()
+            return
+        self._options = options
+        if isinstance(self._state, _Off):
+            self._state = _Listening(self._heard_ms, armed=True)
+            self._judged_ms = self._heard_ms
+            self._likely = False
+
+    def hear(self, levels_dbfs: Iterable[float]) -> list[TurnEvent]:
+        """Take the levels of the next steps of 10 ms."""
+        events: list[TurnEvent] = []
+        for level_dbfs in levels_dbfs:
+            floor_dbfs = self._floor.follow(level_dbfs, speech=self._likely)
+            loud = level_dbfs > _LEAST_DBFS and level_dbfs > floor_dbfs + _MARGIN_DB
+            self._active = (self._active << 1 | loud) & _HISTORY
+            self._heard_ms += STEP_MS
+            state = self._state
+            if isinstance(state, _Suspecting):
+                self._try_start(state, events)
+            elif isinstance(state, _Speaking):
+                self._try_stop(state, events)
+        return events
+
+    def judge(self, probability: float, until_ms: int) -> list[TurnEvent]:
+        """Take the probability that the window which ended at ``until_ms`` holds speech."""
+        self._judged_ms = until_ms
+        sure = probability >= self._options.threshold
+        self._likely = probability >= self._options.threshold - _RELEASE
+        events: list[TurnEvent] = []
+        match self._state:
+            case _Off():
+                pass
+            case _Listening(not_before_ms=not_before_ms, armed=armed):
+                armed = armed or not sure or self._rise_ms(until_ms) > not_before_ms
+                if sure and armed:
+                    self._state = suspecting = _Suspecting(not_before_ms, until_ms - WINDOW_MS, 1)
+                    self._try_start(suspecting, events)
+                elif armed:
+                    self._state = _Listening(not_before_ms, armed=True)
+            case _Suspecting(not_before_ms=not_before_ms) if not self._likely:
+                self._state = _Listening(not_before_ms, armed=True)
+            case _Suspecting() as state:
+                self._state = suspecting = _Suspecting(state.not_before_ms, state.since_ms, state.windows + sure)
+                self._try_start(suspecting, events)
+            case _Speaking() as state:
+                if self._likely:
+                    self._state = state = _Speaking(state.start_ms, until_ms)
+                self._try_stop(state, events)
+        return events
+
+    def _try_start(self, state: _Suspecting, events: list[TurnEvent]) -> None:
+        options = self._options
+        rise_ms = self._rise_ms(state.since_ms + WINDOW_MS)
+        start_ms = rise_ms if rise_ms >= state.since_ms - _LOOK_BACK_MS else state.since_ms
+        start_ms = max(start_ms, state.not_before_ms)
+        if self._heard_ms < start_ms + options.onset_ms:
+            return
+        if state.windows < 2 and not self._sustained(start_ms, options.onset_ms):
+            return
+        self._state = _Speaking(start_ms, self._judged_ms)
+        audio_from_ms = max(start_ms - options.prefix_padding_ms, 0)
+        events.append(SpeechStarted(start_ms, audio_from_ms, self._heard_ms))
+
+    def _try_stop(self, state: _Speaking, events: list[TurnEvent]) -> None:
+        end_ms = self._end_ms(state)
+        if self._heard_ms < end_ms + self._options.silence_duration_ms or self._judged_ms < end_ms or self._rising():
+            return
+        end_ms = max(end_ms, state.start_ms)
+        self._state = _Listening(end_ms, armed=not self._likely)
+        events.append(SpeechStopped(state.start_ms, end_ms, self._heard_ms))
+
+    def _end_ms(self, state: _Speaking) -> int:
+        """Date the end of speech as far as is known now."""
+        later = max(-(-(self._heard_ms - state.likely_ms - WINDOW_MS) // STEP_MS), 0)  # Steps that cannot belong to it.
+        last_ms = self._last_active_ms(later)
+        limit_ms = self._heard_ms - later * STEP_MS
+        noisy = later and last_ms == limit_ms and self._active >> later - 1 & 1
+        own_ms = state.likely_ms - _LAG_MS  # The later of the two: the detector also hears what is too soft for energy.
+        return own_ms if noisy else max(last_ms, own_ms)
+
+    def _rising(self) -> bool:
+        """Whether energy came up after a pause and has not been judged yet: speech may be going on."""
+        unjudged = max(self._heard_ms - self._judged_ms, 0) // STEP_MS
+        fresh = self._active & (1 << unjudged) - 1
+        before = self._active >> unjudged & (1 << _BRIDGE_STEPS) - 1
+        return bool(fresh) and not before
+
+    def _last_active_ms(self, skipped: int) -> int:
+        """Return where the last energy before the last ``skipped`` steps ended; the far past if there was none."""
+        past = self._active >> skipped
+        if not past:
+            return _FAR_PAST_MS
+        return self._heard_ms - (skipped + (past & -past).bit_length() - 1) * STEP_MS
+
+    def _rise_ms(self, until_ms: int) -> int:
+        """Return where the energy that reaches ``until_ms`` (or just before) began; short gaps are bridged.
+
+        The far past stands for no energy at all, and a rise before `_LOOK_BACK_MS` is not followed to its beginning.
+        """
+        skipped = max(self._heard_ms - until_ms, 0) // STEP_MS
+        past = self._active >> skipped & (1 << (_LOOK_BACK_MS + 2 * WINDOW_MS) // STEP_MS) - 1
+        start = step = quiet = 0
+        while past and quiet <= _BRIDGE_STEPS:
+            step += 1
+            if past & 1:
+                start = step
+                quiet = 0
+            else:
+                quiet += 1
+            past >>= 1
+        return self._heard_ms - (skipped + start) * STEP_MS if start else _FAR_PAST_MS
+
+    def _sustained(self, start_ms: int, duration_ms: int) -> bool:
+        steps = max(duration_ms // STEP_MS, 1)
+        skipped = max(self._heard_ms - start_ms - duration_ms, 0) // STEP_MS
+        onset = self._active >> skipped & (1 << steps) - 1
+        return onset.bit_count() >= _SUSTAINED * steps

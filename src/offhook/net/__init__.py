@@ -1,0 +1,1 @@
+"""The sockets: the only package that opens them."""

@@ -1,0 +1,97 @@
+"""The RTP packet (RFC 3550 section 5.1), read and written."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from offhook.errors import RemoteError
+
+_FIXED: Final = struct.Struct("!BBHII")
+_VERSION: Final = 0x80
+_PADDING: Final = 0x20
+_EXTENSION: Final = 0x10
+HEADER_BYTES: Final = _FIXED.size
+
+
+class RtpError(RemoteError):
+    """A datagram that is not RTP."""
+
+
+class RtpPacket(NamedTuple):
+    """One packet. ``extension`` is the profile's number and its data (RFC 3550 section 5.3.1)."""
+
+    payload_type: int
+    marker: bool
+    sequence: int
+    timestamp: int
+    ssrc: int
+    payload: bytes
+    csrcs: tuple[int, ...] = ()
+    extension: tuple[int, bytes] | None = None
+
+
+def parse_rtp(data: bytes) -> RtpPacket:
+    """Read a packet; everything that RFC 3550 appendix A.1 calls invalid is an `RtpError`."""
+    if len(data) < HEADER_BYTES:
+        raise RtpError(f"{len(data)} bytes are no RTP packet")
+    first, second, sequence, timestamp, ssrc = _FIXED.unpack_from(data)
+    if first == _VERSION:  # Nearly every packet: no padding, no extension, no contributing sources.
+        return RtpPacket(second & 127, second > 127, sequence, timestamp, ssrc, data[HEADER_BYTES:])
+    if first & 0xC0 != _VERSION:
+        raise RtpError(f"RTP version {first >> 6}")
+    start = HEADER_BYTES + 4 * (first & 15)
+    end = len(data)
+    csrcs = struct.unpack(f"!{first & 15}I", data[HEADER_BYTES:start]) if start <= end else ()
+    extension = None
+    if first & _EXTENSION:
+        if end < start + 4:
+            raise RtpError("the header extension is cut short")
+        profile, words = struct.unpack_from("!HH", data, start)
+        extension = (profile, data[start + 4 : start + 4 + 4 * words])
+        start += 4 + 4 * words
+    if first & _PADDING:
+        padding = data[-1]
+        if not padding:
+            raise RtpError("padding of no bytes")
+        end -= padding
+    if start > end:
+        raise RtpError("the header is longer than the packet")
+    return RtpPacket(second & 127, second > 127, sequence, timestamp, ssrc, data[start:end], csrcs, extension)
+
+
+def build_rtp(packet: RtpPacket, *, padding_bytes: int = 0) -> bytes:
+    """Write a packet, with any padding asked for (its last byte counts it, so 0 to 255)."""
+    first = _VERSION | len(packet.csrcs)
+    parts = [b"", struct.pack(f"!{len(packet.csrcs)}I", *packet.csrcs)]
+    if packet.extension is not None:
+        first |= _EXTENSION
+        profile, data = packet.extension
+        parts += [struct.pack("!HH", profile, len(data) // 4), data]
+    parts.append(packet.payload)
+    if padding_bytes:
+        first |= _PADDING
+        parts.append(bytes(padding_bytes - 1) + bytes([padding_bytes]))
+    second = packet.marker << 7 | packet.payload_type
+    parts[0] = _FIXED.pack(first, second, packet.sequence, packet.timestamp, packet.ssrc)
+    return b"".join(parts)
+
+
+def voice_packet(payload_type: int, marker: bool, sequence: int, timestamp: int, ssrc: int, payload: bytes) -> bytes:
+    """Write a packet with a plain header: what is sent 50 times a second for each call."""
+    return _FIXED.pack(_VERSION, marker << 7 | payload_type, sequence, timestamp, ssrc) + payload
+
+
+def is_rtcp(data: bytes) -> bool:
+    """Tell RTCP from RTP on a shared port (RFC 5761 section 4)."""
+    return len(data) > 1 and 192 <= data[1] <= 223
+
+
+def signed_16(difference: int) -> int:
+    """Bring a difference of sequence numbers into -32768..32767, across the wrap."""
+    return (difference + 0x8000 & 0xFFFF) - 0x8000
+
+
+def signed_32(difference: int) -> int:
+    """Bring a difference of timestamps into the signed 32 bits around zero, across the wrap."""
+    return (difference + 0x8000_0000 & 0xFFFF_FFFF) - 0x8000_0000
