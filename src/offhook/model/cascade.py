@@ -1,0 +1,119 @@
+"""A backend of three parts: speech to text, a language model, text to speech.
+
+The voice begins with the first sentence while the model still produces the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeAlias
+
+from offhook.model.interface import (
+    Capabilities,
+    LanguageModel,
+    ModelOutput,
+    Sound,
+    Speech,
+    SpeechToText,
+    TextToSpeech,
+    Words,
+)
+from offhook.model.sentence import SentenceCutter
+from offhook.session.inputs import AudioProduced, GenerationFinished, TextProduced
+from offhook.session.outputs import Generate
+from offhook.wire.session import TranscriptionEcho
+
+# Sentences that wait for the voice. The model is faster than speech; this keeps it from running far ahead.
+MAX_WAITING_SENTENCES = 8
+# Words and sounds that wait for the call's task; then the model has to wait.
+MAX_WAITING_OUTPUTS = 256
+
+_Outputs: TypeAlias = "asyncio.Queue[ModelOutput | Exception | None]"
+
+
+class Cascade:
+    """Speech to text, then a language model, then text to speech."""
+
+    def __init__(self, name: str, hearing: SpeechToText, mind: LanguageModel, voice: TextToSpeech) -> None:
+        self.name = name
+        self.capabilities = Capabilities(needs_transcripts=True)
+        self._hearing = hearing
+        self._mind = mind
+        self._voice = voice
+
+    async def start(self) -> None:
+        """Start the parts that have to be started."""
+        for part in (self._hearing, self._mind, self._voice):
+            start = getattr(part, "start", None)
+            if start is not None:
+                await start()
+
+    async def stop(self) -> None:
+        """Stop the parts that have to be stopped."""
+        for part in (self._voice, self._mind, self._hearing):
+            stop = getattr(part, "stop", None)
+            if stop is not None:
+                await stop()
+
+    def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        """Yield the words of the caller."""
+        return self._hearing.transcribe(speech, wanted)
+
+    def respond(self, request: Generate) -> AsyncIterator[ModelOutput]:
+        """Yield words, and with them their sound when the response is spoken."""
+        return self._mind.generate(request) if request.modality == "text" else self._respond_aloud(request)
+
+    async def _respond_aloud(self, request: Generate) -> AsyncIterator[ModelOutput]:
+        outputs: _Outputs = asyncio.Queue(MAX_WAITING_OUTPUTS)
+        sentences: asyncio.Queue[str | None] = asyncio.Queue(MAX_WAITING_SENTENCES)
+        thinking = asyncio.create_task(_until_failure(self._think(request, outputs, sentences), outputs))
+        speaking = asyncio.create_task(_until_failure(self._speak(request, outputs, sentences), outputs))
+        end = GenerationFinished(request.run)
+        try:
+            while (output := await outputs.get()) is not None:
+                if isinstance(output, Exception):
+                    raise output
+                if isinstance(output, GenerationFinished):
+                    end = output  # it comes after the last sound
+                else:
+                    yield output
+            yield end
+        finally:
+            thinking.cancel()
+            speaking.cancel()
+            await asyncio.gather(thinking, speaking, return_exceptions=True)
+
+    async def _think(self, request: Generate, outputs: _Outputs, sentences: asyncio.Queue[str | None]) -> None:
+        cutter = SentenceCutter()
+        async for output in self._mind.generate(request):
+            await outputs.put(output)
+            if isinstance(output, TextProduced):
+                for sentence in cutter.feed(output.text):
+                    await sentences.put(sentence)
+        if rest := cutter.flush():
+            await sentences.put(rest)
+        await sentences.put(None)
+
+    async def _speak(self, request: Generate, outputs: _Outputs, sentences: asyncio.Queue[str | None]) -> None:
+        while (sentence := await sentences.get()) is not None:
+            if not sentence.strip():
+                continue
+            unplaced = sentence
+            async for sound in self._voice.speak(sentence, request.voice, request.speed):
+                # A voice that does not place its words speaks the whole sentence from its first piece on.
+                text, unplaced = sound.text or unplaced, ""
+                await outputs.put(_produced(request.run, sound, text))
+        await outputs.put(None)
+
+
+async def _until_failure(work: Coroutine[Any, Any, None], outputs: _Outputs) -> None:
+    try:
+        await work
+    except Exception as failure:
+        await outputs.put(failure)
+
+
+def _produced(run: int, sound: Sound, text: str) -> AudioProduced:
+    duration_ms = len(sound.pcm) / 2 * 1000 / sound.rate_hz
+    return AudioProduced(run, sound.pcm, sound.rate_hz, duration_ms, text)

@@ -1,0 +1,100 @@
+"""The outgoing HTTP of model servers: one pool of connections each, failures in words."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import ConnectError, PyreqwestError, RequestTimeoutError
+from pyreqwest.request import RequestBuilder
+from pyreqwest.response import Response
+
+from offhook.model.interface import ModelError
+
+# Model servers answer errors with a line or two; what comes after this is not read.
+MAX_ERROR_BYTES = 64 * 1024
+_SHOWN_ERROR_CHARS = 300
+
+
+class ModelServer:
+    """One model server: its base URL, its key, and a pool of connections to it."""
+
+    def __init__(self, name: str, base_url: str, api_key: str | None, timeout_s: float) -> None:
+        self.name = name
+        self.base_url = base_url
+        self._api_key = api_key
+        self._timeout_s = timeout_s
+        self._client: Client | None = None
+
+    def __repr__(self) -> str:
+        return f"ModelServer({self.name!r}, {self.base_url!r})"
+
+    async def start(self) -> None:
+        """Open the pool; no connection is made yet."""
+        if self._client is None:
+            timeout = timedelta(seconds=self._timeout_s)
+            self._client = (
+                ClientBuilder().follow_redirects(False).read_timeout(timeout).connect_timeout(timeout).build()
+            )
+
+    async def stop(self) -> None:
+        """Close the pool."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def request(self, path: str) -> RequestBuilder:
+        """Return a POST to a path below the base URL, with the key."""
+        if self._client is None:
+            raise ModelError("server_error", f"The {self.name} is not started.")
+        builder = self._client.post(self.base_url + path)
+        return builder if self._api_key is None else builder.bearer_auth(self._api_key)
+
+    @asynccontextmanager
+    async def stream(self, builder: RequestBuilder) -> AsyncIterator[Response]:
+        """Send a request and give its answer while it comes in. Raises ModelError for every failure."""
+        try:
+            async with builder.streamed_read_buffer_limit(0).build_streamed() as response:
+                if response.status != 200:
+                    raise await self._refused(response)
+                yield response
+        except PyreqwestError as failure:
+            raise self._failed(failure) from failure
+
+    async def chunks(self, response: Response) -> AsyncIterator[bytes]:
+        """Yield the body as it comes in. Raises ModelError when it breaks off."""
+        try:
+            while (chunk := await response.body_reader.read_chunk()) is not None:
+                yield bytes(chunk)
+        except PyreqwestError as failure:
+            raise self._failed(failure) from failure
+
+    def _failed(self, failure: PyreqwestError) -> ModelError:
+        if isinstance(failure, ConnectError):
+            return ModelError("model_unavailable", f"The {self.name} cannot be reached.")
+        if isinstance(failure, RequestTimeoutError):
+            return ModelError("model_timeout", f"The {self.name} did not answer within {self._timeout_s:g} s.")
+        return ModelError("model_error", f"The connection to the {self.name} broke.")
+
+    async def _refused(self, response: Response) -> ModelError:
+        body = bytes(await response.body_reader.read(MAX_ERROR_BYTES) or b"")
+        code = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}.get(
+            response.status, "model_error"
+        )
+        return ModelError(code, f"The {self.name} answered {response.status}: {_error_text(body)}")
+
+
+def _error_text(body: bytes) -> str:
+    try:
+        value: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError):
+        value = body.decode(errors="replace")
+    if isinstance(value, dict):
+        error = value.get("error", value.get("detail", ""))
+        value = error.get("message", "") if isinstance(error, dict) else error
+    text = " ".join(str(value).split())
+    return "".join(char for char in text if char.isprintable())[:_SHOWN_ERROR_CHARS] or "no reason given"

@@ -1,0 +1,354 @@
+"""Any server of the OpenAI HTTP API as a part of a cascade: chat completions, transcriptions, speech.
+
+vLLM, Ollama, llama.cpp's server, LM Studio, LocalAI, Speaches and the hosted services speak it. Source: API reference,
+"Chat completions", "Audio".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import UNSET
+from pyreqwest.multipart import FormBuilder, PartBuilder
+
+from offhook.audio.wav import write_wav
+from offhook.model.http import ModelServer
+from offhook.model.interface import ModelError, ModelOutput, Sound, Speech, Words
+from offhook.model.sse import SseError, data_lines
+from offhook.session.inputs import (
+    GenerationFinished,
+    TextProduced,
+    ToolArgumentsProduced,
+    ToolCallStarted,
+)
+from offhook.session.outputs import Generate
+from offhook.wire.items import (
+    FunctionCall,
+    FunctionCallOutput,
+    InputAudio,
+    InputImage,
+    InputText,
+    Item,
+    Message,
+    OutputAudio,
+    OutputText,
+)
+from offhook.wire.server_events import CachedTokens, InputTokens, OutputTokens, Usage
+from offhook.wire.session import (
+    CustomVoice,
+    FunctionTool,
+    ToolChoiceFunction,
+    ToolChoiceMcp,
+    TranscriptionEcho,
+    Voice,
+)
+
+# Arguments of one call; a model that writes more is looping.
+MAX_ARGUMENTS_CHARS = 256 * 1024
+SPEECH_CHUNK_BYTES = 9600
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """``model`` is what the server calls it; ``extra`` are members of the request as they are (temperature, ...)."""
+
+    model: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class ChatCompletions:
+    """A language model behind ``POST /chat/completions``, streamed, with tools."""
+
+    def __init__(self, server: ModelServer, options: ChatOptions) -> None:
+        self._server = server
+        self._options = options
+
+    async def start(self) -> None:
+        """Open the connections."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._server.stop()
+
+    async def generate(self, request: Generate) -> AsyncIterator[ModelOutput]:
+        """Yield words and function calls as they come in, and an end."""
+        body = msgspec.json.encode(chat_request(request, self._options))
+        builder = self._server.request("/chat/completions").header("content-type", "application/json").body_bytes(body)
+        reader = _ChatReader(request.run)
+        async with (
+            self._server.stream(builder) as response,
+            aclosing(data_lines(self._server.chunks(response))) as lines,
+        ):
+            try:
+                async for line in lines:
+                    if line == b"[DONE]":
+                        break
+                    for output in reader.read(line):
+                        yield output
+            except SseError as broken:
+                raise ModelError("model_error", f"The {self._server.name} sent {broken}.") from broken
+        for output in reader.end():
+            yield output
+
+
+def chat_request(request: Generate, options: ChatOptions) -> dict[str, Any]:
+    """Return the JSON of a chat completion request."""
+    body: dict[str, Any] = {
+        "model": options.model,
+        "messages": chat_messages(request.instructions, request.items),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **options.extra,
+    }
+    if request.max_output_tokens != "inf":
+        body["max_tokens"] = request.max_output_tokens
+    functions = [tool for tool in request.tools if isinstance(tool, FunctionTool)]
+    if functions:
+        body["tools"] = [{"type": "function", "function": _function(tool)} for tool in functions]
+        match request.tool_choice:
+            case ToolChoiceFunction(name=name):
+                body["tool_choice"] = {"type": "function", "function": {"name": name}}
+            case ToolChoiceMcp():
+                body["tool_choice"] = "required"
+            case choice:
+                body["tool_choice"] = choice
+    return body
+
+
+def _function(tool: FunctionTool) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description is not UNSET:
+        function["description"] = tool.description
+    function["parameters"] = {"type": "object", "properties": {}} if tool.parameters is UNSET else tool.parameters
+    return function
+
+
+def chat_messages(instructions: str, items: tuple[Item, ...]) -> list[dict[str, Any]]:
+    """Return the conversation as a chat model reads it; what nobody could understand is left out.
+
+    Every call is followed by its output, as chat templates demand; a call that has no output yet is left out.
+    """
+    messages: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
+    outputs = {item.call_id: item.output for item in items if isinstance(item, FunctionCallOutput)}
+    for item in items:
+        match item:
+            case Message():
+                content = _content(item)
+                if content:
+                    messages.append({"role": item.role, "content": content})
+            case FunctionCall(call_id=str(call_id)) if call_id in outputs:
+                call = {"id": call_id, "type": "function"}
+                call["function"] = {"name": item.name, "arguments": item.arguments}  # type: ignore[assignment]
+                messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+                messages.append({"role": "tool", "tool_call_id": call_id, "content": outputs[call_id]})
+            case _:
+                pass
+    return messages
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    texts: list[str] = []
+    images: list[dict[str, Any]] = []
+    for part in message.content:
+        match part:
+            case InputText(text=text) | OutputText(text=text):
+                texts.append(text)
+            case InputAudio(transcript=str(text)) | OutputAudio(transcript=str(text)):
+                texts.append(text)
+            case InputImage(image_url=url):
+                images.append({"type": "image_url", "image_url": {"url": url}})
+            case _:
+                pass
+    text = "\n".join(filter(None, texts))
+    if not images:
+        return text
+    return [{"type": "text", "text": text}, *images] if text else images
+
+
+class _ChatReader:
+    """Reads the chunks of one chat completion; what makes no sense is passed over or raised as ModelError."""
+
+    def __init__(self, run: int) -> None:
+        self._run = run
+        self._call: int | None = None
+        self._later: dict[int, list[str]] = {}
+        self._names: dict[int, tuple[str, str | None]] = {}
+        self._arguments_chars = 0
+        self._reason: str | None = None
+        self._usage: Usage | None = None
+
+    def read(self, line: bytes) -> list[ModelOutput]:
+        try:
+            chunk: Any = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeError):
+            raise ModelError("model_error", "The language model sent something that is not JSON.") from None
+        if not isinstance(chunk, dict):
+            return []
+        if isinstance(error := chunk.get("error"), dict | str):
+            text = error.get("message") if isinstance(error, dict) else error
+            raise ModelError("model_error", f"The language model failed: {str(text)[:300]}")
+        self._usage = _usage(chunk.get("usage")) or self._usage
+        choices = chunk.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+        if isinstance(choice.get("finish_reason"), str):
+            self._reason = choice["finish_reason"]
+        delta = choice.get("delta")
+        return self._delta(delta) if isinstance(delta, dict) else []
+
+    def _delta(self, delta: dict[str, Any]) -> list[ModelOutput]:
+        outputs: list[ModelOutput] = []
+        if isinstance(text := delta.get("content"), str) and text:
+            outputs.append(TextProduced(self._run, text))
+        calls = delta.get("tool_calls")
+        for call in calls if isinstance(calls, list) else []:
+            if isinstance(call, dict):
+                outputs += self._tool_call(call)
+        return outputs
+
+    def _tool_call(self, call: dict[str, Any]) -> list[ModelOutput]:
+        index = call.get("index", 0)
+        function = call.get("function")
+        if not isinstance(index, int) or not isinstance(function, dict):
+            return []
+        outputs: list[ModelOutput] = []
+        name = function.get("name")
+        if index not in self._names and isinstance(name, str) and name:
+            call_id = call.get("id")
+            self._names[index] = (name, call_id if isinstance(call_id, str) and call_id else None)
+            if self._call is None:
+                outputs += self._begin(index)
+        arguments = function.get("arguments")
+        if isinstance(arguments, dict):
+            arguments = json.dumps(arguments)
+        if not isinstance(arguments, str) or not arguments:
+            return outputs
+        self._arguments_chars += len(arguments)
+        if self._arguments_chars > MAX_ARGUMENTS_CHARS:
+            raise ModelError("model_error", "The language model wrote endless arguments for a function call.")
+        if index == self._call:
+            outputs.append(ToolArgumentsProduced(self._run, index, arguments))
+        else:
+            # Calls are passed on one after the other; what belongs to a later one waits for its turn.
+            self._later.setdefault(index, []).append(arguments)
+        return outputs
+
+    def _begin(self, index: int) -> list[ModelOutput]:
+        self._call = index
+        name, call_id = self._names[index]
+        outputs: list[ModelOutput] = [ToolCallStarted(self._run, index, name, call_id)]
+        outputs += [ToolArgumentsProduced(self._run, index, part) for part in self._later.pop(index, [])]
+        return outputs
+
+    def end(self) -> list[ModelOutput]:
+        outputs: list[ModelOutput] = []
+        for index in sorted(self._names):
+            if index != self._call and (self._call is None or index > self._call):
+                outputs += self._begin(index)
+        if self._reason is None and self._usage is None:
+            raise ModelError("model_error", "The language model broke off in the middle of its answer.")
+        match self._reason:
+            case "length":
+                outputs.append(GenerationFinished(self._run, "max_output_tokens", self._usage))
+            case "content_filter":
+                outputs.append(GenerationFinished(self._run, "content_filter", self._usage))
+            case _:
+                outputs.append(GenerationFinished(self._run, "stop", self._usage))
+        return outputs
+
+
+def _usage(given: object) -> Usage | None:
+    if not isinstance(given, dict):
+        return None
+
+    def number(source: object, name: str) -> int:
+        value = source.get(name) if isinstance(source, dict) else None
+        return value if isinstance(value, int) and value >= 0 else 0
+
+    read, written = number(given, "prompt_tokens"), number(given, "completion_tokens")
+    cached = number(given.get("prompt_tokens_details"), "cached_tokens")
+    return Usage(
+        total_tokens=read + written,
+        input_tokens=read,
+        output_tokens=written,
+        input_token_details=InputTokens(
+            text_tokens=read, cached_tokens=cached, cached_tokens_details=CachedTokens(text_tokens=cached)
+        ),
+        output_token_details=OutputTokens(text_tokens=written),
+    )
+
+
+class Transcriptions:
+    """Speech to text behind ``POST /audio/transcriptions``."""
+
+    def __init__(self, server: ModelServer, model: str) -> None:
+        self._server = server
+        self._model = model
+
+    async def start(self) -> None:
+        """Open the connections."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._server.stop()
+
+    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        """Yield the words of the caller, all at once."""
+        wav = write_wav(np.frombuffer(speech.pcm, dtype="<i2"), speech.rate_hz)
+        part = PartBuilder.from_bytes(wav).file_name("turn.wav").mime("audio/wav")
+        form = FormBuilder().text("model", self._model).text("response_format", "json").part("file", part)
+        if wanted is not None and wanted.language:
+            form = form.text("language", wanted.language)
+        if wanted is not None and wanted.prompt:
+            form = form.text("prompt", wanted.prompt)
+        async with self._server.stream(self._server.request("/audio/transcriptions").multipart(form)) as response:
+            body = b"".join([chunk async for chunk in self._server.chunks(response)])
+        try:
+            answer: Any = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeError):
+            answer = None
+        if not isinstance(answer, dict) or not isinstance(answer.get("text"), str):
+            raise ModelError("transcription_error", f"The {self._server.name} sent no transcript.")
+        if text := answer["text"].strip():
+            yield Words(text)
+
+
+class SpokenOverHttp:
+    """Text to speech behind ``POST /audio/speech``: raw samples, streamed. ``rate_hz`` is the server's own."""
+
+    def __init__(self, server: ModelServer, model: str, voice: str | None, rate_hz: int) -> None:
+        self._server = server
+        self._model = model
+        self._voice = voice
+        self._rate_hz = rate_hz
+
+    async def start(self) -> None:
+        """Open the connections."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._server.stop()
+
+    async def speak(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
+        """Yield the speech as it comes in."""
+        name = self._voice or (voice.id if isinstance(voice, CustomVoice) else voice)
+        wanted = {"model": self._model, "input": text, "voice": name, "response_format": "pcm", "speed": speed}
+        builder = self._server.request("/audio/speech").header("content-type", "application/json")
+        async with self._server.stream(builder.body_bytes(msgspec.json.encode(wanted))) as response:
+            waiting = b""
+            async for chunk in self._server.chunks(response):
+                waiting += chunk
+                whole = len(waiting) - len(waiting) % 2
+                if whole >= SPEECH_CHUNK_BYTES:
+                    yield Sound(waiting[:whole], self._rate_hz)
+                    waiting = waiting[whole:]
+            if len(waiting) > 1:
+                yield Sound(waiting[: len(waiting) - len(waiting) % 2], self._rate_hz)

@@ -1,0 +1,95 @@
+"""A model that costs nothing and says what it was told to: for measuring the server, and for tests.
+
+It answers every turn at once. Answer *n* of a call is numbered tone *n*, so that a recording shows which answer was
+heard, from when to when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from offhook.audio.pcm import to_bytes
+from offhook.audio.tone import TONES, tone
+from offhook.model.interface import Capabilities, ModelOutput, Speech, Words
+from offhook.session.inputs import (
+    AudioProduced,
+    GenerationFinished,
+    TextProduced,
+    ToolArgumentsProduced,
+    ToolCallStarted,
+)
+from offhook.session.outputs import Generate
+from offhook.wire.items import FunctionCallOutput
+from offhook.wire.session import FunctionTool, ToolChoiceFunction, TranscriptionEcho
+
+RATE_HZ = 8000
+ANSWER_MS = 2000
+HEARD = "This is what the scripted recogniser hears."
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedOptions:
+    """What the scripted model says: ``answer_ms`` of tone, and ``heard`` for every turn of the caller."""
+
+    answer_ms: int = ANSWER_MS
+    heard: str = HEARD
+
+
+class ScriptedBackend:
+    """Answers with numbered tones, and with a function call when one is demanded by ``tool_choice``."""
+
+    def __init__(self, options: ScriptedOptions | None = None) -> None:
+        self.name = "scripted"
+        self.capabilities = Capabilities(needs_transcripts=False)
+        self._options = options or ScriptedOptions()
+
+    async def start(self) -> None:
+        """Make the tones, so that no call pays for them."""
+        for number in range(TONES):
+            _tone_bytes(number, self._options.answer_ms)
+
+    async def stop(self) -> None:
+        """Nothing is held."""
+
+    async def respond(self, request: Generate) -> AsyncIterator[ModelOutput]:
+        """Yield answer number ``run`` of the call."""
+        run = request.run
+        function = _demanded_function(request)
+        if function is not None:
+            yield ToolCallStarted(run, 0, function.name)
+            yield ToolArgumentsProduced(run, 0, "{}")
+            yield GenerationFinished(run)
+            return
+        number = run % TONES
+        text = f"Scripted answer number {number}."
+        yield TextProduced(run, text)
+        if request.modality == "audio":
+            pcm = _tone_bytes(number, self._options.answer_ms)
+            yield AudioProduced(run, pcm, RATE_HZ, float(self._options.answer_ms), text)
+        yield GenerationFinished(run)
+
+    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        """Yield the one transcript there is."""
+        del speech, wanted
+        yield Words(self._options.heard)
+
+
+@lru_cache(maxsize=4 * TONES)
+def _tone_bytes(number: int, duration_ms: int) -> bytes:
+    return to_bytes(tone(number, duration_ms, RATE_HZ))
+
+
+def _demanded_function(request: Generate) -> FunctionTool | None:
+    """Return the function that has to be called; one whose output is the last item is not called again."""
+    functions = [tool for tool in request.tools if isinstance(tool, FunctionTool)]
+    if not functions or (request.items and isinstance(request.items[-1], FunctionCallOutput)):
+        return None
+    match request.tool_choice:
+        case "required":
+            return functions[0]
+        case ToolChoiceFunction(name=name):
+            return next((each for each in functions if each.name == name), None)
+        case _:
+            return None

@@ -1,0 +1,396 @@
+"""Model servers over real HTTP: what they are asked, what they answer, and every way in which they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+from tests.socket.model_server import ModelHost, Reply, serve
+
+from offhook.audio.wav import read_wav
+from offhook.model.cascade import Cascade
+from offhook.model.http import ModelServer
+from offhook.model.interface import ModelError, ModelOutput, Sound, Speech, Words
+from offhook.model.openai_http import ChatCompletions, ChatOptions, SpokenOverHttp, Transcriptions, chat_messages
+from offhook.model.scripted import ScriptedBackend
+from offhook.session.inputs import (
+    AudioProduced,
+    GenerationFinished,
+    TextProduced,
+    ToolArgumentsProduced,
+    ToolCallStarted,
+)
+from offhook.session.outputs import Generate
+from offhook.wire.items import FunctionCall, FunctionCallOutput, InputAudio, InputText, Message, OutputAudio
+from offhook.wire.session import FunctionTool, ToolChoiceFunction, TranscriptionEcho
+
+
+def request(**changes: Any) -> Generate:
+    members: dict[str, Any] = {
+        "run": 7,
+        "response_id": "resp_1",
+        "instructions": "Be brief.",
+        "items": (Message(id="a", role="user", content=(InputAudio(transcript="When do you open?"),)),),
+        "tools": (),
+        "tool_choice": "auto",
+        "max_output_tokens": "inf",
+        "modality": "text",
+        "voice": "marin",
+        "speed": 1.0,
+        "model": "gpt-realtime",
+    }
+    return Generate(**(members | changes))
+
+
+def sse(*chunks: object) -> list[bytes]:
+    return [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks] + [b"data: [DONE]\n\n"]
+
+
+def delta(finish: str | None = None, **members: object) -> dict[str, object]:
+    return {"choices": [{"index": 0, "delta": members, "finish_reason": finish}]}
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(test)
+
+
+async def collect(outputs: AsyncIterator[Any]) -> list[Any]:
+    return [output async for output in outputs]
+
+
+def chat(reply: Reply, wanted: Generate | None = None, timeout_s: float = 5.0) -> tuple[list[ModelOutput], ModelHost]:
+    async def talk() -> tuple[list[ModelOutput], ModelHost]:
+        async with serve(lambda _: reply) as host:
+            mind = ChatCompletions(
+                ModelServer("language model", host.url, "sk-model", timeout_s),
+                ChatOptions("qwen", {"temperature": 0.2}),
+            )
+            await mind.start()
+            try:
+                return await collect(mind.generate(wanted or request())), host
+            finally:
+                await mind.stop()
+
+    return asyncio.run(talk())
+
+
+def failure(reply: Reply, timeout_s: float = 5.0) -> ModelError:
+    with pytest.raises(ModelError) as caught:
+        chat(reply, timeout_s=timeout_s)
+    assert "sk-model" not in str(caught.value)
+    return caught.value
+
+
+def test_words_are_passed_on_as_they_come_in() -> None:
+    usage = {
+        "choices": [],
+        "usage": {"prompt_tokens": 30, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 8}},
+    }
+    outputs, host = chat(Reply(sse(delta(content="We open "), delta(content="at nine."), delta("stop"), usage)))
+    assert outputs[:2] == [TextProduced(7, "We open "), TextProduced(7, "at nine.")]
+    end = outputs[2]
+    assert isinstance(end, GenerationFinished)
+    assert end.usage is not None
+    assert (end.usage.input_tokens, end.usage.output_tokens) == (30, 4)
+    assert end.usage.input_token_details.cached_tokens == 8
+    asked = host.received[0]
+    assert asked.path == "/v1/chat/completions"
+    assert asked.headers["authorization"] == "bearer sk-model"
+    assert asked.json == {
+        "model": "qwen",
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "When do you open?"},
+        ],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0.2,
+    }
+
+
+def test_function_calls_are_passed_on_one_after_the_other() -> None:
+    def call(index: int, **members: object) -> dict[str, object]:
+        return delta(tool_calls=[{"index": index, **members}])
+
+    outputs, host = chat(
+        Reply(
+            sse(
+                call(0, id="call_a", function={"name": "hours", "arguments": ""}),
+                call(1, id="call_b", function={"name": "book", "arguments": '{"x"'}),
+                call(0, function={"arguments": '{"day":'}),
+                call(1, function={"arguments": ":1}"}),
+                call(0, function={"arguments": '"mon"}'}),
+                delta("tool_calls"),
+            )
+        ),
+        request(
+            tools=(
+                FunctionTool(name="hours", description="d", parameters={"type": "object"}),
+                FunctionTool(name="book"),
+            ),
+            tool_choice=ToolChoiceFunction(name="hours"),
+            max_output_tokens=50,
+        ),
+    )
+    assert outputs[:-1] == [
+        ToolCallStarted(7, 0, "hours", "call_a"),
+        ToolArgumentsProduced(7, 0, '{"day":'),
+        ToolArgumentsProduced(7, 0, '"mon"}'),
+        ToolCallStarted(7, 1, "book", "call_b"),
+        ToolArgumentsProduced(7, 1, '{"x"'),
+        ToolArgumentsProduced(7, 1, ":1}"),
+    ]
+    asked = host.received[0].json
+    assert asked["tool_choice"] == {"type": "function", "function": {"name": "hours"}}
+    assert asked["max_tokens"] == 50
+    assert asked["tools"] == [
+        {"type": "function", "function": {"name": "hours", "description": "d", "parameters": {"type": "object"}}},
+        {"type": "function", "function": {"name": "book", "parameters": {"type": "object", "properties": {}}}},
+    ]
+
+
+@pytest.mark.parametrize(("finish", "reason"), [("length", "max_output_tokens"), ("content_filter", "content_filter")])
+def test_an_answer_that_was_cut_short_says_why(finish: str, reason: str) -> None:
+    outputs, _ = chat(Reply(sse(delta(finish, content="And"))))
+    assert isinstance(outputs[-1], GenerationFinished)
+    assert outputs[-1].reason == reason
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "says"),
+    [
+        (Reply([b'{"error": {"message": "no such model"}}'], 404), "model_not_found", "no such model"),
+        (Reply([b'{"error": "bad key"}'], 401), "invalid_api_key", "401: bad key"),
+        (Reply([b"slow down\r\n\x1b[31m"], 429), "rate_limit_exceeded", "429: slow down"),
+        (Reply([b""], 500), "model_error", "500: no reason given"),
+        (Reply([b"x" * 10_000_000], 503), "model_error", "503"),
+        (Reply([b""], 302, headers={"location": "http://127.0.0.1:1/"}), "model_error", "302"),
+        (Reply([b"data: {not json}\n\n"]), "model_error", "not JSON"),
+        (Reply([b'data: {"error": {"message": "out of memory"}}\n\n']), "model_error", "out of memory"),
+        (Reply(sse(delta(content="We op"))[:1]), "model_error", "broke off"),
+        (Reply(sse(delta(content="We op"))[:1], cut=True), "model_error", "broke"),
+        (Reply([b"<html>hello</html>"]), "model_error", "broke off"),
+        (Reply([b"data: " + b"x" * 3_000_000]), "model_error", "a line of more than"),
+    ],
+)
+def test_a_server_that_fails_is_named_in_words(reply: Reply, code: str, says: str) -> None:
+    found = failure(reply)
+    assert found.code == code
+    assert says in found.message
+    assert found.message.isprintable()
+    assert len(found.message) < 500
+
+
+def test_a_server_that_is_silent_is_given_up() -> None:
+    assert failure(Reply([], hang=True), timeout_s=0.2).code == "model_timeout"
+
+
+def test_a_server_that_is_not_there_is_unavailable() -> None:
+    async def talk() -> None:
+        mind = ChatCompletions(ModelServer("language model", "http://127.0.0.1:1/v1", None, 2.0), ChatOptions("m"))
+        await mind.start()
+        with pytest.raises(ModelError) as caught:
+            await collect(mind.generate(request()))
+        await mind.stop()
+        assert caught.value.code == "model_unavailable"
+
+    run(talk())
+
+
+def test_a_chat_model_never_reads_a_call_without_its_output() -> None:
+    items = (
+        Message(id="1", role="user", content=(InputText(text="Hi"),)),
+        Message(id="2", role="user", content=(InputAudio(transcript=None),)),
+        FunctionCall(id="3", name="hours", arguments="{}", call_id="c1"),
+        FunctionCall(id="4", name="lost", arguments="{}", call_id="c2"),
+        FunctionCallOutput(id="5", call_id="c1", output="nine"),
+        Message(id="6", role="assistant", content=(OutputAudio(transcript="We open at nine."),)),
+    )
+    assert chat_messages("", items) == [
+        {"role": "user", "content": "Hi"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "hours", "arguments": "{}"}}],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "nine"},
+        {"role": "assistant", "content": "We open at nine."},
+    ]
+
+
+# -- speech
+
+
+def with_server(
+    reply: Reply, use: Callable[[ModelServer, ModelHost], Coroutine[Any, Any, None]], timeout_s: float = 5
+) -> None:
+    async def talk() -> None:
+        async with serve(lambda _: reply) as host:
+            server = ModelServer("speech server", host.url, None, timeout_s)
+            await server.start()
+            try:
+                await use(server, host)
+            finally:
+                await server.stop()
+
+    run(talk())
+
+
+def test_a_turn_is_sent_as_a_wav_file_and_comes_back_as_words() -> None:
+    async def use(server: ModelServer, host: ModelHost) -> None:
+        hearing = Transcriptions(server, "whisper-1")
+        wanted = TranscriptionEcho(model="x", language="en", prompt="names")
+        words = await collect(hearing.transcribe(Speech(b"\1\0" * 8000, 8000), wanted))
+        assert words == [Words("Hello.")]
+        body = host.received[0].body
+        assert b'name="language"\r\n\r\nen\r\n' in body
+        wav = read_wav(body[body.index(b"RIFF") :])
+        assert wav.rate_hz == 8000
+
+    with_server(Reply([b'{"text": " Hello. "}'], content_type="application/json"), use)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"words": 1}', b"<html>"])
+def test_a_recogniser_that_sends_no_words_fails(body: bytes) -> None:
+    async def use(server: ModelServer, _: ModelHost) -> None:
+        with pytest.raises(ModelError) as caught:
+            await collect(Transcriptions(server, "m").transcribe(Speech(b"", 8000), None))
+        assert caught.value.code == "transcription_error"
+
+    with_server(Reply([body], content_type="application/json"), use)
+
+
+def test_a_voice_is_streamed_whatever_the_cuts_between_its_samples() -> None:
+    pcm = bytes(range(256)) * 100
+
+    async def use(server: ModelServer, host: ModelHost) -> None:
+        voice = SpokenOverHttp(server, "tts-1", None, 16000)
+        sounds: list[Sound] = await collect(voice.speak("Hello.", "ash", 1.25))
+        assert b"".join(sound.pcm for sound in sounds) == pcm
+        assert all(len(sound.pcm) % 2 == 0 and sound.rate_hz == 16000 for sound in sounds)
+        asked = host.received[0].json
+        assert (asked["voice"], asked["speed"], asked["response_format"]) == ("ash", 1.25, "pcm")
+
+    with_server(Reply([pcm[:101], pcm[101:10_000], pcm[10_000:]], content_type="audio/pcm"), use)
+
+
+# -- the cascade
+
+
+class Mind:
+    """A language model that says its lines; a None among them is a failure."""
+
+    def __init__(self, *lines: str | None) -> None:
+        self.lines = lines
+        self.cancelled = False
+
+    async def generate(self, wanted: Generate) -> AsyncIterator[ModelOutput]:
+        try:
+            for line in self.lines:
+                if line is None:
+                    raise ModelError("model_error", "it broke")
+                yield TextProduced(wanted.run, line)
+                await asyncio.sleep(0)
+            if not self.lines:
+                await asyncio.Event().wait()
+            yield GenerationFinished(wanted.run)
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
+class Voice:
+    def __init__(self, *, fails: bool = False) -> None:
+        self.spoken: list[str] = []
+        self.fails = fails
+
+    async def speak(self, text: str, voice: object, speed: float) -> AsyncIterator[Sound]:
+        self.spoken.append(text)
+        if self.fails:
+            raise ModelError("tts_error", "no voice")
+        yield Sound(b"\0\0" * 80, 8000)
+        yield Sound(b"\0\0" * 80, 8000)
+
+
+class Ear:
+    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        yield Words("hm")
+
+
+def test_a_cascade_speaks_sentence_by_sentence_and_ends_after_the_last_sound() -> None:
+    voice = Voice()
+    cascade = Cascade("c", Ear(), Mind("Dr. Smith is in. He ", "opens at 9.30", " today"), voice)
+    outputs = asyncio.run(collect(cascade.respond(request(modality="audio"))))
+    assert voice.spoken == ["Dr. Smith is in. ", "He opens at 9.30 today"]
+    sounds = [output for output in outputs if isinstance(output, AudioProduced)]
+    assert [sound.text for sound in sounds] == ["Dr. Smith is in. ", "", "He opens at 9.30 today", ""]
+    assert sounds[0].duration_ms == 10
+    assert isinstance(outputs[-1], GenerationFinished)
+
+
+def test_a_written_response_makes_no_sound() -> None:
+    voice = Voice()
+    outputs = asyncio.run(collect(Cascade("c", Ear(), Mind("Hello."), voice).respond(request())))
+    assert voice.spoken == []
+    assert outputs == [TextProduced(7, "Hello."), GenerationFinished(7)]
+
+
+@pytest.mark.parametrize(
+    ("mind", "voice", "code"),
+    [(Mind("Well. ", None), Voice(), "model_error"), (Mind("Well. "), Voice(fails=True), "tts_error")],
+)
+def test_a_part_that_fails_fails_the_response(mind: Mind, voice: Voice, code: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        asyncio.run(collect(Cascade("c", Ear(), mind, voice).respond(request(modality="audio"))))
+    assert caught.value.code == code
+
+
+def test_a_bug_in_a_part_comes_out_and_does_not_hang_the_response() -> None:
+    class Broken(Mind):
+        async def generate(self, wanted: Generate) -> AsyncIterator[ModelOutput]:
+            yield TextProduced(wanted.run, "x")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(collect(Cascade("c", Ear(), Broken(), Voice()).respond(request(modality="audio"))))
+
+
+def test_cancelling_a_response_stops_the_model() -> None:
+    mind = Mind()
+
+    async def talk() -> None:
+        task = asyncio.create_task(collect(Cascade("c", Ear(), mind, Voice()).respond(request(modality="audio"))))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(talk())
+    assert mind.cancelled
+
+
+# -- the scripted model
+
+
+def test_answer_n_of_a_call_is_tone_n() -> None:
+    from offhook.audio.pcm import from_bytes
+    from offhook.audio.tone import find_tones
+
+    outputs = asyncio.run(collect(ScriptedBackend().respond(request(modality="audio", run=3))))
+    assert outputs[0] == TextProduced(3, "Scripted answer number 3.")
+    (tone,) = find_tones(from_bytes(outputs[1].pcm))
+    assert (tone.number, tone.end_ms - tone.start_ms) == (3, 2000)
+
+
+def test_a_demanded_function_is_called_once() -> None:
+    tool = FunctionTool(name="hours")
+    wanted = request(tools=(tool,), tool_choice="required")
+    assert asyncio.run(collect(ScriptedBackend().respond(wanted)))[0] == ToolCallStarted(7, 0, "hours")
+    answered = request(
+        tools=(tool,), tool_choice="required", items=(FunctionCallOutput(id="1", call_id="c", output="x"),)
+    )
+    assert isinstance(asyncio.run(collect(ScriptedBackend().respond(answered)))[0], TextProduced)
