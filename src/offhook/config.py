@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from offhook.errors import ApiProblem, ConfigError
+from offhook.host.answer import Answer, AnswerAlways, AnswerByWebhook, AnswerEcho, AnswerReject
 from offhook.telemetry.log import LEVELS
 from offhook.wire import limits
 from offhook.wire.decode import decode_session
-from offhook.wire.session import SessionParams
 from offhook.wire.signature import webhook_key
 from offhook.wire.url import check_url
 
@@ -46,34 +46,6 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerByWebhook:
-    """The application decides about every call."""
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerAlways:
-    """Every call is accepted with this session, without asking anybody."""
-
-    params: SessionParams
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerReject:
-    """Every call is rejected with this SIP status."""
-
-    status: int
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerEcho:
-    """Every call hears itself, at once: a test of the line without any model."""
-
-
-Answer = AnswerByWebhook | AnswerAlways | AnswerReject | AnswerEcho
 
 
 @dataclass(frozen=True, slots=True)

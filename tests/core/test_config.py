@@ -6,16 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from offhook.config import (
-    SETTINGS,
-    Address,
-    AnswerAlways,
-    AnswerByWebhook,
-    AnswerReject,
-    Config,
-    load_config,
-)
+from offhook.config import SETTINGS, Address, Config, load_config
 from offhook.errors import ConfigError
+from offhook.host.answer import AnswerAlways, AnswerByWebhook, AnswerReject
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -49,7 +49,8 @@ async def serve(answer: Callable[[Received], Reply]) -> AsyncIterator[ModelHost]
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                headers = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
+                lines = [line.split(": ", 1) for line in head[1:] if ": " in line]
+                headers = {name.lower(): value for name, value in lines}
                 if headers.get("transfer-encoding") == "chunked":
                     body = b""
                     while size := int((await reader.readline()).strip(), 16):

@@ -98,7 +98,7 @@ def test_words_are_passed_on_as_they_come_in() -> None:
     assert end.usage.input_token_details.cached_tokens == 8
     asked = host.received[0]
     assert asked.path == "/v1/chat/completions"
-    assert asked.headers["authorization"] == "bearer sk-model"
+    assert asked.headers["authorization"] == "Bearer sk-model"
     assert asked.json == {
         "model": "qwen",
         "messages": [

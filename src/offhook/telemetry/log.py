@@ -64,7 +64,7 @@ class FactLog:
         """What somebody should look at."""
         self._write(logging.WARNING, fact, fields)
 
-    def error(self, fact: str, failure: BaseException | None = None, **fields: object) -> None:
+    def error(self, fact: str, *, failure: BaseException | None = None, **fields: object) -> None:
         """What failed; the stack of a bug is shown."""
         self._write(logging.ERROR, fact, fields, failure)
 

@@ -42,6 +42,14 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """What is delivered. ``id`` is the same on every attempt: a receiver knows a repetition by it."""
+
+    id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One try: ``status`` is the HTTP answer, None without one; ``why`` is a line for people when it failed."""
 
@@ -66,6 +74,7 @@ class WebhookSender:
         self._clock = clock
         self._jitter = jitter
         self._client: Client | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self.attempts = 0
         self.failures = 0
 
@@ -83,48 +92,74 @@ class WebhookSender:
         )
 
     async def stop(self) -> None:
-        """Close the pool."""
+        """Give up what is under way, and close the pool."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         client, self._client = self._client, None
         if client is not None:
             await client.close()
 
-    async def deliver(self, endpoint: Endpoint, webhook_id: str, body: bytes, log: FactLog) -> Attempt:
-        """Try until the endpoint takes it; cancel this to give up. Returns the attempt that ended it.
+    def submit(
+        self,
+        endpoint: Endpoint,
+        message: Message,
+        log: FactLog,
+        *,
+        wanted: Callable[[], bool],
+        tell: Callable[[Attempt], None],
+    ) -> None:
+        """Deliver in the background: try until the endpoint takes it or says 410, as long as it is ``wanted``.
 
-        Only an answer 410 (the endpoint wants no more) ends it undelivered.
+        An attempt under way is never broken off: applications act on the call while they handle its webhook, and a
+        dropped connection would cancel them.
         """
+        task = asyncio.get_running_loop().create_task(self._deliver(endpoint, message, log, wanted, tell))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(
+        self,
+        endpoint: Endpoint,
+        message: Message,
+        log: FactLog,
+        wanted: Callable[[], bool],
+        tell: Callable[[Attempt], None],
+    ) -> None:
         pause_s = FIRST_PAUSE_S
         number = 0
-        while True:
+        while wanted():
             number += 1
-            attempt = await self._try(endpoint, webhook_id, body, number)
+            attempt = await self._try(endpoint, message, number)
             self.attempts += 1
+            tell(attempt)
             if attempt.delivered:
                 log.info("webhook delivered", attempt=number, status=attempt.status)
-                return attempt
+                return
             self.failures += 1
             log.warning("webhook failed", attempt=number, status=attempt.status, why=attempt.why, url=endpoint.url)
             if attempt.status == 410:
-                return attempt
+                return
             await asyncio.sleep(pause_s * (0.75 + 0.5 * self._jitter()))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-    async def _try(self, endpoint: Endpoint, webhook_id: str, body: bytes, number: int) -> Attempt:
+    async def _try(self, endpoint: Endpoint, message: Message, number: int) -> Attempt:
         if self._client is None:
             return Attempt(number, None, "the sender is not started")
         timestamp_s = int(self._clock())
         request = (
             self._client.post(endpoint.url)
             .header("content-type", "application/json")
-            .header("webhook-id", webhook_id)
+            .header("webhook-id", message.id)
             .header("webhook-timestamp", str(timestamp_s))
-            .header("webhook-signature", sign_webhook(endpoint.keys, webhook_id, timestamp_s, body))
-            .body_bytes(body)
+            .header("webhook-signature", sign_webhook(endpoint.keys, message.id, timestamp_s, message.body))
+            .body_bytes(message.body)
         )
         status = None
         try:
             # Streamed, because only the status counts; a short body is read so that the connection can be used again.
-            async with request.build_streamed() as response:
+            async with request.streamed_read_buffer_limit(0).build_streamed() as response:
                 status = response.status
                 await response.body_reader.read(MAX_BODY_BYTES)
         except PyreqwestError as failure:

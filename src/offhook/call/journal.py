@@ -1,0 +1,149 @@
+"""The journal of a call: every input with its time, and what followed, as lines of JSON.
+
+The same inputs give the same outputs, so a journal is a bug report that can be run again. It holds what clients sent
+and what was said, but no sound.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from offhook.call import machine as telephone
+from offhook.call.call import Call, Input, Output
+from offhook.call.machine import CallOptions
+from offhook.errors import LocalError
+from offhook.session import inputs as talk
+from offhook.session import outputs as do
+from offhook.session.engine import EngineOptions
+from offhook.wire.session import AudioFormat, SessionParams
+
+VERSION = 1
+
+
+class JournalError(LocalError):
+    """A file that is no journal, or one of another version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a replay needs beside the inputs. ``seed`` makes the ids."""
+
+    call_id: str
+    seed: bytes
+    began: float
+    options: CallOptions
+    engine: EngineOptions
+    version: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A deadline of the call has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened:
+    """The conversation began."""
+
+    params: SessionParams
+    audio_format: AudioFormat
+    expires_at: int
+
+
+Event = Input | Tick | SessionOpened
+
+_KINDS: dict[str, Any] = {
+    **{f"call.{each.__name__}": each for each in telephone.CallInput.__args__},
+    **{f"session.{each.__name__}": each for each in talk.Input.__args__},
+    "Tick": Tick,
+    "SessionOpened": SessionOpened,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One input, and the names of what followed from it."""
+
+    now: float
+    event: Event
+    outputs: tuple[str, ...]
+
+
+def output_names(outputs: Iterable[Output]) -> tuple[str, ...]:
+    """Return what was done in words: server events by their type, all else by its name."""
+    return tuple(
+        str(output.event.__struct_config__.tag) if isinstance(output, do.Send) else type(output).__name__
+        for output in outputs
+    )
+
+
+def encode_head(head: Head) -> bytes:
+    """Return the first line of a journal."""
+    return msgspec.json.encode(head) + b"\n"
+
+
+def encode_line(now: float, event: Event, outputs: Sequence[Output]) -> bytes:
+    """Return the line of one input."""
+    if isinstance(event, talk.AudioProduced):
+        event = dataclasses.replace(event, pcm=b"")
+    line = {"now": round(now, 6), "in": _NAMES[type(event)], "data": event, "out": output_names(outputs)}
+    return msgspec.json.encode(line) + b"\n"
+
+
+def read_journal(data: bytes) -> tuple[Head, list[Line]]:
+    """Return a journal. A last line that was cut off is left out. Raises JournalError."""
+    first, _, rest = data.partition(b"\n")
+    try:
+        version = msgspec.json.decode(first, type=dict[str, Any]).get("version")
+        if version != VERSION:
+            raise JournalError(f"this is a journal of version {version}; version {VERSION} can be replayed")
+        head = msgspec.json.decode(first, type=Head)
+    except (msgspec.DecodeError, UnicodeError) as failure:
+        raise JournalError(f"this is no journal of a call: {failure}") from None
+    lines = rest.split(b"\n")
+    return head, [_read_line(number, line) for number, line in enumerate(lines[:-1], 2)]
+
+
+def _read_line(number: int, data: bytes) -> Line:
+    try:
+        line = msgspec.json.decode(data, type=dict[str, Any])
+        event = msgspec.convert(line["data"], type=_KINDS[line["in"]])
+        return Line(float(line["now"]), event, tuple(line["out"]))
+    except (msgspec.DecodeError, UnicodeError, KeyError, TypeError, ValueError) as failure:
+        raise JournalError(f"line {number} of the journal cannot be read: {failure}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One replayed input: what follows from it now, and what followed when it was recorded."""
+
+    line: Line
+    outputs: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether the same followed."""
+        return self.outputs == self.line.outputs
+
+
+def replay(head: Head, lines: Iterable[Line]) -> Iterable[Step]:
+    """Run a journal again, with the machines as they are now."""
+    call = Call(head.call_id, head.seed, head.options, head.began)
+    for line in lines:
+        outputs: Sequence[Output]
+        match line.event:
+            case Tick():
+                outputs = call.pass_deadline(line.now)
+            case SessionOpened(params=params, audio_format=audio_format, expires_at=expires_at):
+                outputs = call.open_session(
+                    params, audio_format=audio_format, expires_at=expires_at, options=head.engine, now=line.now
+                )
+            case event:
+                outputs = call.handle(event, line.now)
+        yield Step(line, output_names(outputs))

@@ -1,0 +1,37 @@
+"""Chance that can be repeated: the random letters of one call come from its seed alone.
+
+A journal keeps the seed, so a replay makes the same ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+_ALPHABET = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# Every byte picks a letter; 256 is no multiple of 62, so some are a quarter likelier, which unguessability survives.
+_LETTERS = bytes(_ALPHABET[number % len(_ALPHABET)] for number in range(256))
+_BLOCK_BYTES = 64
+SEED_BYTES = 16
+
+
+class TokenStream:
+    """Letters and digits from a keyed hash of a counter. The seed has to be unguessable when ids must be."""
+
+    __slots__ = ("_block", "_count", "_place", "_seed")
+
+    def __init__(self, seed: bytes) -> None:
+        self._seed = seed
+        self._count = 0
+        self._block = ""
+        self._place = 0
+
+    def __call__(self, size: int) -> str:
+        """Return the next ``size`` letters."""
+        while len(self._block) - self._place < size:
+            self._count += 1
+            digest = hashlib.blake2b(self._count.to_bytes(8, "big"), key=self._seed, digest_size=_BLOCK_BYTES).digest()
+            self._block = self._block[self._place :] + digest.translate(_LETTERS).decode("ascii")
+            self._place = 0
+        token = self._block[self._place : self._place + size]
+        self._place += size
+        return token

@@ -1,0 +1,1 @@
+"""What outlives a call: its record and its journal."""

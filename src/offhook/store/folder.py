@@ -1,0 +1,107 @@
+"""A folder that keeps calls: ``calls.sqlite3`` with a record each, ``journals/`` with a file each.
+
+Writing is done by one thread, so that a slow disk never holds up a call; when it falls behind, lines are dropped and
+counted.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from offhook.errors import ConfigError
+from offhook.telemetry.log import FactLog
+
+# Some seconds of a busy server; a disk that is slower than this for longer has to lose something.
+MAX_WAITING: Final = 20_000
+_SCHEMA = "CREATE TABLE IF NOT EXISTS calls (id TEXT PRIMARY KEY, project TEXT, came_in_at REAL, record TEXT)"
+
+
+class FolderJournal:
+    """The journal of one call."""
+
+    def __init__(self, store: FolderStore, path: Path, first: bytes) -> None:
+        self._store = store
+        self._path = path
+        self.write(first)
+
+    def write(self, line: bytes) -> None:
+        """Add a line."""
+        self._store.put((self._path, line))
+
+    def close(self) -> None:
+        """The call is over: nothing more comes."""
+        self._store.put((self._path, None))
+
+
+class FolderStore:
+    """Keeps calls in a folder. Raises ConfigError when it cannot be written."""
+
+    def __init__(self, folder: Path, log: FactLog) -> None:
+        self._log = log
+        self._journals = folder / "journals"
+        try:
+            self._journals.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(folder / "calls.sqlite3", check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.execute(_SCHEMA)
+        except (OSError, sqlite3.Error) as failure:
+            raise ConfigError("--store", f"cannot keep calls in {folder}: {failure}") from None
+        self.dropped = 0
+        self._waiting: queue.Queue[Any] = queue.Queue(MAX_WAITING)
+        self._thread = threading.Thread(target=self._run, name="offhook-store", daemon=True)
+        self._thread.start()
+
+    def open_journal(self, call_id: str, first: bytes) -> FolderJournal:
+        """Begin the journal of a call with its first line."""
+        return FolderJournal(self, self._journals / f"{call_id}.jsonl", first)
+
+    def save(self, record: Mapping[str, Any]) -> None:
+        """Keep what a call has come to; a later record of the same call replaces it."""
+        row = (record["id"], record["project"], record["came_in_at"], msgspec.json.encode(record).decode())
+        self.put(row)
+
+    def put(self, work: Any) -> None:
+        """Leave something to the writer; dropped and counted when it is too far behind."""
+        try:
+            self._waiting.put_nowait(work)
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Write what is waiting, and stop."""
+        self._waiting.put(None)
+        self._thread.join()
+        self._database.close()
+
+    def _run(self) -> None:
+        files: dict[Path, Any] = {}
+        while (work := self._waiting.get()) is not None:
+            try:
+                self._write(work, files)
+            except (OSError, sqlite3.Error) as failure:
+                self.dropped += 1
+                self._log.error("store failed", why=str(failure))
+        for file in files.values():
+            file.close()
+
+    def _write(self, work: Any, files: dict[Path, Any]) -> None:
+        match work:
+            case (Path() as path, None):
+                if (file := files.pop(path, None)) is not None:
+                    file.close()
+            case (Path() as path, bytes() as line):
+                file = files.get(path)
+                if file is None:
+                    file = files[path] = path.open("ab")
+                file.write(line)
+            case row:
+                with self._database:
+                    self._database.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", row)

@@ -1,0 +1,88 @@
+"""The server finds out how many calls it can hold, and refuses the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from offhook.host.admission import TARGET_BUSY, Admission, Load
+
+
+class Machine:
+    """A machine on which a call costs so much, with callers who try again and again."""
+
+    def __init__(self, cost: float, admission: Admission | None = None) -> None:
+        self.cost = cost
+        self.calls = 0
+        self.admission = admission or Admission(0)
+
+    def run(self, seconds: int, offered_per_s: int = 20, **late_ms: float) -> None:
+        for _ in range(seconds):
+            for _ in range(offered_per_s):
+                if self.admission.admit(self.calls):
+                    self.calls += 1
+            wanted = self.calls * self.cost
+            late = late_ms or {"tick_late_ms": 50.0 if wanted > 1 else 0.0}
+            self.admission.observe(Load(min(wanted, 1.0), **late), self.calls)
+            # Calls end too: a tenth a second, so that a lower limit shows.
+            self.calls -= self.calls // 10
+
+
+@pytest.mark.parametrize("cost", [0.001, 0.002, 0.01, 0.05])
+def test_the_limit_is_what_the_machine_can_hold(cost: float) -> None:
+    machine = Machine(cost)
+    machine.run(300, offered_per_s=200)
+    assert machine.admission.limit == pytest.approx(TARGET_BUSY / cost, rel=0.25, abs=2)
+
+
+def test_doubling_the_cost_of_a_call_halves_the_limit() -> None:
+    limits = []
+    for cost in (0.004, 0.008, 0.016):
+        machine = Machine(cost)
+        machine.run(300, offered_per_s=100)
+        limits.append(machine.admission.limit)
+    assert limits[0] / limits[1] == pytest.approx(2, rel=0.15)
+    assert limits[1] / limits[2] == pytest.approx(2, rel=0.15)
+
+
+def test_the_limit_follows_when_calls_become_dearer_while_they_run() -> None:
+    machine = Machine(0.004)
+    machine.run(100, offered_per_s=100)
+    before = machine.admission.limit
+    machine.cost *= 2
+    machine.run(100, offered_per_s=100)
+    assert before / machine.admission.limit == pytest.approx(2, rel=0.15)
+
+
+@pytest.mark.parametrize("late", [{"tick_late_ms": 30.0}, {"loop_late_ms": 300.0}, {"model_wait_ms": 900.0}])
+def test_lateness_that_callers_hear_lowers_the_limit_until_it_is_gone(late: dict[str, float]) -> None:
+    machine = Machine(0.001)
+    machine.run(60, offered_per_s=50)
+    held = machine.calls
+    machine.run(20, **late)
+    assert machine.admission.limit < held * 0.6
+    assert machine.admission.reason
+    machine.run(300, offered_per_s=100)
+    assert machine.admission.reason == ""
+    assert machine.admission.limit > held
+
+
+def test_one_late_second_is_an_accident() -> None:
+    admission = Admission(0)
+    before = admission.limit
+    admission.observe(Load(0.0, tick_late_ms=100), 50)
+    assert admission.limit >= before - 1
+
+
+def test_a_cap_by_configuration_holds() -> None:
+    """Users' complaint: a worker could not reliably be capped at one job."""
+    admission = Admission(1)
+    assert admission.admit(0)
+    assert not admission.admit(1)
+    assert admission.refused == 1
+
+
+def test_one_call_is_always_taken() -> None:
+    machine = Machine(3.0)
+    machine.run(100)
+    assert machine.admission.limit == 1
+    assert machine.admission.admit(0)

@@ -1,0 +1,118 @@
+"""A journal is read back whole and gives the same events again."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from offhook.call import machine as telephone
+from offhook.call.call import Call, Input
+from offhook.call.journal import (
+    Event,
+    Head,
+    JournalError,
+    SessionOpened,
+    Tick,
+    encode_head,
+    encode_line,
+    read_journal,
+    replay,
+)
+from offhook.call.machine import CallOptions
+from offhook.session import inputs as talk
+from offhook.session.engine import EngineOptions
+from offhook.wire.decode import decode_client_event, decode_session
+from offhook.wire.session import PcmaFormat
+
+HEAD = Head("rtc_u1_x", b"0123456789abcdef", 5.0, CallOptions(), EngineOptions(needs_transcripts=False))
+SESSION = decode_session(b'{"type": "realtime", "audio": {"input": {"transcription": {"model": "whisper-1"}}}}')
+
+
+def recorded() -> bytes:
+    call = Call(HEAD.call_id, HEAD.seed, HEAD.options, HEAD.began)
+    journal = encode_head(HEAD)
+    inputs: list[tuple[float, Event]] = [
+        (5.1, telephone.AcceptAsked(SESSION, b"{}", 1)),
+        (5.1, SessionOpened(SESSION, PcmaFormat(), 1795372800)),
+        (5.1, telephone.LegAnswered()),
+        (5.2, talk.ClientSent(decode_client_event('{"type": "response.create"}'), 1)),
+        (5.3, talk.TextProduced(1, "Hello.")),
+        (5.3, talk.AudioProduced(1, b"\0" * 100, 8000, 500.0, "Hello.")),
+        (5.4, talk.PlayoutStarted(1)),
+        (5.5, talk.VoiceStarted(400)),
+        (5.8, Tick()),
+        (6.0, talk.VoiceStopped(900, 1400)),
+        (6.1, talk.ClientErred("invalid_json", "no", None, None, 1)),
+        (6.2, telephone.CallerHungUp("bye")),
+    ]
+    for now, event in inputs:
+        match event:
+            case Tick():
+                outputs = call.pass_deadline(now)
+            case SessionOpened():
+                outputs = call.open_session(
+                    event.params,
+                    audio_format=event.audio_format,
+                    expires_at=event.expires_at,
+                    options=HEAD.engine,
+                    now=now,
+                )
+            case _:
+                outputs = call.handle(event, now)
+        journal += encode_line(now, event, outputs)
+    return journal
+
+
+def test_a_journal_replays_to_the_same_events() -> None:
+    head, lines = read_journal(recorded())
+    assert head == HEAD
+    steps = list(replay(head, lines))
+    assert all(step.same for step in steps)
+    assert "output_audio_buffer.cleared" in steps[8].outputs
+    assert steps[-1].outputs[-1] == "Finish"
+
+
+def test_a_change_of_behaviour_is_seen() -> None:
+    data = recorded().replace(b'"output_audio_buffer.cleared"', b'"output_audio_buffer.stopped"')
+    steps = list(replay(*read_journal(data)))
+    assert [step.same for step in steps].count(False) == 1
+
+
+def test_sound_is_not_kept() -> None:
+    assert len(recorded()) < 6000
+    assert b"AAAAAAAA" not in recorded()
+
+
+def test_a_line_that_was_cut_off_is_left_out() -> None:
+    whole = recorded()
+    _, lines = read_journal(whole[:-30])
+    assert len(lines) == len(read_journal(whole)[1]) - 1
+
+
+@pytest.mark.parametrize("data", [b"", b"hello\n", b'{"version": 99}\n', b"[]\n", encode_head(HEAD) + b'{"now": 1}\n'])
+def test_what_is_no_journal_is_refused_in_words(data: bytes) -> None:
+    with pytest.raises(JournalError):
+        read_journal(data)
+
+
+def test_every_input_can_be_written_and_read() -> None:
+    kinds: list[type[Input]] = [*telephone.CallInput.__args__, *talk.Input.__args__]
+    samples: dict[type, Input] = {
+        telephone.AcceptAsked: telephone.AcceptAsked(SESSION, b"{}", 1),
+        talk.ClientSent: talk.ClientSent(decode_client_event('{"type": "response.cancel"}')),
+    }
+    for kind in kinds:
+        if kind in samples:
+            event = samples[kind]
+        else:
+            fields = {
+                name: {"int": 1, "float": 1.0, "bool": True}.get(str(annotation).split(" | ")[0], "x")
+                for name, annotation in kind.__annotations__.items()
+                if name not in {"pcm", "usage", "logprobs", "reason"}
+            }
+            extra = {"pcm": b""} if "pcm" in kind.__annotations__ else {}
+            if "reason" in kind.__annotations__ and kind is not talk.GenerationFinished:
+                extra["reason"] = "r"  # type: ignore[assignment]
+            event = msgspec.convert(fields | extra, type=kind)
+        _, lines = read_journal(encode_head(HEAD) + encode_line(1.0, event, ()))
+        assert lines[0].event == event
