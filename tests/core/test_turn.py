@@ -66,7 +66,7 @@ def test_the_configured_times_are_kept_to_one_step(onset_ms: int, silence_durati
     assert 0 <= started.decided_ms - 990 - onset_ms <= max(10, 40 - onset_ms)
     assert stopped.decided_ms - stopped.end_ms - silence_duration_ms in range(10)
     # What was heard 6.4 s ago is not remembered to the step.
-    assert stopped.end_ms == pytest.approx(1590, abs=0 if silence_duration_ms < 6000 else 48)
+    assert stopped.end_ms == pytest.approx(1590, abs=0 if silence_duration_ms < 6000 else 80)
 
 
 def test_the_padding_does_not_reach_before_the_call() -> None:

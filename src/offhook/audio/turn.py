@@ -22,6 +22,8 @@ _RELEASE: Final = 0.15  # Hysteresis: speech goes on while the probability is at
 _BRIDGE_STEPS: Final = 5  # Stops such as "p" and "t" are silent for up to 50 ms inside a word.
 _LOOK_BACK_MS: Final = 200  # An energy rise longer ago than this did not begin the speech that is heard now.
 _LAG_MS: Final = 48  # How late the probability falls after speech, median on recorded telephone prompts.
+_LONGEST_LAG_MS: Final = 80  # The same, at most, but for one in ten.
+_NOISY_DBFS: Final = -56.0  # Above this the noise hides endings that a listener still makes out.
 _ASSURANCE: Final = (
     0.2  # One window is enough when it is this much surer; noise right after speech reaches the threshold.
 )
@@ -229,8 +231,11 @@ class TurnDetector:
         last_ms = self._last_active_ms(later)
         limit_ms = self._heard_ms - later * STEP_MS
         noisy = later and last_ms == limit_ms and self._active >> later - 1 & 1
-        own_ms = state.likely_ms - _LAG_MS  # The later of the two: the detector also hears what is too soft for energy.
-        return own_ms if noisy else max(last_ms, own_ms)
+        if noisy:
+            return state.likely_ms - _LAG_MS
+        # The detector also hears word endings that drown in noise; where there is none, energy knows better.
+        lag_ms = _LAG_MS if self._floor.dbfs > _NOISY_DBFS else _LONGEST_LAG_MS
+        return max(last_ms, state.likely_ms - lag_ms)
 
     def _rising(self) -> bool:
         """Whether energy came up after a pause and has not been judged yet: speech may be going on."""
