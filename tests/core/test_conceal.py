@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from offhook.audio import g711
 from offhook.audio.conceal import FADE_SAMPLES, Concealer
-from offhook.audio.level import SILENCE_DBFS, NoiseFloor, levels_dbfs
+from offhook.audio.level import SILENCE_DBFS, NoiseFloor, levels_dbfs, levels_of_g711
 from offhook.audio.pcm import Samples, silence
 
 
@@ -84,3 +85,10 @@ def test_the_noise_floor_falls_at_once() -> None:
     for _ in range(20):
         floor.follow(-70.0, speech=True)
     assert floor.dbfs < -65.0
+
+
+@pytest.mark.parametrize("codec", list(g711.Codec))
+def test_levels_of_payloads_are_those_of_their_sound(codec: g711.Codec) -> None:
+    sound = np.concatenate([voiced(120.0, 800), silence(160), np.full(170, 500, dtype=np.int16)])
+    payload = g711.encode(sound, codec)
+    assert levels_of_g711(payload, codec) == pytest.approx(levels_dbfs(g711.decode(payload, codec)).tolist())

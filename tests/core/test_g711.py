@@ -119,3 +119,10 @@ def test_a_batch_of_mixed_laws_equals_each_row_alone() -> None:
 def test_a_strided_view_is_decoded_like_its_copy() -> None:
     stereo = np.arange(-200, 200, dtype=np.int16).reshape(-1, 2)
     assert g711.encode(stereo[:, 0], Codec.PCMU) == g711.encode(stereo[:, 0].copy(), Codec.PCMU)
+
+
+def test_recoding_between_the_laws_is_decoding_and_encoding() -> None:
+    codes = bytes(range(256))
+    for source, target in ((Codec.PCMU, Codec.PCMA), (Codec.PCMA, Codec.PCMU)):
+        assert g711.translate(codes, source, target) == g711.encode(g711.decode(codes, source), target)
+        assert g711.translate(codes, source, source) is codes

@@ -89,3 +89,14 @@ def encode_rows(samples: Samples, codecs: npt.NDArray[np.integer]) -> npt.NDArra
     law = (codecs != Codec.PCMU).astype(np.int32) << 16
     payloads: npt.NDArray[np.uint8] = _ENCODING_OF_BOTH[samples.view(np.uint16) + law[:, None]]
     return payloads
+
+
+def translate(payload: bytes, source: Codec, target: Codec) -> bytes:
+    """Recode a payload from one law to the other (ITU-T G.711 tables 3 and 4); the same law costs nothing."""
+    return payload if source is target else payload.translate(_TRANSLATION[target])
+
+
+_TRANSLATION: Final = {
+    Codec.PCMA: encode(_DECODING[Codec.PCMU], Codec.PCMA),
+    Codec.PCMU: encode(_DECODING[Codec.PCMA], Codec.PCMU),
+}

@@ -22,8 +22,14 @@ _RELEASE: Final = 0.15  # Hysteresis: speech goes on while the probability is at
 _BRIDGE_STEPS: Final = 5  # Stops such as "p" and "t" are silent for up to 50 ms inside a word.
 _LOOK_BACK_MS: Final = 200  # An energy rise longer ago than this did not begin the speech that is heard now.
 _LAG_MS: Final = 48  # How late the probability falls after speech, median on recorded telephone prompts.
-_SUSTAINED: Final = 0.6  # Share of the onset that must carry energy: a click does not, a word does.
+_LONGEST_LAG_MS: Final = 80  # The same, at most, but for one in ten.
+_NOISY_DBFS: Final = -56.0  # Above this the noise hides endings that a listener still makes out.
+_ASSURANCE: Final = (
+    0.2  # One window is enough when it is this much surer; noise right after speech reaches the threshold.
+)
+_SUSTAINED: Final = 0.6  # And when this share of the onset carries energy: a click does not, a word does.
 _HISTORY: Final = (1 << 640) - 1  # 6.4 s of energy decisions, one bit each: longer than any silence that is waited for.
+_AWAKE: Final = (1 << 512 // STEP_MS) - 1
 _FAR_PAST_MS: Final = -(10**9)
 
 
@@ -77,11 +83,15 @@ class _Listening:
 
 @dataclass(frozen=True, slots=True)
 class _Suspecting:
-    """The detector heard speech in the window that began at ``since_ms``; ``windows`` have agreed so far."""
+    """The detector heard speech in the window that began at ``since_ms``.
+
+    ``windows`` have agreed since, of which ``best`` was the surest.
+    """
 
     not_before_ms: int
     since_ms: int
     windows: int
+    best: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +134,11 @@ class TurnDetector:
     def quiet(self) -> bool:
         """Whether the last 50 ms carried no energy: a moment at which nobody notices a missing frame."""
         return not self._active & (1 << _BRIDGE_STEPS) - 1
+
+    @property
+    def awake(self) -> bool:
+        """Whether the last half second carried any energy: without it there is nothing for the detector to judge."""
+        return bool(self._active & _AWAKE)
 
     @property
     def noise_dbfs(self) -> float:
@@ -171,14 +186,16 @@ class TurnDetector:
             case _Listening(not_before_ms=not_before_ms, armed=armed):
                 armed = armed or not sure or self._rise_ms(until_ms) > not_before_ms
                 if sure and armed:
-                    self._state = suspecting = _Suspecting(not_before_ms, until_ms - WINDOW_MS, 1)
+                    self._state = suspecting = _Suspecting(not_before_ms, until_ms - WINDOW_MS, 1, probability)
                     self._try_start(suspecting, events)
                 elif armed:
                     self._state = _Listening(not_before_ms, armed=True)
             case _Suspecting(not_before_ms=not_before_ms) if not self._likely:
                 self._state = _Listening(not_before_ms, armed=True)
             case _Suspecting() as state:
-                self._state = suspecting = _Suspecting(state.not_before_ms, state.since_ms, state.windows + sure)
+                self._state = suspecting = _Suspecting(
+                    state.not_before_ms, state.since_ms, state.windows + sure, max(state.best, probability)
+                )
                 self._try_start(suspecting, events)
             case _Speaking() as state:
                 if self._likely:
@@ -193,7 +210,8 @@ class TurnDetector:
         start_ms = max(start_ms, state.not_before_ms)
         if self._heard_ms < start_ms + options.onset_ms:
             return
-        if state.windows < 2 and not self._sustained(start_ms, options.onset_ms):
+        quick = state.best >= options.threshold + _ASSURANCE and self._sustained(start_ms, options.onset_ms)
+        if state.windows < 2 and not quick:
             return
         self._state = _Speaking(start_ms, self._judged_ms)
         audio_from_ms = max(start_ms - options.prefix_padding_ms, 0)
@@ -213,8 +231,11 @@ class TurnDetector:
         last_ms = self._last_active_ms(later)
         limit_ms = self._heard_ms - later * STEP_MS
         noisy = later and last_ms == limit_ms and self._active >> later - 1 & 1
-        own_ms = state.likely_ms - _LAG_MS  # The later of the two: the detector also hears what is too soft for energy.
-        return own_ms if noisy else max(last_ms, own_ms)
+        if noisy:
+            return state.likely_ms - _LAG_MS
+        # The detector also hears word endings that drown in noise; where there is none, energy knows better.
+        lag_ms = _LAG_MS if self._floor.dbfs > _NOISY_DBFS else _LONGEST_LAG_MS
+        return max(last_ms, state.likely_ms - lag_ms)
 
     def _rising(self) -> bool:
         """Whether energy came up after a pause and has not been judged yet: speech may be going on."""

@@ -1,0 +1,149 @@
+"""What the rest of the server tells the plane. `MediaPlane` has a method for each, which any thread may call."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from offhook.audio.g711 import Codec
+from offhook.audio.pcm import Samples
+from offhook.audio.turn import TurnOptions
+from offhook.media import limits
+from offhook.media.input_audio import InputAudio
+from offhook.media.ports import Address, Ports
+from offhook.media.recorder import Recorder
+
+
+class Direction(enum.Enum):
+    """Which way media flow, from our side (RFC 3264 section 5.1)."""
+
+    SENDRECV = "sendrecv"
+    SENDONLY = "sendonly"
+    RECVONLY = "recvonly"
+    INACTIVE = "inactive"
+
+    @property
+    def sends(self) -> bool:
+        """Whether we may send."""
+        return self in {Direction.SENDRECV, Direction.SENDONLY}
+
+    @property
+    def receives(self) -> bool:
+        """Whether the other side may send."""
+        return self in {Direction.SENDRECV, Direction.RECVONLY}
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """What an offer and its answer have settled.
+
+    ``codecs`` maps payload types to the codec they carry, the one to send with first. ``telephone_event_type`` is the
+    payload type of RFC 4733, if any. ``rtcp_remote`` is where reports go when that is not the port above ``remote``.
+    """
+
+    remote: Address | None
+    codecs: tuple[tuple[int, Codec], ...] = ((0, Codec.PCMU), (8, Codec.PCMA))
+    telephone_event_type: int | None = 101
+    direction: Direction = Direction.SENDRECV
+    rtcp_remote: Address | None = None
+    rtcp_mux: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LegOptions:
+    """How a leg behaves beyond what was negotiated.
+
+    ``turns`` switches turn detection on; ``echo`` sends everything straight back instead of playing and listening;
+    ``adaptive`` is the jitter buffer; ``media_timeout_s`` None never times out; ``cname`` is said in RTCP.
+    """
+
+    turns: TurnOptions | None = None
+    echo: bool = False
+    adaptive: bool = True
+    media_timeout_s: float | None = limits.MEDIA_TIMEOUT_S
+    keep_input_s: int = limits.INPUT_S
+    recorder: Recorder | None = field(default=None, compare=False)
+    cname: str = "offhook"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLeg:
+    """Start a leg on these ports."""
+
+    leg: str
+    ports: Ports
+    negotiated: Negotiated
+    options: LegOptions
+    audio: InputAudio
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateLeg:
+    """A new offer and answer: address, codecs, direction."""
+
+    leg: str
+    negotiated: Negotiated
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLeg:
+    """Say goodbye in RTCP, close the ports, give them back."""
+
+    leg: str
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Queue sound of a run."""
+
+    leg: str
+    run: int
+    samples: Samples
+    rate_hz: int
+
+
+@dataclass(frozen=True, slots=True)
+class FinishRun:
+    """No more sound of this run will come."""
+
+    leg: str
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopPlayout:
+    """Throw the queue away, up to and with ``through_run``, or all of it."""
+
+    leg: str
+    through_run: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureTurns:
+    """Change turn detection, or switch it off."""
+
+    leg: str
+    turns: TurnOptions | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetDirection:
+    """Hold or resume, without a change of anything else."""
+
+    leg: str
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class SendDtmf:
+    """Press keys for the caller."""
+
+    leg: str
+    digits: str
+    duration_ms: int
+
+
+Command: TypeAlias = (
+    OpenLeg | UpdateLeg | CloseLeg | Play | FinishRun | StopPlayout | ConfigureTurns | SetDirection | SendDtmf
+)

@@ -1,0 +1,189 @@
+"""What comes in on a leg: from datagrams to one line of sound and the keys that were pressed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from offhook.audio import g711
+from offhook.audio.conceal import HISTORY_SAMPLES, Concealer
+from offhook.audio.g711 import Codec
+from offhook.media.command import LegOptions, Negotiated
+from offhook.media.edge import DtmfReceived, Edge, MediaStarted, MediaTimedOut
+from offhook.media.input_audio import InputAudio
+from offhook.media.limits import RATE_HZ
+from offhook.media.ports import Address
+from offhook.rtp.jitter import Frame, JitterBuffer, Lost, Pause, Piece
+from offhook.rtp.limits import PAYLOAD_TICKS
+from offhook.rtp.packet import RtpError, RtpPacket, parse_rtp
+from offhook.rtp.reception import Reception
+from offhook.rtp.source import SourceGuard, SsrcFollower, Stream
+from offhook.rtp.telephone_event import EventReceiver
+
+_COMFORT_NOISE: Final = 13  # RFC 3389: it says that there is silence, which is what we hear anyway.
+
+
+class Inbound:
+    """Receives one leg. ``fresh`` collects what was added to the line since someone last took it."""
+
+    __slots__ = (
+        "_audio",
+        "_codecs",
+        "_concealer",
+        "_event_type",
+        "_events",
+        "_leg",
+        "_opened_at",
+        "_receives",
+        "_recorder",
+        "_timed_out",
+        "_timeout_s",
+        "codec",
+        "fresh",
+        "guard",
+        "heard_at",
+        "jitter",
+        "keys",
+        "reception",
+        "rejected",
+        "started",
+        "streams",
+    )
+
+    def __init__(self, leg: str, negotiated: Negotiated, options: LegOptions, audio: InputAudio, now: float) -> None:
+        self._leg = leg
+        self._opened_at = now
+        self._audio = audio
+        self._recorder = options.recorder
+        self._timeout_s = options.media_timeout_s
+        self.codec: Final[Codec] = negotiated.codecs[0][1]
+        """The law of the line. It stays what it was when the leg was opened; packets of the other law are recoded."""
+        self.guard = SourceGuard(negotiated.remote)
+        self.streams = SsrcFollower()
+        self.jitter = JitterBuffer(adaptive=options.adaptive)
+        self.reception: Reception | None = None
+        self.fresh = bytearray()
+        self.heard_at = now
+        self.started = False
+        self.rejected = self.keys = 0
+        self._events = EventReceiver()
+        self._concealer: Concealer | None = None
+        self._timed_out = False
+        self._agree(negotiated)
+
+    def renegotiated(self, negotiated: Negotiated, now: float) -> None:
+        """Take a new offer and answer."""
+        self._agree(negotiated)
+        self.guard.renegotiated(negotiated.remote)
+        self.heard_at = now
+
+    def hold(self, receives: bool, now: float) -> None:
+        """Let packets come, or expect none."""
+        self._receives = receives
+        self.heard_at = now
+        self._timed_out = False
+
+    def voice(self, data: bytes, address: Address, now: float, edges: list[Edge]) -> RtpPacket | None:
+        """Check a datagram and count it; return it if it is the caller's voice, or a sign of it without sound."""
+        try:
+            packet = parse_rtp(data)
+        except RtpError:
+            self.rejected += 1
+            return None
+        payload_type = packet.payload_type
+        if (
+            not self._receives
+            or len(packet.payload) > PAYLOAD_TICKS
+            or (payload_type not in self._codecs and payload_type not in {self._event_type, _COMFORT_NOISE})
+        ):
+            self.rejected += 1
+            return None
+        if not self.guard.accept(address):
+            return None
+        match self.streams.follow(packet.ssrc, now):
+            case Stream.STALE:
+                return None
+            case Stream.NEW:
+                self.reception = Reception(packet.ssrc, packet.sequence)
+                self.jitter.reset()
+                self._events.forget()
+            case Stream.SAME:
+                pass
+        self.heard_at = now
+        self._timed_out = False
+        if not self.started:
+            self.started = True
+            edges.append(MediaStarted(self._leg, self._ms(now)))
+        timestamp = packet.timestamp if payload_type in self._codecs else None
+        if self.reception is not None:
+            self.reception.packet(packet.sequence, timestamp, int((now - self._opened_at) * RATE_HZ))
+        if payload_type == self._event_type:
+            digit = self._events.receive(packet.payload, packet.timestamp)
+            if digit is not None:
+                self.keys += 1
+                edges.append(DtmfReceived(self._leg, self._ms(now), digit))
+        return packet
+
+    def receive(self, data: bytes, address: Address, now: float, edges: list[Edge]) -> None:
+        """Take a datagram from the RTP port."""
+        packet = self.voice(data, address, now, edges)
+        if packet is not None:
+            payload = packet.payload if packet.payload_type in self._codecs else b""
+            ticks = int((now - self._opened_at) * RATE_HZ)
+            pieces = self.jitter.put(
+                packet.sequence, packet.timestamp, payload, packet.payload_type, packet.marker, ticks
+            )
+            if pieces:
+                self._lay(pieces)
+
+    def tick(self, now: float, edges: list[Edge], *, quiet: bool) -> None:
+        """Let time pass: fill what did not come, correct the clocks where nobody hears it, miss a silent caller."""
+        pieces = self.jitter.fill(int((now - self._opened_at) * RATE_HZ))
+        if pieces:
+            self._lay(pieces)
+        if quiet and self.jitter.drift:
+            self.jitter.correct()
+        if (
+            self._timeout_s is not None
+            and self._receives
+            and not self._timed_out
+            and now - self.heard_at >= self._timeout_s
+        ):
+            self._timed_out = True
+            edges.append(MediaTimedOut(self._leg, self._ms(now), self._timeout_s))
+
+    def _agree(self, negotiated: Negotiated) -> None:
+        self._codecs = dict(negotiated.codecs)
+        self._event_type = -1 if negotiated.telephone_event_type is None else negotiated.telephone_event_type
+        self._receives = negotiated.direction.receives
+        self._timed_out = False
+
+    def _ms(self, now: float) -> int:
+        return int((now - self._opened_at) * 1000)
+
+    def _lay(self, pieces: Sequence[Piece]) -> None:
+        """Continue the line with these pieces."""
+        for piece in pieces:
+            match piece:
+                case Frame(payload=payload, payload_type=payload_type):
+                    payload = g711.translate(payload, self._codecs.get(payload_type, self.codec), self.codec)
+                    if self._concealer is not None:
+                        payload = self._found(self._concealer, payload)
+                case Lost(ticks=ticks):
+                    payload = self._lost(ticks)
+                case Pause(ticks=ticks):
+                    self._concealer = None
+                    payload = self.codec.silence * ticks
+            self._audio.append(payload)
+            self.fresh += payload
+            if self._recorder is not None:
+                self._recorder.heard(payload)
+
+    def _lost(self, ticks: int) -> bytes:
+        if self._concealer is None:
+            self._concealer = Concealer(self._audio.tail(HISTORY_SAMPLES))
+        return g711.encode(self._concealer.lost(ticks), self.codec)
+
+    def _found(self, concealer: Concealer, payload: bytes) -> bytes:
+        self._concealer = None
+        return g711.encode(concealer.found(g711.decode(payload, self.codec)), self.codec)

@@ -1,0 +1,75 @@
+"""The one thread that drives the plane in real time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Final
+
+from offhook.errors import LocalError
+from offhook.media.plane import MediaPlane
+
+_log: Final = logging.getLogger(__name__)
+_QUIET_S: Final = 10.0  # A step that fails fails again 5 ms later; it is logged this often.
+
+
+class MediaThread:
+    """Runs `MediaPlane.step` at its deadlines on the monotonic clock, until `stop`.
+
+    Between steps it sleeps; only while urgent legs are open does it wait on their sockets instead. A step that raises
+    is logged and counted, and the next one runs: one broken moment is no reason to end all calls.
+    """
+
+    def __init__(self, plane: MediaPlane) -> None:
+        self._plane = plane
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="offhook-media", daemon=True)
+        self._complained_at = float("-inf")
+
+    def start(self) -> None:
+        """Begin; a thread runs once."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Close all legs and end the thread; `LocalError` if it does not end in time."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                raise LocalError("the media thread does not end")
+
+    def _run(self) -> None:
+        plane = self._plane
+        clock, cpu_clock = time.monotonic, time.thread_time
+        due = clock()
+        while not self._stopping.is_set():
+            began, cpu_began = clock(), cpu_clock()
+            try:
+                due = plane.step(began)
+            except Exception:
+                due = began + 0.005
+                self._complain(began)
+            plane.meter.ended(clock() - began, cpu_clock() - cpu_began)
+            while (left_s := due - clock()) > 0:
+                # The poller counts whole milliseconds and rounds up; the last one is slept.
+                if plane.has_urgent and left_s > 0.001:
+                    self._attend(left_s - 0.001)
+                else:
+                    time.sleep(left_s)
+        plane.close(clock())
+
+    def _attend(self, timeout_s: float) -> None:
+        try:
+            ready = self._plane.wait_urgent(timeout_s)
+            if ready:
+                self._plane.serve_urgent(ready, time.monotonic())
+        except Exception:
+            self._complain(time.monotonic())
+            time.sleep(0.001)
+
+    def _complain(self, now: float) -> None:
+        self._plane.meter.failures += 1
+        if now - self._complained_at >= _QUIET_S:
+            self._complained_at = now
+            _log.exception("a step of the media plane failed")
