@@ -19,6 +19,7 @@ from offhook.sip.leg import (
     Established,
     HangingUp,
     Leg,
+    OurOffer,
     OwedAck,
     Ringing,
     TheirOffer,
@@ -177,6 +178,8 @@ class Core:
         leg.unacknowledged = ()
         if isinstance(offering, TheirOffer):
             self.respond(offering.transaction, 487, now, out)
+        elif isinstance(offering, OurOffer):
+            self.layer.give_up_later(offering.transaction, now)
 
     # -- responses ---------------------------------------------------------------------------------------------------
 

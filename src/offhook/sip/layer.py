@@ -222,10 +222,11 @@ class TransactionLayer:
         """The 2xx came again: so does its ACK."""
         out.append(Transmit(*transaction.acks[tag]))
 
-    def drop_client(self, transaction: ClientTransaction) -> None:
-        """Forget a request whose answer nobody waits for any more: a cancelled INVITE (RFC 3261 9.1)."""
-        transaction.state = _TERMINATED
-        self._forget(transaction)
+    def give_up_later(self, transaction: ClientTransaction, now: float) -> None:
+        """Wait no longer than 64*T1 for the final response to an INVITE whose call is over (RFC 3261 9.1)."""
+        if transaction.state is State.PROCEEDING:
+            transaction.end_at = now + self._give_up_s
+            self._schedule(transaction)
 
     def _feed_client(
         self, transaction: ClientTransaction, event: Input, response: Response | None, now: float, out: list[Output]

@@ -42,6 +42,7 @@ class Input(StrEnum):
     FINAL = "200-699"
     TRANSPORT_ERROR = "transport error"
     PROVISIONAL_DUE = "provisional response due"
+    GIVEN_UP = "64*T1 after CANCEL or BYE"
     TIMER_A = "timer A"
     TIMER_B = "timer B"
     TIMER_D = "timer D"
@@ -121,7 +122,7 @@ _S, _I, _A, _T = State, Input, Action, Inform
 
 INVITE_CLIENT = Machine(
     name="INVITE client transaction",
-    source="RFC 3261 17.1.1 figure 5, RFC 6026 8.4",
+    source="RFC 3261 17.1.1 figure 5, RFC 6026 8.4; the end of a cancelled INVITE: RFC 3261 9.1",
     initial=Step(_S.CALLING, (_A.SEND, _A.START_A, _A.START_B)),
     steps={
         _S.CALLING: {
@@ -136,6 +137,7 @@ INVITE_CLIENT = Machine(
             _I.PROVISIONAL: Step(_S.PROCEEDING, (), _T.RESPONSE),
             _I.SUCCESS: Step(_S.ACCEPTED, (_A.START_M,), _T.RESPONSE),
             _I.FAILURE: Step(_S.COMPLETED, (_A.SEND_ACK, _A.START_D), _T.RESPONSE),
+            _I.GIVEN_UP: Step(_S.TERMINATED, (), _T.TIMEOUT),
         },
         _S.COMPLETED: {
             _I.FAILURE: Step(_S.COMPLETED, (_A.SEND_ACK,)),
@@ -148,7 +150,12 @@ INVITE_CLIENT = Machine(
         },
     },
     repeat={_S.CALLING: _I.TIMER_A},
-    end={_S.CALLING: _I.TIMER_B, _S.COMPLETED: _I.TIMER_D, _S.ACCEPTED: _I.TIMER_M},
+    end={
+        _S.CALLING: _I.TIMER_B,
+        _S.PROCEEDING: _I.GIVEN_UP,
+        _S.COMPLETED: _I.TIMER_D,
+        _S.ACCEPTED: _I.TIMER_M,
+    },
 )
 
 NON_INVITE_CLIENT = Machine(

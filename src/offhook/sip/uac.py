@@ -125,8 +125,9 @@ class ReinviteUser:
 
     def answered(self, transaction: ClientTransaction, response: Response, now: float, out: list[Output]) -> None:
         if response.status < 200:
-            return
-        if response.status < 300:
+            if not isinstance(self.leg.state, Established):
+                self.uac.give_up_later(transaction, now)
+        elif response.status < 300:
             self.uac.reaccepted(self, transaction, response, now, out)
         else:
             self.uac.rerefused(self, response.status, response.reason, now, out)
@@ -216,16 +217,16 @@ class Uac:
         self, leg: Leg, transaction: ClientTransaction, reason: str | None, now: float, out: list[Output], *, told: bool
     ) -> None:
         leg.state = Cancelling(transaction, told)
-        self._core.layer.deadlines.set(leg, now + self._core.options.give_up_s)
+        self._core.layer.give_up_later(transaction, now)
         self._core.send_cancel(transaction, reason, now, out)
 
+    def give_up_later(self, transaction: ClientTransaction, now: float) -> None:
+        """The call is over; the final response to its re-INVITE need not be waited for any longer than 64*T1."""
+        self._core.layer.give_up_later(transaction, now)
+
     def due(self, leg: Leg, now: float, out: list[Output]) -> None:
-        """The leg's own deadline: a CANCEL without effect, or the end of a glare's wait."""
-        if isinstance(leg.state, Cancelling):
-            # RFC 3261 9.1: 64*T1 after CANCEL the INVITE counts as cancelled.
-            self._core.layer.drop_client(leg.state.transaction)
-            self._core.release(leg, None, now, out)
-        elif isinstance(leg.offering, BackingOff):
+        """The leg's own deadline: the end of a glare's wait."""
+        if isinstance(leg.offering, BackingOff):
             leg.offering = NO_OFFER
             self.try_reoffer(leg, now, out)
 
