@@ -1,0 +1,1 @@
+"""Sockets: what joins the machines below to the network."""
