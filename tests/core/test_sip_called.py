@@ -10,6 +10,7 @@ from offhook.sip.errors import LegStateError
 from offhook.sip.flow import Flow
 from offhook.sip.leg import Ended
 from offhook.sip.message import Response
+from offhook.sip.options import GuardOptions
 from offhook.sip.output import (
     Cancelled,
     Confirmed,
@@ -108,6 +109,14 @@ def test_180_is_repeated_every_minute_against_impatient_proxies(bench: Bench) ->
     bench.take(bench.agent.ring(leg, bench.now))
     bench.run(130)
     assert bench.statuses() == [180, 180, 180]
+
+
+def test_100_is_not_sent_when_the_caller_knows_more(bench: Bench) -> None:
+    _, leg = ring(bench)
+    bench.take(bench.agent.trying(leg, bench.now))
+    bench.take(bench.agent.ring(leg, bench.now))
+    assert bench.agent.trying(leg, bench.now) == []
+    assert bench.statuses() == [100, 180]
 
 
 def test_100_carries_the_timestamp_of_the_request(bench: Bench) -> None:
@@ -311,6 +320,26 @@ def test_repeated_cancel_is_answered_again_and_told_once(bench: Bench) -> None:
     assert len(bench.told(Cancelled)) == 1
 
 
+def test_cancel_of_a_known_call_passes_the_guard_and_a_full_table() -> None:
+    bench = Bench(new_agent(max_transactions=1, guard=GuardOptions(new_requests_per_s=0.001, burst=1)))
+    caller, leg = ring(bench)
+    assert bench.receive(caller.request("CANCEL", branch="INVITE-1", to_tag="")) == [Cancelled(leg, None)]
+    assert bench.statuses() == [200, 487]
+
+
+def test_invite_that_expires_is_ended_with_487(bench: Bench) -> None:
+    _, leg = ring(bench, extra=["Expires: 10"])
+    assert bench.run(9.9) == []
+    assert bench.run(0.2) == [Cancelled(leg, "the INVITE expired")]
+    assert bench.statuses() == [100, 487]
+
+
+def test_answered_invite_does_not_expire(bench: Bench) -> None:
+    _, leg = establish(bench, extra=["Expires: 10"])
+    assert bench.run(20) == []
+    assert leg in bench.agent.legs
+
+
 def test_answer_after_the_caller_cancelled_is_ignored(bench: Bench) -> None:
     caller, leg = ring(bench)
     bench.receive(caller.request("CANCEL", branch="INVITE-1", to_tag=""))
@@ -497,6 +526,20 @@ def test_unreadable_contact_does_not_kill_the_call(bench: Bench, contact: str) -
     bench.take(bench.agent.hang_up(leg, bench.now))
     assert bench.flows[-1] == UDP
     assert len(bench.requests("BYE")) == 1
+
+
+@pytest.mark.parametrize(
+    ("contact", "target"),
+    [
+        ("<sip:peer@192.0.2.10?Subject=x>", "sip:peer@192.0.2.10"),
+        ("<sip:192.0.2.10;lr?Route=%3Csip:x%3E>", "sip:192.0.2.10;lr"),
+        ("<sip:a?b@192.0.2.10>", "sip:a?b@192.0.2.10"),
+        ('"A, B" <sip:peer@192.0.2.10>;expires=60, <sip:second@192.0.2.11>', "sip:peer@192.0.2.10"),
+    ],
+)
+def test_target_is_the_uri_of_the_first_contact_without_headers(bench: Bench, contact: str, target: str) -> None:
+    _, leg = establish(bench, Caller(contact=contact))
+    assert leg.remote_target == target
 
 
 def test_caller_without_tag_of_rfc_2543_is_served(bench: Bench) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.sip_peer import OUR_SDP, PEER, SDP, Bench, Caller, call, call_established, new_agent, respond
+from tests.sip_peer import OUR_SDP, PEER, SDP, Bench, Caller, call, call_established, establish, new_agent, respond
 
 from offhook.errors import LocalError
 from offhook.sip.flow import Flow
@@ -350,8 +350,6 @@ def test_in_dialog_request_opens_a_connection_when_the_old_one_is_closed(bench: 
     opened = Flow("TCP", ("192.0.2.10", 40000), ("192.0.2.1", 5060), 7)
     caller = Caller(via="SIP/2.0/TCP 192.0.2.10:5060", contact="<sip:peer@192.0.2.10:5080;transport=tcp>")
     bench.flow = opened
-    from tests.sip_peer import establish
-
     _, leg = establish(bench, caller)
     bench.take(bench.agent.reinvite(leg, OUR_SDP, bench.now))
     assert bench.flows[-1] == opened, "the connection of the call is used again"
@@ -359,6 +357,19 @@ def test_in_dialog_request_opens_a_connection_when_the_old_one_is_closed(bench: 
     bench.take(bench.agent.hang_up(leg, bench.now))
     assert bench.flows[-1] == Flow("TCP", ("192.0.2.10", 5080), ("192.0.2.1", 5060), 0)
     assert bench.take(bench.agent.transport_failed(bench.flows[-1], bench.now)) == [Released(leg, None)]
+
+
+def test_bye_on_a_connection_that_closes_before_the_answer_is_sent_on_a_new_one(bench: Bench) -> None:
+    opened = Flow("TCP", ("192.0.2.10", 40000), ("192.0.2.1", 5060), 7)
+    bench.flow = opened
+    caller = Caller(via="SIP/2.0/TCP 192.0.2.10:5060", contact="<sip:peer@192.0.2.10:5080;transport=tcp>")
+    _, leg = establish(bench, caller)
+    bench.take(bench.agent.hang_up(leg, bench.now))
+    assert bench.take(bench.agent.connection_closed(opened, bench.now)) == []
+    first, second = bench.requests("BYE")
+    assert first.encode() == second.encode(), "the same transaction"
+    assert [flow.remote for flow in bench.flows] == [("192.0.2.10", 40000), ("192.0.2.10", 5080)]
+    assert bench.receive(respond(second, 200)) == [Released(leg, 200)]
 
 
 # -- strays --------------------------------------------------------------------------------------------------------

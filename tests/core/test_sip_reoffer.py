@@ -295,6 +295,18 @@ def test_our_reinvite_waits_for_the_ack_of_our_answer(bench: Bench) -> None:
     assert len(bench.requests("INVITE")) == 1
 
 
+def test_our_reinvite_waits_for_the_ack_of_our_refusal(bench: Bench) -> None:
+    caller, leg = establish(bench)
+    bench.receive(caller.next("INVITE", body=HOLD))
+    bench.take(bench.agent.answer_offer(leg, None, bench.now, 488))
+    bench.take(bench.agent.reinvite(leg, OUR_SDP, bench.now))
+    bench.run(2)
+    assert bench.requests("INVITE") == [], "their INVITE is still in progress (RFC 3261 14.1)"
+    bench.receive(caller.ack(branch="INVITE-2"))
+    bench.run(1)
+    assert len({invite.cseq for invite in bench.requests("INVITE")}) == 1
+
+
 def test_later_wish_replaces_one_that_waits(bench: Bench) -> None:
     leg, _ = call_established(bench)
     bench.take(bench.agent.reinvite(leg, b"v=0\r\none", bench.now))

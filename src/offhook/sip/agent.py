@@ -120,7 +120,10 @@ class UserAgent:
             elif isinstance(timed, Acceptance):
                 self._uas.repeat(timed, now, out)
             elif isinstance(timed, Leg):
-                self._uac.due(timed, now, out)
+                if isinstance(timed.state, Ringing):
+                    self._uas.expired(timed, now, out)
+                else:
+                    self._uac.due(timed, now, out)
             elif isinstance(timed, Transfer):
                 self._referrer.due(timed, out)
         return out
@@ -291,9 +294,11 @@ class UserAgent:
         leg = self._core.legs.get(request.to_tag) if request.to_tag else None
         if leg is not None and not _belongs(leg, request):
             leg = None
-        if leg is None and not self._admits(request, flow, now):
+        # A CANCEL of an INVITE we know is part of that call: neither guard nor full table may keep it from ending.
+        is_known = leg is not None or (method == "CANCEL" and server_key(request, "INVITE") in layer.server)
+        if not is_known and not self._admits(request, flow, now):
             return
-        if layer.full and leg is None:
+        if layer.full and not is_known:
             self._core.counters.dropped_full += 1
             self._stateless(
                 request, 503, "Service Unavailable", flow, out, f"Retry-After: {self.options.retry_after_s}\r\n"

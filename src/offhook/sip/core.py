@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from offhook.sip.counters import Counters
 from offhook.sip.dialog import ALLOW, Dialog
+from offhook.sip.flow import Flow
 from offhook.sip.layer import TransactionLayer, derive_request
 from offhook.sip.leg import (
     ENDED,
@@ -102,10 +103,17 @@ class Core:
         build = dialog.request(method, dialog.local_seq, branch, self.options, extra, body)
         flow = dialog.next_hop(self.options, self.layer.is_open)
         data = build(flow)
-        large = dialog.large_hop(flow, self.options) if len(data) > UDP_REQUEST_LIMIT_BYTES else None
-        return self.layer.send_request(
-            method, branch, flow, data, user, now, out, large=(large, build(large)) if large is not None else None
-        )
+        fallback: tuple[Flow, bytes] | None = None
+        if flow.connection:
+            # The connection may close before the answer; the request then goes out once more on a new one.
+            again = dialog.next_hop(self.options, _nothing_is_open)
+            fallback = (again, build(again))
+        elif len(data) > UDP_REQUEST_LIMIT_BYTES:
+            large = dialog.large_hop(flow, self.options)
+            if large is not None:
+                fallback = (flow, data)
+                flow, data = large, build(large)
+        return self.layer.send_request(method, branch, flow, data, user, now, out, fallback=fallback)
 
     def send_ack(
         self, dialog: Dialog, transaction: ClientTransaction, cseq: int, body: bytes | None, out: list[Output]
@@ -198,6 +206,10 @@ class Core:
         data = encode_response(transaction.head, status, reason_phrase(status, reason), extra + self.server_line, body)
         self.layer.respond(transaction, status, data, now, out)
         return data
+
+
+def _nothing_is_open(_flow: Flow) -> bool:
+    return False
 
 
 def reason_line(reason: str | None) -> str:

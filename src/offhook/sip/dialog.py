@@ -92,7 +92,8 @@ class Dialog:
         """Take the peer's Contact as the new target (RFC 3261 12.2); one that cannot be read leaves the old one."""
         uri = message.contact_uri
         if uri is not None and uri[:4].lower() in ("sip:", "sips"):
-            self.target = uri
+            # Headers in a Contact are not for the Request-URI (RFC 3261 19.1.1).
+            self.target = uri if "?" not in uri else _without_headers(uri)
 
     def request(
         self,
@@ -185,6 +186,11 @@ class Dialog:
         else:
             transport = self.flow.transport
         return (uri.host, uri.port or 5060), transport
+
+
+def _without_headers(uri: str) -> str:
+    user, at, rest = uri.partition("@")
+    return f"{user}@{rest.partition('?')[0]}" if at else uri.partition("?")[0]
 
 
 def _bracketed(value: str) -> str:

@@ -100,6 +100,7 @@ class TransactionLayer:
             transaction.fallback = None
             self._unregister_remote(transaction)
             transaction.flow, transaction.sent = fallback
+            self._register_remote(transaction)
             self._run(transaction, transaction.machine.initial, now, out)
             return
         self._feed_client(transaction, Input.TRANSPORT_ERROR, None, now, out)
@@ -173,21 +174,20 @@ class TransactionLayer:
         now: float,
         out: list[Output],
         *,
-        large: tuple[Flow, bytes] | None = None,
+        fallback: tuple[Flow, bytes] | None = None,
     ) -> ClientTransaction:
         """Send a request other than ACK.
 
-        ``large`` is the same request for a stream, tried first when it is too large for a datagram (RFC 3261 18.1.1).
+        ``fallback`` is the same request for another flow, tried when a stream fails before any answer: UDP for a
+        request that is only too large for a datagram (RFC 3261 18.1.1), a new connection for one sent on an old
+        connection.
         """
         machine = INVITE_CLIENT if method == "INVITE" else NON_INVITE_CLIENT
         transaction = ClientTransaction(machine, f"{branch} {method}", flow, user)
         transaction.sent = data
-        if large is not None:
-            transaction.fallback = (flow, data)
-            transaction.flow, transaction.sent = large
+        transaction.fallback = fallback
         self.client[transaction.key] = transaction
-        if transaction.flow.transport != "UDP":
-            self._by_remote.setdefault(transaction.flow.remote, set()).add(transaction)
+        self._register_remote(transaction)
         self._run(transaction, machine.initial, now, out)
         return transaction
 
@@ -296,6 +296,10 @@ class TransactionLayer:
         elif isinstance(transaction, ClientTransaction):
             self.client.pop(transaction.key, None)
             self._unregister_remote(transaction)
+
+    def _register_remote(self, transaction: ClientTransaction) -> None:
+        if transaction.flow.transport != "UDP":
+            self._by_remote.setdefault(transaction.flow.remote, set()).add(transaction)
 
     def _unregister_remote(self, transaction: ClientTransaction) -> None:
         waiting = self._by_remote.get(transaction.flow.remote)

@@ -109,6 +109,13 @@ class OurOffer:
 
 
 @dataclass(frozen=True, slots=True)
+class OfferRefused:
+    """The peer's re-INVITE was refused; none of ours may go out before its ACK has come (RFC 3261 14.1)."""
+
+    transaction: ServerTransaction
+
+
+@dataclass(frozen=True, slots=True)
 class BackingOff:
     """Our re-INVITE met one of the peer's and will be sent again (491, RFC 3261 14.1)."""
 
@@ -123,7 +130,7 @@ class OwedAck:
     cseq: int
 
 
-Offering = NoOffer | TheirOffer | OurOffer | BackingOff | OwedAck
+Offering = NoOffer | OfferRefused | TheirOffer | OurOffer | BackingOff | OwedAck
 
 
 @dataclass(frozen=True, slots=True)

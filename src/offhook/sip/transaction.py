@@ -299,7 +299,7 @@ class ClientUser(Protocol):
 
 
 class ClientTransaction(Transaction):
-    """A request of ours. ``fallback`` is the same request for UDP, kept while a large one tries TCP (RFC 3261 18.1.1).
+    """A request of ours. ``fallback`` is the same request for another flow, for when the stream fails.
 
     ``acks`` holds for an INVITE the ACK of each answered branch by its To tag, to be sent again for every repeated 2xx;
     the ACK of a refusal is under "".

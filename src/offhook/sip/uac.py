@@ -27,6 +27,7 @@ from offhook.sip.leg import (
     HangingUp,
     Leg,
     NoOffer,
+    OfferRefused,
     OurOffer,
     OwedAck,
     Ringing,
@@ -164,17 +165,18 @@ class Uac:
             return text.encode("utf-8", "surrogateescape") + (body or b"")
 
         data = build(flow)
-        large: tuple[Flow, bytes] | None = None
+        fallback: tuple[Flow, bytes] | None = None
         if len(data) > UDP_REQUEST_LIMIT_BYTES and flow.transport == "UDP" and options.large_requests == "tcp":
             uri = parse_uri(wish.target)
             if not (isinstance(uri, SipUri) and uri.param("transport") is not None):
-                stream = Flow("TCP", flow.remote, flow.local)
-                large = (stream, build(stream))
+                fallback = (flow, data)
+                flow = Flow("TCP", flow.remote, flow.local)
+                data = build(flow)
         leg = Leg(local_tag, call_id, ENDED, incoming=False)
         user = InviteUser(self, leg, local, wish.target, 1, body is not None)
         core.legs[local_tag] = leg
         core.counters.calls_out += 1
-        transaction = core.layer.send_request("INVITE", branch, flow, data, user, now, out, large=large)
+        transaction = core.layer.send_request("INVITE", branch, flow, data, user, now, out, fallback=fallback)
         leg.state = Calling(transaction)
         return leg
 
@@ -225,10 +227,10 @@ class Uac:
         self._core.layer.give_up_later(transaction, now)
 
     def due(self, leg: Leg, now: float, out: list[Output]) -> None:
-        """The leg's own deadline: the end of a glare's wait."""
+        """The leg's own deadline: the wait before its re-INVITE is over."""
         if isinstance(leg.offering, BackingOff):
             leg.offering = NO_OFFER
-            self.try_reoffer(leg, now, out)
+        self.try_reoffer(leg, now, out)
 
     # -- answers to the first INVITE ---------------------------------------------------------------------------------
 
@@ -315,13 +317,14 @@ class Uac:
         if wanted is None or dialog is None or leg.unacknowledged or not isinstance(leg.state, Established):
             return
         match leg.offering:
-            case NoOffer():
+            case OfferRefused(transaction=theirs) if theirs.state is State.COMPLETED:
+                self._core.layer.deadlines.set(leg, now + self._core.options.t1_s)
+            case NoOffer() | OfferRefused():
                 user = ReinviteUser(self, leg, wanted, dialog.local_seq + 1)
                 extra = self._core.capabilities
                 body = wanted.body or b""
                 transaction = self._core.send_in_dialog(dialog, "INVITE", user, now, out, extra=extra, body=body)
-                if isinstance(leg.state, Established):
-                    leg.offering = OurOffer(transaction)
+                leg.offering = OurOffer(transaction)
             case TheirOffer() | OurOffer() | BackingOff() | OwedAck():
                 pass
             case _:

@@ -29,6 +29,7 @@ from offhook.sip.leg import (
     HangingUp,
     Leg,
     NoOffer,
+    OfferRefused,
     OurOffer,
     OwedAck,
     Ringing,
@@ -81,7 +82,19 @@ class Uas:
         transaction.owner = leg
         core.legs[local_tag] = leg
         core.counters.calls_in += 1
+        expires = request.get("expires")
+        if expires is not None and expires.isascii() and expires.isdecimal() and len(expires) < 6:
+            core.layer.deadlines.set(leg, now + int(expires))
         out.append(Invited(leg, request, offer))
+
+    def expired(self, leg: Leg, now: float, out: list[Output]) -> None:
+        """The caller said in Expires how long it would wait (RFC 3261 13.3.1)."""
+        match leg.state:
+            case Ringing(transaction=transaction):
+                self._core.respond(transaction, 487, now, out)
+                self._core.end(leg, Cancelled(leg, "the INVITE expired"), now, out)
+            case _:
+                pass
 
     def cancelled(self, request: Request, transaction: ServerTransaction, now: float, out: list[Output]) -> None:
         """A CANCEL (RFC 3261 9.2). Its 200 carries the To tag of the INVITE's responses."""
@@ -100,7 +113,7 @@ class Uas:
             return
         core.respond(invite, 487, now, out)
         if isinstance(leg.offering, TheirOffer) and leg.offering.transaction is invite:
-            leg.offering = NO_OFFER
+            leg.offering = OfferRefused(invite)
             out.append(OfferWithdrawn(leg))
             self._uac.try_reoffer(leg, now, out)
         else:
@@ -197,11 +210,11 @@ class Uas:
                 core.respond(transaction, 491, now, out)
             case TheirOffer():
                 self._refuse_for_now(transaction, now, out)
-            case NoOffer() | BackingOff() if owed_answer:
+            case NoOffer() | OfferRefused() | BackingOff() if owed_answer:
                 core.respond(transaction, 491, now, out)
-            case NoOffer() | BackingOff() if len(leg.unacknowledged) >= MAX_UNACKNOWLEDGED:
+            case NoOffer() | OfferRefused() | BackingOff() if len(leg.unacknowledged) >= MAX_UNACKNOWLEDGED:
                 self._refuse_for_now(transaction, now, out)
-            case NoOffer() | BackingOff():
+            case NoOffer() | OfferRefused() | BackingOff():
                 self._take_offer(leg, request, transaction, flow, now, out)
             case _:
                 assert_never(leg.offering)
@@ -272,6 +285,8 @@ class Uas:
     def ring(self, leg: Leg, now: float, out: list[Output], status: int, body: bytes) -> None:
         """Send a provisional response."""
         match leg.state:
+            case Ringing(transaction=transaction) if status == 100 and transaction.sent:
+                pass  # the caller knows more already
             case Ringing(transaction=transaction):
                 extra = (
                     "" if status == 100 else f"{transaction.record_route}{self._contact(leg)}{self._core.capabilities}"
@@ -286,6 +301,7 @@ class Uas:
             case Ringing(transaction=transaction, cseq=cseq, offered=offered):
                 leg.state = ESTABLISHED
                 leg.invite = None
+                self._core.layer.deadlines.clear(leg)
                 self._accept(leg, transaction, cseq, body, now, out, offered=offered, is_first=True)
             case _:
                 self._ignore_late(leg, "answer")
@@ -308,6 +324,8 @@ class Uas:
         request, transaction = offering.request, offering.transaction
         if status >= 300:
             self._core.respond(transaction, status, now, out)
+            if request.method == "INVITE":
+                leg.offering = OfferRefused(transaction)
         else:
             if leg.dialog is not None:
                 # A refused re-INVITE moves nothing, so the target follows with the 2xx (RFC 6141 4.7).
