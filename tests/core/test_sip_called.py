@@ -843,3 +843,105 @@ def test_bad_cseq_with_a_good_via_is_answered_without_reading_it_again(bench: Be
     bench.agent.receive(Caller().invite().replace(b"CSeq: 1 INVITE", b"CSeq: 1 1 1"), UDP, 0.0)
     assert bench.agent.counters.malformed == 1
     assert not bench.agent.legs
+
+
+# -- corners -----------------------------------------------------------------------------------------------------------
+
+
+def test_vias_in_one_line_come_back_in_one_line_with_the_first_stamped(bench: Bench) -> None:
+    raw = (
+        Caller()
+        .request("OPTIONS")
+        .replace(
+            b"Via: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK-OPTIONS-1",
+            b"Via: SIP/2.0/UDP p.example;branch=z9hG4bK1;rport, SIP/2.0/UDP q.example;branch=z9hG4bK2",
+        )
+    )
+    bench.receive(raw)
+    assert bench.last.all("via") == [
+        "SIP/2.0/UDP p.example;branch=z9hG4bK1;rport=5060;received=192.0.2.10, SIP/2.0/UDP q.example;branch=z9hG4bK2"
+    ]
+
+
+def test_caller_behind_a_proxy_is_not_taken_for_one_behind_nat(bench: Bench) -> None:
+    raw = Caller(via="SIP/2.0/UDP 192.0.2.44:5060", contact="<sip:peer@192.0.2.44:5070>").invite()
+    caller = Caller()
+    [invited] = bench.receive(raw.replace(b"z9hG4bK-INVITE-1", b"z9hG4bK-INVITE-1, SIP/2.0/UDP far.example;branch=z9"))
+    assert isinstance(invited, Invited)
+    bench.take(bench.agent.answer(invited.leg, OUR_SDP, bench.now))
+    caller.to_tag = invited.leg.id
+    bench.receive(caller.ack())
+    bench.take(bench.agent.hang_up(invited.leg, bench.now))
+    assert bench.flows[-1].remote == ("192.0.2.44", 5070)
+
+
+def test_unreadable_bodies_of_ack_and_reinvite(bench: Bench) -> None:
+    caller, leg = ring(bench)
+    bench.take(bench.agent.answer(leg, OUR_SDP, bench.now))
+    assert bench.receive(caller.ack(body=b"<xml/>").replace(b"application/sdp", b"text/xml")) == [Confirmed(leg, None)]
+    told = bench.receive(caller.next("INVITE", body=b"<xml/>", content_type="text/xml"))
+    assert [type(event) for event in told] == [Rejected]
+    assert bench.statuses() == [200, 415]
+    assert leg in bench.agent.legs
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE", "INFO", "OPTIONS"])
+def test_requests_after_our_bye_get_481(bench: Bench, method: str) -> None:
+    caller, leg = establish(bench)
+    bench.take(bench.agent.hang_up(leg, bench.now))
+    bench.receive(caller.next(method))
+    assert bench.statuses() == [481]
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_offers_between_our_hang_up_and_the_ack_get_481(bench: Bench, method: str) -> None:
+    caller, leg = ring(bench)
+    bench.take(bench.agent.answer(leg, OUR_SDP, bench.now))
+    bench.take(bench.agent.hang_up(leg, bench.now))
+    bench.receive(caller.next(method, body=SDP))
+    assert bench.statuses() == [200, 481]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("multipart/mixed", b"--b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--b--"),
+        ("multipart/mixed;boundary=b", b"--b\r\nContent-Type: text/plain\r\n\r\nx\r\n--b--\r\n"),
+        ("multipart/mixed;boundary=b", b"--b\r\nContent-Type: text/plain"),
+        ('multipart/mixed;boundary="b', b"--b--"),
+    ],
+)
+def test_multipart_without_a_description_gets_415(bench: Bench, content_type: str, body: bytes) -> None:
+    bench.receive(Caller().invite(body=body, content_type=content_type))
+    assert bench.statuses() == [415]
+
+
+def test_body_that_is_nothing_we_know_and_says_nothing_gets_415(bench: Bench) -> None:
+    bench.receive(Caller().invite(body=b"hello").replace(b"Content-Type: application/sdp\r\n", b""))
+    assert bench.statuses() == [415]
+
+
+def test_notify_outside_a_call_gets_481(bench: Bench) -> None:
+    bench.receive(Caller().request("NOTIFY", extra=["Event: keep-alive"]))
+    assert bench.statuses() == [481]
+
+
+@pytest.mark.parametrize("status", [99, 200])
+def test_ring_takes_provisional_statuses(bench: Bench, status: int) -> None:
+    _, leg = ring(bench)
+    with pytest.raises(LocalError):
+        bench.agent.ring(leg, bench.now, status)
+
+
+def test_answer_to_an_offer_takes_final_statuses(bench: Bench) -> None:
+    _, leg = establish(bench)
+    with pytest.raises(LocalError):
+        bench.agent.answer_offer(leg, OUR_SDP, bench.now, 183)
+
+
+def test_early_media_goes_out_with_183(bench: Bench) -> None:
+    _, leg = ring(bench)
+    bench.take(bench.agent.ring(leg, bench.now, 183, OUR_SDP))
+    assert bench.statuses() == [183]
+    assert bench.last.body == OUR_SDP
+    assert bench.last.get("content-type") == "application/sdp"

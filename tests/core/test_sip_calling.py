@@ -396,3 +396,50 @@ def test_lost_leg_is_told_once(bench: Bench) -> None:
     told = bench.run(100)
     assert [type(event) for event in told] == [LegLost]
     assert bench.agent.is_idle
+
+
+def test_provisional_answer_to_bye_slows_its_repetition(bench: Bench) -> None:
+    leg, _ = call_established(bench)
+    bench.take(bench.agent.hang_up(leg, bench.now))
+    bench.receive(respond(bench.requests("BYE")[0], 100))
+    bench.run(16.1)
+    assert len(bench.requests("BYE")) == 5, "every T2 (RFC 3261 17.1.2.2)"
+    assert bench.receive(respond(bench.requests("BYE")[0], 200)) == [Released(leg, 200)]
+
+
+def test_callee_that_gives_up_while_we_cancel(bench: Bench) -> None:
+    leg, invite = call(bench)
+    bench.receive(respond(invite, 180))
+    bench.take(bench.agent.hang_up(leg, bench.now))
+    peer = Caller(call_id=invite.call_id, from_tag="callee", to_tag=leg.id, cseq=0)
+    assert bench.receive(peer.next("BYE")) == [HungUp(leg, None)]
+    assert bench.receive(respond(invite, 487)) == []
+    bench.run(40)
+    assert bench.agent.is_idle
+
+
+def test_large_reinvite_tries_tcp_and_falls_back_to_udp(bench: Bench) -> None:
+    leg, _ = call_established(bench)
+    body = OUR_SDP + b"a=x:" + b"y" * 1300 + b"\r\n"
+    bench.take(bench.agent.reinvite(leg, body, bench.now))
+    assert bench.flows[-1] == Flow("TCP", PEER, ("192.0.2.1", 5060))
+    bench.take(bench.agent.transport_failed(bench.flows[-1], bench.now))
+    assert bench.flows[-1] == Flow("UDP", PEER, ("192.0.2.1", 5060))
+    first, second = bench.requests("INVITE")
+    assert (first.cseq, first.body) == (second.cseq, second.body)
+
+
+def test_large_reinvite_stays_on_udp_when_the_contact_says_so(bench: Bench) -> None:
+    leg, invite = call(bench)
+    bench.receive(respond(invite, 200, body=SDP, contact="<sip:callee@192.0.2.10:5060;transport=udp>"))
+    bench.take(bench.agent.reinvite(leg, OUR_SDP + b"a=x:" + b"y" * 1300 + b"\r\n", bench.now))
+    assert bench.flows[-1].transport == "UDP"
+
+
+def test_failed_write_on_a_connection_counts_as_its_end(bench: Bench) -> None:
+    opened = Flow("TCP", ("192.0.2.10", 40000), ("192.0.2.1", 5060), 7)
+    bench.flow = opened
+    _, leg = establish(bench, Caller(via="SIP/2.0/TCP 192.0.2.10", contact="<sip:peer@192.0.2.10:5080;transport=tcp>"))
+    bench.take(bench.agent.transport_failed(opened, bench.now))
+    bench.take(bench.agent.hang_up(leg, bench.now))
+    assert bench.flows[-1] == Flow("TCP", ("192.0.2.10", 5080), ("192.0.2.1", 5060), 0)

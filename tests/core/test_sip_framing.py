@@ -80,3 +80,9 @@ def test_endless_header_is_given_up_at_64_kb() -> None:
         assert framer.feed(b"x" * 1024) == []
     assert framer.broken
     assert framer.pending_bytes == 0
+
+
+def test_header_block_just_above_the_limit_is_given_up_even_when_it_is_whole() -> None:
+    framer = StreamFramer()
+    assert framer.feed(HEAD + b"X: " + b"x" * MAX_HEADER_BYTES + b"\r\n\r\n") == []
+    assert framer.broken

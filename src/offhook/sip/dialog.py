@@ -204,10 +204,10 @@ def _bracketed(value: str) -> str:
 def _behind_nat(invite: Request, flow: Flow) -> bool:
     """Whether the caller is one hop away and writes an address into Via and Contact that it does not send from."""
     via = invite.via
-    if via is None or flow.transport != "UDP" or invite.repeats("via"):
+    if via is None or flow.transport != "UDP":
         return False
     host, seen = via.address[0], flow.remote[0]
-    if host == seen or literal_address(host) is None:
+    if host == seen or literal_address(host) is None or len(invite.values("via")) > 1:
         return False
     contact = invite.contact_uri
     if contact is None:
