@@ -1,1 +1,1 @@
-"""The sockets: the only package that opens them."""
+"""Sockets: SIP over UDP and TCP, RTP port pairs, the HTTP server."""

@@ -1,0 +1,253 @@
+"""What the user agent tells its driver to do, and what it tells the host.
+
+``Transmit`` is for the driver. Every leg yields any number of outputs and then exactly one ending: ``Cancelled``,
+``Refused``, ``HungUp``, ``LegLost`` or ``Released``; only the outcome of a transfer may follow it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from offhook.sip.flow import Flow
+
+if TYPE_CHECKING:
+    from offhook.sip.leg import Leg
+    from offhook.sip.message import Request, Response
+
+ReferId = int
+"""Names a transfer within its leg: the CSeq number of the REFER (RFC 3515 2.4.6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    """Send ``data`` on ``flow``."""
+
+    flow: Flow
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """A call came in. ``offer`` is the caller's session description, None when ours is wanted in the 200."""
+
+    leg: Leg
+    request: Request
+    offer: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The caller gave up before an answer, by CANCEL or BYE; all responses are sent.
+
+    ``reason`` is the Reason header (RFC 3326).
+    """
+
+    leg: Leg
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The first ACK to a 2xx of ours came; ``body`` is the answer when the 2xx carried our offer."""
+
+    leg: Leg
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reoffered:
+    """The peer wants to change the session: answer with ``answer_offer``.
+
+    ``method`` is INVITE or UPDATE; ``body`` is the offer, None when ours is wanted in the 200 to a re-INVITE.
+    """
+
+    leg: Leg
+    method: str
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class OfferWithdrawn:
+    """The peer cancelled its re-INVITE before it was answered; the session stays as it was."""
+
+    leg: Leg
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """A provisional response above 100 to our INVITE; ``body`` is early media's description, if any."""
+
+    leg: Leg
+    status: int
+    reason: str
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Our INVITE was answered.
+
+    The ACK is sent, except after an INVITE without offer: then ``body`` is the peer's offer and the host calls
+    ``acknowledge``.
+    """
+
+    leg: Leg
+    response: Response
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Our INVITE failed.
+
+    ``response`` is None when none came: 408 for silence, 503 for a dead transport (RFC 3261 8.1.3.1).
+    """
+
+    leg: Leg
+    status: int
+    reason: str
+    response: Response | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reanswered:
+    """Our re-INVITE was answered. As with ``Answered``, the host owes an ``acknowledge`` when it made no offer."""
+
+    leg: Leg
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReofferRefused:
+    """Our re-INVITE failed; the session stays as it was (RFC 3261 14.1)."""
+
+    leg: Leg
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HungUp:
+    """The peer's BYE; it is answered. ``reason`` is its Reason header (RFC 3326)."""
+
+    leg: Leg
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LegLost:
+    """The leg is over without anybody's wish; ``cause`` says why in words.
+
+    A BYE was sent where the RFC asks for one.
+    """
+
+    leg: Leg
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The host's ``reject`` or ``hang_up`` is done.
+
+    ``status`` is what ended it: the refusal, the answer to BYE, None for silence.
+    """
+
+    leg: Leg
+    status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferSent:
+    """A REFER went out."""
+
+    leg: Leg
+    refer_id: ReferId
+
+
+@dataclass(frozen=True, slots=True)
+class ReferAnswered:
+    """The peer answered the REFER; 2xx means that it will try (RFC 3515 2.4.2).
+
+    408 and 503 stand for silence and a dead transport.
+    """
+
+    leg: Leg
+    refer_id: ReferId
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReferProgressed:
+    """A NOTIFY told how the transfer goes: a provisional status of the new call."""
+
+    leg: Leg
+    refer_id: ReferId
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReferEnded:
+    """The transfer is over, told exactly once.
+
+    ``status`` is the new call's final status or the refusal of the REFER, None when nobody ever said; ``reason`` says
+    the rest in words.
+    """
+
+    leg: Leg
+    refer_id: ReferId
+    status: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class InfoReceived:
+    """An INFO in a dialog, already answered 200 (RFC 6086); DTMF comes as application/dtmf-relay."""
+
+    leg: Leg
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The agent refused a request on its own; for the log. ``why`` is in words, ``status`` 0 for no answer."""
+
+    source: tuple[str, int]
+    status: int
+    method: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PongReceived:
+    """The peer of a stream answered our keep-alive (RFC 5626 4.4.1)."""
+
+    flow: Flow
+
+
+Output = (
+    Transmit
+    | Invited
+    | Cancelled
+    | Confirmed
+    | Reoffered
+    | OfferWithdrawn
+    | Progressed
+    | Answered
+    | Refused
+    | Reanswered
+    | ReofferRefused
+    | HungUp
+    | LegLost
+    | Released
+    | ReferSent
+    | ReferAnswered
+    | ReferProgressed
+    | ReferEnded
+    | InfoReceived
+    | Rejected
+    | PongReceived
+)

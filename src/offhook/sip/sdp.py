@@ -1,0 +1,440 @@
+"""Session descriptions: reading them tolerantly, and answering them (RFC 8866, RFC 3264).
+
+One audio stream of G.711 with telephone-event is what a call has. Every m-line of an offer is answered, those we do not
+use with port 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from offhook.sip.errors import NoCommonCodec, SdpError
+from offhook.sip.limits import MAX_SDP_BYTES, MAX_SDP_LINES, MAX_SDP_MEDIA
+
+Codec = Literal["PCMU", "PCMA"]
+Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+Address = tuple[str, int]
+
+_STATIC: dict[int, tuple[str, int]] = {0: ("PCMU", 8000), 8: ("PCMA", 8000)}
+"""Payload types that need no rtpmap (RFC 3551 6), as far as we have the codec."""
+
+_DIRECTIONS: dict[str, Direction] = {
+    "sendrecv": "sendrecv",
+    "sendonly": "sendonly",
+    "recvonly": "recvonly",
+    "inactive": "inactive",
+}
+_MIN_PTIME_MS, _MAX_PTIME_MS = 10, 60
+_DEFAULT_EVENT_TYPE = 101
+EVENTS = "0-16"
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """One m-line and what belongs to it. ``address`` is its own c= or the session's, None when neither is there."""
+
+    kind: str
+    port: int
+    profile: str
+    formats: tuple[str, ...]
+    address: str | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+
+    def attribute(self, name: str) -> str | None:
+        """The value of the first attribute of that name, "" for a flag, None when absent."""
+        for key, value in self.attributes:
+            if key == name:
+                return value
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDescription:
+    """A description as read: the origin line, the session's attributes, the m-lines in order."""
+
+    origin: str
+    attributes: tuple[tuple[str, str], ...]
+    media: tuple[Media, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalMedia:
+    """Our end of the audio stream: where it listens, what it speaks, and the identity of the description.
+
+    ``codecs`` in order of preference. ``session_id`` and ``version`` go into o=; the version goes up by one for every
+    description that differs from the last (RFC 3264 8), which ``negotiate`` and ``make_offer`` see from ``last``.
+    """
+
+    address: Address
+    rtcp_port: int = 0
+    """0 for the port after ``address``; offers and answers name another one with a=rtcp (RFC 3605)."""
+    codecs: tuple[Codec, ...] = ("PCMU", "PCMA")
+    ptime_ms: int = 20
+    direction: Direction = "sendrecv"
+    """What we want to do: answers never go beyond what the offer allows."""
+    session_id: int = 1
+    version: int = 1
+    last: bytes = b""
+    """The description we sent last in this dialog, if any; see ``after``."""
+    rtcp_mux: bool = True
+
+    def after(self, sent: bytes) -> LocalMedia:
+        """Our end once ``sent``, an answer or offer made here, has gone out: the next one counts on from it."""
+        origin = sent.partition(b"\no=")[2].split(b" ", 3)
+        return replace(self, last=sent, version=int(origin[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """What both ends agreed on.
+
+    ``answer`` is our description (empty when we offered). ``payload_type`` is what we send and ``receive_payload_type``
+    what the peer sends for ``codec``. ``remote_rtp`` is None when the peer gave no address to send to. ``send`` and
+    ``receive`` say what may flow.
+    """
+
+    answer: bytes
+    codec: Codec
+    payload_type: int
+    receive_payload_type: int
+    event_payload_type: int | None
+    remote_rtp: Address | None
+    remote_rtcp: Address | None
+    send: bool
+    receive: bool
+    ptime_ms: int
+    rtcp_mux: bool
+    version: int
+
+    @property
+    def held(self) -> bool:
+        """Whether the peer wants to hear nothing from us, as on hold (RFC 3264 8.4)."""
+        return not self.send
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An m-line while its lines are being read."""
+
+    kind: str
+    port: int
+    profile: str
+    formats: tuple[str, ...]
+    address: str | None
+    attributes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def parse_sdp(data: bytes) -> SessionDescription:
+    """Read a description: lines we do not know are skipped, line ends may be LF. Raises SdpError."""
+    if len(data) > MAX_SDP_BYTES:
+        raise SdpError("session description too large")
+    lines = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if len(lines) > MAX_SDP_LINES:
+        raise SdpError("session description with too many lines")
+    if not lines or lines[0].strip() != "v=0":
+        raise SdpError("session description without v=0")
+    origin, address = "", None
+    attributes: list[tuple[str, str]] = []
+    drafts: list[_Draft] = []
+    for line in lines[1:]:
+        kind, equals, value = line[:1], line[1:2], line[2:].strip()
+        if equals != "=":
+            continue
+        if kind == "m":
+            if len(drafts) >= MAX_SDP_MEDIA:
+                raise SdpError("session description with too many m-lines")
+            drafts.append(_read_media(value, address))
+        elif kind == "c":
+            if drafts:
+                drafts[-1].address = _read_connection(value)
+            else:
+                address = _read_connection(value)
+        elif kind == "a":
+            name, _, rest = value.partition(":")
+            (drafts[-1].attributes if drafts else attributes).append((name.strip().lower(), rest.strip()))
+        elif kind == "o" and not drafts:
+            origin = value
+    return SessionDescription(
+        origin,
+        tuple(attributes),
+        tuple(Media(d.kind, d.port, d.profile, d.formats, d.address, tuple(d.attributes)) for d in drafts),
+    )
+
+
+def _read_media(value: str, address: str | None) -> _Draft:
+    words = value.split()
+    if len(words) < 3:
+        raise SdpError("unreadable m-line")
+    port = _number(words[1].partition("/")[0], 65535)
+    if port is None:
+        raise SdpError("m-line without a port")
+    return _Draft(words[0].lower(), port, words[2].upper(), tuple(words[3:]), address)
+
+
+def _read_connection(value: str) -> str | None:
+    words = value.split()
+    if len(words) < 3 or words[0].upper() != "IN" or words[1].upper() not in ("IP4", "IP6"):
+        return None
+    return words[2].partition("/")[0] or None
+
+
+def _number(text: str, highest: int) -> int | None:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        return None
+    return int(text) if int(text) <= highest else None
+
+
+# -- what an audio m-line means ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Audio:
+    """An audio m-line understood: payload types of our codecs in the peer's order, its events, how it wants to talk."""
+
+    codecs: tuple[tuple[Codec, int], ...]
+    event: int | None
+    direction: Direction
+    ptime_ms: int | None
+    rtp: Address | None
+    rtcp: Address | None
+    rtcp_mux: bool
+
+
+def _read_audio(session: SessionDescription, media: Media) -> _Audio:
+    mapped: dict[int, tuple[str, int]] = dict(_STATIC)
+    for name, value in media.attributes:
+        number, _, rest = value.partition(" ")
+        payload_type = _number(number, 127)
+        if name == "rtpmap" and payload_type is not None:
+            encoding, _, rate = rest.strip().partition("/")
+            clock = _number(rate.partition("/")[0].strip(), 1_000_000)
+            mapped[payload_type] = (encoding.strip().upper(), clock or 8000)
+    codecs: list[tuple[Codec, int]] = []
+    event: int | None = None
+    for text in media.formats:
+        payload_type = _number(text, 127)
+        if payload_type is None:
+            continue
+        match mapped.get(payload_type):
+            case ("PCMU", 8000):
+                codecs.append(("PCMU", payload_type))
+            case ("PCMA", 8000):
+                codecs.append(("PCMA", payload_type))
+            case ("TELEPHONE-EVENT", 8000) if event is None:
+                event = payload_type
+            case _:
+                pass
+    rtp, rtcp = _addresses(media)
+    return _Audio(
+        codecs=tuple(codecs),
+        event=event,
+        direction=_read_direction(session, media),
+        ptime_ms=_read_ptime(session, media),
+        rtp=rtp,
+        rtcp=rtcp,
+        rtcp_mux=media.attribute("rtcp-mux") is not None,
+    )
+
+
+def _read_direction(session: SessionDescription, media: Media) -> Direction:
+    direction: Direction = "sendrecv"
+    for name, _ in (*session.attributes, *media.attributes):
+        # The media's attribute comes last and wins (RFC 8866 6.7).
+        direction = _DIRECTIONS.get(name, direction)
+    if media.address in ("0.0.0.0", "::"):  # noqa: S104 - the hold of RFC 2543, not an address to bind
+        # Nothing may be sent to the peer (RFC 3264 8.4).
+        return "sendonly" if direction in ("sendrecv", "sendonly") else "inactive"
+    return direction
+
+
+def _read_ptime(session: SessionDescription, media: Media) -> int | None:
+    """The packet time the peer asks for, from 10 to 60 ms and not above its maxptime; None when it does not care."""
+    ptime = _attribute_ms(session, media, "ptime")
+    longest = _attribute_ms(session, media, "maxptime")
+    if ptime is None and longest is None:
+        return None
+    wanted = ptime if ptime is not None else 20
+    wanted = min(wanted, longest) if longest is not None else wanted
+    return max(_MIN_PTIME_MS, min(_MAX_PTIME_MS, wanted // 10 * 10))
+
+
+def _attribute_ms(session: SessionDescription, media: Media, name: str) -> int | None:
+    for key, value in (*media.attributes, *session.attributes):
+        if key == name:
+            number = _number(value.partition(".")[0].strip(), 1000)
+            return number or None
+    return None
+
+
+def _addresses(media: Media) -> tuple[Address | None, Address | None]:
+    host, port = media.address, media.port
+    if host is None or port == 0 or host in ("0.0.0.0", "::"):  # noqa: S104 - see above
+        return None, None
+    rtcp: Address = (host, port + 1 if port < 65535 else port)
+    words = (media.attribute("rtcp") or "").split()
+    rtcp_port = _number(words[0], 65535) if words else None
+    if rtcp_port:
+        own = _read_connection(" ".join(words[1:4])) if len(words) >= 4 else None
+        rtcp = (own or host, rtcp_port)
+    if media.attribute("rtcp-mux") is not None:
+        rtcp = (host, port)
+    return (host, port), rtcp
+
+
+# -- offer and answer --------------------------------------------------------------------------------------------------
+
+_REVERSED: dict[Direction, Direction] = {
+    "sendrecv": "sendrecv",
+    "sendonly": "recvonly",
+    "recvonly": "sendonly",
+    "inactive": "inactive",
+}
+
+
+def negotiate(offer: bytes, local: LocalMedia) -> Negotiated:
+    """Answer an offer (RFC 3264 6): the first audio line with a codec of ours is taken, all others get port 0.
+
+    The codec is the first of ``local.codecs`` that the peer offers. Raises SdpError for an offer that cannot be read
+    and NoCommonCodec when no line can be used: the answer to both is 488.
+    """
+    session = parse_sdp(offer)
+    chosen: tuple[int, _Audio, Codec, int] | None = None
+    for index, media in enumerate(session.media):
+        # RTP/AVP only: a line that asks for encryption must not be answered in the clear (RFC 3264 6.1).
+        if media.kind != "audio" or media.port == 0 or media.profile != "RTP/AVP":
+            continue
+        audio = _read_audio(session, media)
+        match = _best(audio, local)
+        if match is not None:
+            chosen = (index, audio, *match)
+            break
+    if chosen is None:
+        raise NoCommonCodec("no audio line with PCMU or PCMA over RTP/AVP")
+    taken, audio, codec, payload_type = chosen
+    direction = _answer_direction(audio.direction, local.direction)
+    mux = audio.rtcp_mux and local.rtcp_mux
+    ptime_ms = audio.ptime_ms or local.ptime_ms
+    lines: list[str] = []
+    for index, media in enumerate(session.media):
+        if index != taken:
+            formats = " ".join(media.formats) or "0"
+            lines.append(f"m={media.kind} 0 {media.profile} {formats}")
+            continue
+        lines += _audio_lines(local, [(codec, payload_type)], audio.event, direction, mux=mux)
+    answer, version = _describe(local, lines)
+    return Negotiated(
+        answer=answer,
+        codec=codec,
+        payload_type=payload_type,
+        receive_payload_type=payload_type,
+        event_payload_type=audio.event,
+        remote_rtp=audio.rtp,
+        remote_rtcp=audio.rtp if mux else audio.rtcp,
+        send=direction in ("sendrecv", "sendonly") and audio.rtp is not None,
+        receive=direction in ("sendrecv", "recvonly"),
+        ptime_ms=ptime_ms,
+        rtcp_mux=mux,
+        version=version,
+    )
+
+
+def make_offer(local: LocalMedia) -> bytes:
+    """Our offer: all our codecs, telephone-event, RTCP on the RTP port if the peer agrees."""
+    codecs: list[tuple[Codec, int]] = [(codec, 0 if codec == "PCMU" else 8) for codec in local.codecs]
+    lines = _audio_lines(local, codecs, _DEFAULT_EVENT_TYPE, local.direction, mux=local.rtcp_mux)
+    return _describe(local, lines)[0]
+
+
+def read_answer(local: LocalMedia, answer: bytes) -> Negotiated:
+    """What an answer to ``make_offer(local)`` settled (RFC 3264 7).
+
+    Raises SdpError, NoCommonCodec when it refuses the stream.
+    """
+    session = parse_sdp(answer)
+    if not session.media:
+        raise SdpError("answer without an m-line")
+    media = session.media[0]
+    if media.kind != "audio" or media.port == 0 or media.profile != "RTP/AVP":
+        raise NoCommonCodec("the peer refused the audio stream")
+    audio = _read_audio(session, media)
+    if not audio.codecs:
+        raise NoCommonCodec("the answer has neither PCMU nor PCMA")
+    codec, payload_type = next((entry for entry in audio.codecs if entry[0] in local.codecs), audio.codecs[0])
+    direction = _answer_direction(audio.direction, local.direction)
+    mux = audio.rtcp_mux and local.rtcp_mux
+    return Negotiated(
+        answer=b"",
+        codec=codec,
+        payload_type=payload_type,
+        receive_payload_type=0 if codec == "PCMU" else 8,
+        event_payload_type=audio.event,
+        remote_rtp=audio.rtp,
+        remote_rtcp=audio.rtp if mux else audio.rtcp,
+        send=direction in ("sendrecv", "sendonly") and audio.rtp is not None,
+        receive=direction in ("sendrecv", "recvonly"),
+        ptime_ms=audio.ptime_ms or local.ptime_ms,
+        rtcp_mux=mux,
+        version=local.version,
+    )
+
+
+def _best(audio: _Audio, local: LocalMedia) -> tuple[Codec, int] | None:
+    for wanted in local.codecs:
+        for codec, payload_type in audio.codecs:
+            if codec == wanted:
+                return codec, payload_type
+    return None
+
+
+def _answer_direction(offered: Direction, wanted: Direction) -> Direction:
+    """The most that both allow: the peer's direction seen from our side, narrowed to what we want (RFC 3264 6.1)."""
+    allowed = _REVERSED[offered]
+    send = allowed in ("sendrecv", "sendonly") and wanted in ("sendrecv", "sendonly")
+    receive = allowed in ("sendrecv", "recvonly") and wanted in ("sendrecv", "recvonly")
+    if send:
+        return "sendrecv" if receive else "sendonly"
+    return "recvonly" if receive else "inactive"
+
+
+def _audio_lines(
+    local: LocalMedia,
+    codecs: list[tuple[Codec, int]],
+    event: int | None,
+    direction: Direction,
+    *,
+    mux: bool,
+) -> list[str]:
+    host, port = local.address
+    formats = [str(payload_type) for _, payload_type in codecs]
+    lines = [f"a=rtpmap:{payload_type} {codec}/8000" for codec, payload_type in codecs]
+    if event is not None:
+        formats.append(str(event))
+        lines += [f"a=rtpmap:{event} telephone-event/8000", f"a=fmtp:{event} {EVENTS}"]
+    lines.insert(0, f"m=audio {port} RTP/AVP {' '.join(formats)}")
+    lines.append(f"a=ptime:{local.ptime_ms}")
+    if local.rtcp_port and local.rtcp_port != port + 1 and not mux:
+        lines.append(f"a=rtcp:{local.rtcp_port} IN {_family(host)} {host}")
+    if mux:
+        lines.append("a=rtcp-mux")
+    lines.append(f"a={direction}")
+    return lines
+
+
+def _describe(local: LocalMedia, media: list[str]) -> tuple[bytes, int]:
+    """The whole description; its version goes up when it says something else than the last one did (RFC 3264 8)."""
+    host = local.address[0]
+    rest = "\r\n".join(("s=-", f"c=IN {_family(host)} {host}", "t=0 0", *media, ""))
+
+    def written(version: int) -> bytes:
+        text = f"v=0\r\no=- {local.session_id} {version} IN {_family(host)} {host}\r\n{rest}"
+        return text.encode("utf-8", "surrogateescape")
+
+    version = local.version
+    if local.last and local.last != written(version):
+        version += 1
+    return written(version), version
+
+
+def _family(host: str) -> str:
+    return "IP6" if ":" in host else "IP4"
