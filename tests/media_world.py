@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-from tests.memory_network import MemoryNetwork, MemoryPair, MemoryPoller, MemoryPort, Weather
 
 from offhook.audio import g711
 from offhook.audio.g711 import Codec
@@ -20,6 +19,7 @@ from offhook.media.plane import MediaPlane
 from offhook.media.vad import VoiceDetector
 from offhook.rtp.packet import is_rtcp, parse_rtp, signed_32, voice_packet
 from offhook.rtp.rtcp import ControlPacket, parse_rtcp
+from tests.memory_network import MemoryNetwork, MemoryPair, MemoryPoller, MemoryPort, Weather
 
 SERVER = "10.0.0.1"
 Kind = TypeVar("Kind", bound=Edge)

@@ -56,10 +56,14 @@ SPEECH_CHUNK_BYTES = 9600
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """``model`` is what the server calls it; ``extra`` are members of the request as they are (temperature, ...)."""
+    """What the server calls its model, for all sessions or (``names``) for those that name a certain one.
+
+    ``extra`` are members of every request as they are (temperature, ...).
+    """
 
     model: str
     extra: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
 
 
 class ChatCompletions:
@@ -101,7 +105,7 @@ class ChatCompletions:
 def chat_request(request: Generate, options: ChatOptions) -> dict[str, Any]:
     """Return the JSON of a chat completion request."""
     body: dict[str, Any] = {
-        "model": options.model,
+        "model": options.names.get(request.model, options.model),
         "messages": chat_messages(request.instructions, request.items),
         "stream": True,
         "stream_options": {"include_usage": True},

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from offhook.audio.pcm import to_bytes
 from offhook.audio.tone import TONES, tone
-from offhook.model.interface import Capabilities, ModelOutput, Speech, Words
+from offhook.model.interface import Capabilities, ModelOutput, Sound, Speech, Words
 from offhook.session.inputs import (
     AudioProduced,
     GenerationFinished,
@@ -22,10 +22,12 @@ from offhook.session.inputs import (
 )
 from offhook.session.outputs import Generate
 from offhook.wire.items import FunctionCallOutput
-from offhook.wire.session import FunctionTool, ToolChoiceFunction, TranscriptionEcho
+from offhook.wire.session import FunctionTool, ToolChoiceFunction, TranscriptionEcho, Voice
 
 RATE_HZ = 8000
 ANSWER_MS = 2000
+# Speech has about 15 letters a second.
+MS_PER_LETTER = 65
 HEARD = "This is what the scripted recogniser hears."
 
 
@@ -74,6 +76,25 @@ class ScriptedBackend:
         """Yield the one transcript there is."""
         del speech, wanted
         yield Words(self._options.heard)
+
+
+class ScriptedEar:
+    """Hears one and the same whatever is said: the ear of a cascade under test."""
+
+    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        """Yield the one transcript there is."""
+        del speech, wanted
+        yield Words(HEARD)
+
+
+class ScriptedVoice:
+    """Says every sentence as a tone of its length: the voice of a cascade under test."""
+
+    async def speak(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
+        """Yield a tone that lasts as long as the text would."""
+        del voice
+        duration_ms = max(int(len(text) * MS_PER_LETTER / speed), 100)
+        yield Sound(_tone_bytes(len(text) % TONES, duration_ms), RATE_HZ, text)
 
 
 @lru_cache(maxsize=4 * TONES)

@@ -1,0 +1,50 @@
+"""What every route says in the same way: errors, request ids, the key of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.responses import Response
+
+from offhook.errors import ApiProblem
+from offhook.host.project import Project, Projects
+
+KEY_PROTOCOL = "openai-insecure-api-key."
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """Return a JSON answer."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def problem_response(problem: ApiProblem) -> Response:
+    """Return an error in the API's shape. No status but 409 asks a client to try again without need."""
+    error = {"message": problem.message, "type": problem.kind, "param": problem.param, "code": problem.code}
+    response = json_response({"error": error}, problem.status)
+    if problem.retry_after_s is not None:
+        response.headers["retry-after"] = str(problem.retry_after_s)
+    if problem.kind == "server_error":
+        # An SDK would send it again; what failed here fails again, and the caller waits on the line meanwhile.
+        response.headers["x-should-retry"] = "false"
+    return response
+
+
+def find_project(projects: Projects, headers: Headers, subprotocols: Iterable[str] = ()) -> Project:
+    """Return the project of a request's key, from its ``Authorization`` or, as browsers do, its subprotocols.
+
+    Raises ApiProblem 401 without saying more than that the key is wrong.
+    """
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        key = ""
+    if not key:
+        key = next((each[len(KEY_PROTOCOL) :] for each in subprotocols if each.startswith(KEY_PROTOCOL)), "")
+    if not key:
+        message = "You didn't provide an API key. Give it in an Authorization header: Authorization: Bearer YOUR_KEY."
+        raise ApiProblem(401, "invalid_api_key", message)
+    project = projects.of_key(key.strip())
+    if project is None:
+        raise ApiProblem(401, "invalid_api_key", "Incorrect API key provided.")
+    return project

@@ -1,0 +1,213 @@
+"""``offhook doctor``: check what a server needs before calls come in, and say what to mend."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from offhook.config import Config
+from offhook.errors import ConfigError, OffhookError
+from offhook.host.answer import AnswerByWebhook
+from offhook.media.vad import load_silero
+from offhook.model.interface import ModelError
+from offhook.model.registry import choose_backend
+from offhook.net.address import bind_pair
+from offhook.net.rtp import PortRange, raise_descriptor_limit
+from offhook.server import model_options
+from offhook.session.outputs import Generate
+from offhook.telemetry.log import FactLog
+from offhook.webhook.delivery import Attempt, Endpoint, Message, WebhookOptions, WebhookSender
+from offhook.wire.items import InputText
+from offhook.wire.items import Message as Item
+from offhook.wire.signature import webhook_key
+
+DESCRIPTORS_A_CALL: Final = 2
+_GOOD, _BAD, _NOTE = "ok", "BAD", "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. ``mend`` says what to do about it."""
+
+    state: str
+    what: str
+    detail: str
+    mend: str = ""
+
+
+def examine(config: Config) -> int:
+    """Print what was found; the exit status is 1 when a call could not be taken."""
+    findings = asyncio.run(_examine(config))
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        sys.stdout.write(f"{finding.state:>4}  {finding.what:<{width}}  {finding.detail}\n")
+        if finding.mend:
+            sys.stdout.write(f"{'':>{width + 8}}-> {finding.mend}\n")
+    return 1 if any(finding.state == _BAD for finding in findings) else 0
+
+
+async def _examine(config: Config) -> list[Finding]:
+    checks: list[Callable[[Config], Awaitable[list[Finding]]]] = [
+        _http_port,
+        _sip_port,
+        _rtp_ports,
+        _descriptors,
+        _detector,
+        _models,
+        _keys,
+        _webhook,
+        _network,
+    ]
+    findings: list[Finding] = []
+    for check in checks:
+        try:
+            findings += await check(config)
+        except ConfigError as problem:
+            findings.append(Finding(_BAD, problem.key, problem.message, problem.mend))
+        except OffhookError as problem:
+            findings.append(Finding(_BAD, check.__name__.strip("_"), str(problem)))
+    return findings
+
+
+async def _http_port(config: Config) -> list[Finding]:
+    family = socket.AF_INET6 if ":" in config.http.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.http.host, config.http.port))
+        except OSError as failure:
+            return [Finding(_BAD, "HTTP port", f"{config.http}: {failure.strerror}", "choose another with --http")]
+    return [Finding(_GOOD, "HTTP port", str(config.http))]
+
+
+async def _sip_port(config: Config) -> list[Finding]:
+    for taken in bind_pair(config.sip.host, config.sip.port, 65536):
+        taken.close()
+    return [Finding(_GOOD, "SIP port", f"{config.sip} on UDP and TCP")]
+
+
+async def _rtp_ports(config: Config) -> list[Finding]:
+    ports = PortRange(config.sip.host, *config.rtp_ports)
+    ports.open(0.0).close(0.0)
+    found = [Finding(_GOOD, "RTP ports", f"{ports.pairs} calls fit into {config.rtp_ports[0]}-{config.rtp_ports[1]}")]
+    if config.max_calls > ports.pairs:
+        mend = f"widen --rtp-ports to {2 * config.max_calls} ports"
+        found.append(Finding(_BAD, "RTP ports", f"too few for --max-calls {config.max_calls}", mend))
+    return found
+
+
+async def _descriptors(config: Config) -> list[Finding]:
+    limit = raise_descriptor_limit()
+    wanted = DESCRIPTORS_A_CALL * (config.max_calls or 500) + 100
+    if limit < wanted:
+        detail = f"{limit} may be open, {wanted} are wanted"
+        return [Finding(_NOTE, "open files", detail, "raise the hard limit: ulimit -Hn")]
+    return [Finding(_GOOD, "open files", f"{limit} may be open")]
+
+
+async def _detector(_: Config) -> list[Finding]:
+    began = time.perf_counter()
+    load_silero()
+    return [Finding(_GOOD, "voice detector", f"loaded in {(time.perf_counter() - began) * 1000:.0f} ms")]
+
+
+async def _models(config: Config) -> list[Finding]:
+    backend = choose_backend(model_options(config))
+    if backend.name == "scripted":
+        mend = "" if config.models == "scripted" else "give --llm-url, --stt-url and --tts-url"
+        return [Finding(_NOTE, "models", "scripted: callers hear tones, and nobody understands them", mend)]
+    question = Item(id="item_1", role="user", content=(InputText(text="Say hello in one word."),))
+    request = Generate(
+        run=1,
+        response_id="resp_1",
+        instructions="",
+        items=(question,),
+        tools=(),
+        tool_choice="auto",
+        max_output_tokens=16,
+        modality="audio",
+        voice=config.voice,
+        speed=1.0,
+        model=config.default_model,
+    )
+    began = time.perf_counter()
+    await backend.start()
+    try:
+        async for _ in backend.respond(request):
+            took_ms = (time.perf_counter() - began) * 1000
+            return [Finding(_GOOD, "models", f"{backend.name} answered after {took_ms:.0f} ms")]
+        return [Finding(_BAD, "models", f"{backend.name} said nothing")]
+    except ModelError as failure:
+        return [Finding(_BAD, "models", failure.message, "check its URL, its key and that it runs")]
+    finally:
+        await backend.stop()
+
+
+async def _keys(config: Config) -> list[Finding]:
+    count = sum(len(project.api_keys) for project in config.projects) or len(config.api_key)
+    if count:
+        return [Finding(_GOOD, "API keys", f"{count} of {len(config.projects) or 1} project(s)")]
+    return [Finding(_NOTE, "API keys", "none is set: one is made at every start", "give --api-key to keep one")]
+
+
+async def _webhook(config: Config) -> list[Finding]:
+    if not isinstance(config.answer, AnswerByWebhook):
+        return [Finding(_NOTE, "webhook", "not used: the server decides by itself")]
+    endpoints = [(project.webhook_url, project.webhook_secrets) for project in config.projects]
+    endpoints = endpoints or [(config.webhook_url, config.webhook_secret)]
+    return [await _try_endpoint(config, url, secrets) for url, secrets in endpoints]
+
+
+async def _try_endpoint(config: Config, url: str | None, secrets: tuple[str, ...]) -> Finding:
+    if url is None:
+        return Finding(
+            _NOTE, "webhook", "none is set: calls ring until somebody accepts them by id", "give --webhook-url"
+        )
+    attempts: list[Attempt] = []
+    sender = WebhookSender(
+        WebhookOptions(config.webhook_seconds), user_agent="offhook-doctor", clock=time.time, jitter=lambda: 0.0
+    )
+    sender.start()
+    try:
+        endpoint = Endpoint(url, tuple(map(webhook_key, secrets or ("doctor",))))
+        # Signed, but of a type that no application acts on.
+        body = b'{"object":"event","id":"evt_doctor","type":"offhook.doctor","created_at":0,"data":{}}'
+        done = asyncio.Event()
+
+        def tell(attempt: Attempt) -> None:
+            attempts.append(attempt)
+            done.set()
+
+        sender.submit(endpoint, Message("wh_doctor", body), FactLog("doctor"), wanted=lambda: not attempts, tell=tell)
+        await done.wait()
+    finally:
+        await sender.stop()
+    attempt = attempts[0]
+    if attempt.delivered:
+        return Finding(_GOOD, "webhook", f"{url} answered {attempt.status}")
+    if attempt.status == 400:
+        return Finding(
+            _NOTE, "webhook", f"{url} answered 400 to a test event", "is --webhook-secret the application's?"
+        )
+    detail = f"{url}: {attempt.why}" + (f" ({attempt.status})" if attempt.status else "")
+    return Finding(_BAD, "webhook", detail, "start the application, or correct --webhook-url")
+
+
+async def _network(config: Config) -> list[Finding]:
+    if config.sip.is_loopback:
+        return [Finding(_NOTE, "reach", "only this machine can call", "listen on an address of the network with --sip")]
+    found = []
+    if not config.allow:
+        found.append(
+            Finding(_NOTE, "reach", "anybody may call, scanners will", "give the networks of your trunks with --allow")
+        )
+    if config.public_address is None:
+        found.append(
+            Finding(_NOTE, "reach", f"callers are told {config.sip.host}", "behind a NAT give --public-address")
+        )
+    return found

@@ -1,0 +1,136 @@
+"""Carries out what the conversation of one call wants: models, sound, events."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, cast
+
+from msgspec.structs import replace
+
+from offhook.call.call import Output
+from offhook.host.services import Services
+from offhook.model.interface import ModelError, Speech
+from offhook.session import inputs as talk
+from offhook.session import outputs as do
+from offhook.wire import server_events as ev
+from offhook.wire.items import InputAudio, Message
+from offhook.wire.server_events import encode_event
+
+if TYPE_CHECKING:
+    from offhook.host.owner import CallOwner
+
+
+class Conversing:
+    """The drivers of one conversation. Tasks end with it."""
+
+    def __init__(self, owner: CallOwner, services: Services) -> None:
+        self._owner = owner
+        self._services = services
+        self._generating: dict[int, asyncio.Task[None]] = {}
+        self._hearing: set[asyncio.Task[None]] = set()
+
+    def close(self) -> None:
+        """Stop everything that is under way."""
+        for task in [*self._generating.values(), *self._hearing]:
+            task.cancel()
+
+    def perform(self, output: Output) -> None:
+        """Do one thing that the conversation wants."""
+        owner, line = self._owner, self._owner.line
+        match output:
+            case do.Send(event=event, origin=origin):
+                text = encode_event(event).decode()
+                if origin is None:
+                    owner.broadcast(text)
+                else:
+                    owner.send_to(origin, text)
+            case do.Play(run=run, pcm=pcm, rate_hz=rate_hz) if line is not None:
+                line.play(run, pcm, rate_hz)
+            case do.FinishPlayout(run=run) if line is not None:
+                line.finish(run)
+            case do.StopPlayout() if line is not None:
+                line.stop_playout()
+            case do.Generate():
+                task = self._spawn(self._generate(output))
+                self._generating[output.run] = task
+                task.add_done_callback(lambda _: self._generating.pop(output.run, None))
+            case do.CancelGeneration(run=run):
+                if (running := self._generating.get(run)) is not None:
+                    running.cancel()
+            case do.Hear():
+                self._hear(output)
+            case do.ConfigureTurns(turn_detection=detection) if line is not None:
+                line.configure_turns(detection)
+            case do.SendWithAudio():
+                self._send_with_audio(output)
+            case _:
+                pass
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work)
+
+    # -- thinking and speaking
+
+    async def _generate(self, request: do.Generate) -> None:
+        take, run = self._owner.take, request.run
+        try:
+            # A backend is an async generator; closing it stops what it started.
+            async with aclosing(cast("Any", self._services.backend.respond(request))) as outputs:
+                async for output in outputs:
+                    take(output)
+        except ModelError as failure:
+            self._owner.log.warning("model failed", code=failure.code, why=failure.message, run=run)
+            take(talk.GenerationFailed(run, failure.code, failure.message))
+        except Exception as bug:
+            self._owner.log.error("model adapter failed", failure=bug, run=run)
+            take(talk.GenerationFailed(run, "server_error", "The model adapter failed."))
+
+    # -- hearing
+
+    def _hear(self, wanted: do.Hear) -> None:
+        if wanted.transcription is None and not self._services.backend.capabilities.needs_transcripts:
+            # Nobody asked for the words, and the model does not read them.
+            self._owner.take(talk.TranscriptFailed(wanted.item_id, "not_wanted", "No transcript was asked for."))
+            return
+        task = self._spawn(self._transcribe(wanted))
+        self._hearing.add(task)
+        task.add_done_callback(self._hearing.discard)
+
+    def _speech(self, start_ms: int, end_ms: int) -> Speech:
+        line = self._owner.line
+        return Speech(b"" if line is None else line.input_audio(start_ms, end_ms), 8000)
+
+    async def _transcribe(self, wanted: do.Hear) -> None:
+        take, item_id = self._owner.take, wanted.item_id
+        speech = self._speech(wanted.start_ms, wanted.end_ms)
+        words: AsyncIterator[Any] = self._services.backend.transcribe(speech, cast("Any", wanted.transcription))
+        texts: list[str] = []
+        logprobs: list[Any] = []
+        try:
+            async with aclosing(cast("Any", words)) as pieces:
+                async for piece in pieces:
+                    texts.append(piece.text)
+                    logprobs += piece.logprobs
+                    take(talk.TranscriptGrew(item_id, piece.text, piece.logprobs))
+        except ModelError as failure:
+            self._owner.log.warning("transcription failed", code=failure.code, why=failure.message)
+            take(talk.TranscriptFailed(item_id, failure.code, failure.message))
+        except Exception as bug:
+            self._owner.log.error("model adapter failed", failure=bug)
+            take(talk.TranscriptFailed(item_id, "server_error", "The model adapter failed."))
+        else:
+            take(talk.TranscriptCompleted(item_id, "".join(texts), speech.seconds, tuple(logprobs)))
+
+    def _send_with_audio(self, wanted: do.SendWithAudio) -> None:
+        item = wanted.item
+        if isinstance(item, Message):
+            audio = base64.b64encode(self._speech(wanted.start_ms, wanted.end_ms).pcm).decode()
+            content = tuple(
+                replace(part, audio=audio) if isinstance(part, InputAudio) else part for part in item.content
+            )
+            item = replace(item, content=content)
+        event = ev.ConversationItemRetrieved(event_id=wanted.event_id, item=item)
+        self._owner.send_to(wanted.origin, encode_event(event).decode())

@@ -1,0 +1,246 @@
+"""The sound of one call: its ports, its session description, its leg of the audio plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from msgspec import UNSET
+
+from offhook.audio.pcm import to_bytes
+from offhook.audio.turn import TurnOptions
+from offhook.call.machine import MediaLost
+from offhook.errors import LocalError, OffhookError, RemoteError
+from offhook.host.answer import AnswerEcho
+from offhook.media import edge as happened
+from offhook.media.agreement import agreed
+from offhook.media.command import LegOptions, Negotiated
+from offhook.media.plane import MediaPlane
+from offhook.net.rtp import PortPair, PortRange
+from offhook.session import inputs as talk
+from offhook.sip import sdp
+from offhook.telemetry.log import FactLog
+from offhook.wire.session import PcmaFormat, PcmuFormat, SemanticVad, ServerVad, TurnDetection
+
+if TYPE_CHECKING:
+    from offhook.host.owner import CallOwner
+
+# semantic_vad waits by what was said; until that is understood, eagerness sets the pause.
+_EAGERNESS_MS: Final = {"low": 1200, "auto": 700, "medium": 700, "high": 400}
+_PLACEHOLDER: Final = sdp.LocalMedia(("127.0.0.1", 9))
+
+
+class LineError(OffhookError):
+    """There is no sound to be had for a call; ``status`` is the SIP status that says so."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+def check_offer(offer: bytes) -> None:
+    """Raise LineError 488 for an offer that this server can never answer."""
+    try:
+        sdp.negotiate(offer, _PLACEHOLDER)
+    except RemoteError as failure:
+        raise LineError(488, str(failure)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class LineOptions:
+    """``onset_ms``: how much speech begins a turn. ``adaptive``: whether there is a jitter buffer."""
+
+    onset_ms: int = 60
+    adaptive: bool = True
+    media_timeout_s: float | None = 30.0
+
+
+class Line:
+    """One call's sound. Made by ``Lines.open``; ``description`` is what the 200 OK carries."""
+
+    def __init__(self, owner: CallOwner, lines: Lines, pair: PortPair, host: str) -> None:
+        self.echoes = isinstance(lines.answer, AnswerEcho)
+        self.held = False
+        self._leg = owner.call.id
+        self._lines = lines
+        self._media = lines.media
+        self._local = sdp.LocalMedia((host, pair.port), rtcp_port=pair.port + 1, session_id=lines.next_session_id())
+        offer = owner.invitation.offer
+        if offer is None:
+            self._ours: bytes | None = sdp.make_offer(self._local)
+            self.description = self._ours
+            self.codec: sdp.Codec = "PCMU"
+            settled = Negotiated(remote=None)
+        else:
+            self._ours = None
+            negotiated = sdp.negotiate(offer, self._local)
+            self.description = negotiated.answer
+            self.codec = negotiated.codec
+            self.held = negotiated.held
+            settled = agreed(negotiated)
+        self._local = self._local.after(self.description)
+        options = LegOptions(
+            turns=None,
+            echo=self.echoes,
+            adaptive=lines.options.adaptive and not self.echoes,
+            media_timeout_s=lines.options.media_timeout_s,
+        )
+        self._audio = self._media.open_leg(self._leg, pair, settled, options)
+
+    @property
+    def audio_format(self) -> PcmuFormat | PcmaFormat:
+        """The negotiated codec as the API calls it."""
+        return PcmuFormat() if self.codec == "PCMU" else PcmaFormat()
+
+    # -- changes of the session
+
+    def confirm(self, answer: bytes) -> None:
+        """Take the caller's answer to the offer that the 200 OK carried. Raises LineError."""
+        self._take_answer(answer)
+
+    def reoffer(self, offer: bytes | None) -> bytes:
+        """Take a new offer and return the answer; None asks for ours. Raises LineError 488; nothing changes then."""
+        if offer is None:
+            self._ours = sdp.make_offer(self._local)
+            self._local = self._local.after(self._ours)
+            return self._ours
+        try:
+            negotiated = sdp.negotiate(offer, self._local)
+        except RemoteError as failure:
+            raise LineError(488, str(failure)) from None
+        self._local = self._local.after(negotiated.answer)
+        self._apply(negotiated)
+        return negotiated.answer
+
+    def _take_answer(self, answer: bytes) -> None:
+        try:
+            negotiated = sdp.read_answer(self._local, answer)
+        except RemoteError as failure:
+            raise LineError(488, str(failure)) from None
+        self._ours = None
+        self._apply(negotiated)
+
+    def _apply(self, negotiated: sdp.Negotiated) -> None:
+        self.codec = negotiated.codec
+        self.held = negotiated.held
+        self._media.update_leg(self._leg, agreed(negotiated))
+
+    # -- sound
+
+    def play(self, run: int, pcm: bytes, rate_hz: int) -> None:
+        """Queue speech of the agent: 16-bit mono samples."""
+        self._media.play(self._leg, run, pcm, rate_hz)
+
+    def finish(self, run: int) -> None:
+        """No more of this run will come."""
+        self._media.finish_run(self._leg, run)
+
+    def stop_playout(self) -> None:
+        """Drop what is queued."""
+        self._media.stop_playout(self._leg)
+
+    def configure_turns(self, detection: TurnDetection | None) -> None:
+        """Detect the caller's turns in this way."""
+        self._media.configure_turns(self._leg, turn_options(detection, self._lines.options.onset_ms))
+
+    def input_audio(self, start_ms: int, end_ms: int) -> bytes:
+        """Return what the caller said between two positions: 16-bit mono samples at 8 kHz."""
+        return to_bytes(self._audio.read(start_ms, end_ms))
+
+    def close(self) -> None:
+        """Let go of the ports."""
+        self._media.close_leg(self._leg)
+
+
+def turn_options(detection: TurnDetection | None, onset_ms: int) -> TurnOptions | None:
+    """Return how the audio plane detects turns; None is not at all."""
+    match detection:
+        case None:
+            return None
+        case ServerVad():
+            return TurnOptions(
+                threshold=0.5 if detection.threshold is UNSET else detection.threshold,
+                silence_duration_ms=500 if detection.silence_duration_ms is UNSET else detection.silence_duration_ms,
+                prefix_padding_ms=300 if detection.prefix_padding_ms is UNSET else detection.prefix_padding_ms,
+                onset_ms=onset_ms,
+            )
+        case SemanticVad():
+            eagerness = "auto" if detection.eagerness is UNSET else detection.eagerness
+            return TurnOptions(silence_duration_ms=_EAGERNESS_MS[eagerness], onset_ms=onset_ms)
+
+
+@dataclass(slots=True)
+class Lines:
+    """All lines: where ports come from, and whose edges are whose."""
+
+    media: MediaPlane
+    ports: PortRange
+    answer: object
+    options: LineOptions
+    clock: Callable[[], float]
+    wall_s: Callable[[], float]
+    log: FactLog
+    _owners: dict[str, CallOwner] = field(default_factory=dict)
+    _sessions: int = 0
+
+    def open(self, owner: CallOwner) -> Line:
+        """Open the line of a call that is being answered. Raises LineError with the SIP status to refuse with."""
+        try:
+            pair = self.ports.open(self.clock())
+        except LocalError as failure:
+            raise LineError(503, str(failure)) from None
+        dialog = owner.invitation.leg.dialog
+        host = dialog.flow.local[0] if dialog is not None else "127.0.0.1"
+        try:
+            line = Line(owner, self, pair, host)
+        except RemoteError as failure:
+            pair.close(self.clock())
+            raise LineError(488, str(failure)) from None
+        self._owners[owner.call.id] = owner
+        return line
+
+    def next_session_id(self) -> int:
+        """Return a number for the o= line of a session description."""
+        self._sessions += 1
+        return self._sessions
+
+    def take(self, edges: list[happened.Edge]) -> None:
+        """Take what the audio plane tells, in the event loop."""
+        for edge in edges:
+            owner = self._owners.get(edge.leg)
+            if owner is not None:
+                self._tell(owner, edge)
+            if isinstance(edge, happened.LegClosed | happened.MediaFailed):
+                self._owners.pop(edge.leg, None)
+
+    def _tell(self, owner: CallOwner, edge: happened.Edge) -> None:
+        match edge:
+            case happened.Played(run=run, played_ms=played_ms):
+                owner.take(talk.PlayoutAdvanced(run, played_ms))
+            case happened.SpeechStarted(at_ms=at_ms):
+                owner.take(talk.VoiceStarted(at_ms))
+            case happened.SpeechStopped(at_ms=end_ms, decided_ms=decided_ms):
+                owner.take(talk.VoiceStopped(end_ms, decided_ms))
+            case happened.PlayoutStarted(run=run):
+                owner.take(talk.PlayoutStarted(run))
+            case happened.PlayoutFinished(run=run, played_ms=played_ms):
+                owner.take(talk.PlayoutFinished(run, played_ms))
+            case happened.PlayoutStopped(run=run, played_ms=played_ms):
+                owner.take(talk.PlayoutStopped(run, played_ms))
+            case happened.DtmfReceived(digit=digit):
+                owner.take(talk.DigitPressed(digit, int(self.wall_s())))
+            case happened.MediaTimedOut(after_s=after_s):
+                owner.take(MediaLost(after_s))
+            case happened.MediaStarted():
+                owner.log.debug("first audio from the caller", at_ms=edge.at_ms)
+            case happened.PlayoutOverflowed(run=run, dropped_ms=dropped_ms):
+                owner.log.warning("playout queue full", run=run, dropped_ms=dropped_ms)
+            case happened.MediaFailed(reason=reason):
+                owner.log.error("audio failed", reason=reason)
+                owner.take(MediaLost(0.0))
+            case happened.LegClosed(stats=stats):
+                owner.log.debug("audio ended", received=stats.received, lost=stats.lost, sent=stats.sent)
+            case happened.LegOpened() | happened.DtmfSent():
+                pass

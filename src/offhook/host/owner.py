@@ -1,0 +1,348 @@
+"""The owner of one call: the only one who changes it, and who carries out what its machines decide.
+
+Everything that happens to a call comes in by ``take`` and is worked off at once, in order, in the event loop: no lock,
+no waiting, nothing between an event and its consequences. What takes time is a task whose results come back as events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from offhook.call import machine as telephone
+from offhook.call.call import Call, Input, Output
+from offhook.call.end import By, End, Result
+from offhook.call.journal import Head, SessionOpened, Tick, encode_head, encode_line
+from offhook.call.machine import CallInput
+from offhook.errors import ApiProblem
+from offhook.host.conversing import Conversing
+from offhook.host.invitation import Invitation
+from offhook.host.line import Line, LineError
+from offhook.host.project import Project
+from offhook.host.services import Services
+from offhook.host.sideband import Closing, Sideband
+from offhook.session import inputs as talk
+from offhook.session.settings import without_effect
+from offhook.webhook.delivery import Attempt, Message
+from offhook.wire import limits
+from offhook.wire.calls import IncomingCall, RealtimeCallIncoming
+from offhook.wire.decode import decode_client_event, event_id_of
+from offhook.wire.session import SessionParams
+
+if TYPE_CHECKING:
+    from offhook.host.directory import Directory
+
+EXPIRED = Closing(1001, "Your session hit the maximum duration of 60 minutes.")
+
+
+class CallOwner:
+    """One call with everything that belongs to it: leg, line, conversation, sockets, tasks."""
+
+    def __init__(self, call: Call, project: Project, invitation: Invitation, directory: Directory) -> None:
+        services = directory.services
+        self.call = call
+        self.project = project
+        self.invitation = invitation
+        self.log = services.log.bind(call_id=call.id)
+        self.line: Line | None = None
+        self.refer: telephone.Refer | None = None
+        self._services: Services = services
+        self._directory = directory
+        self._conversing = Conversing(self, services)
+        self._inbox: deque[Input | Tick] = deque()
+        self._working = False
+        self._replies: dict[int, ApiProblem | None] = {}
+        self._reply_count = 0
+        self._sidebands: dict[int, Sideband] = {}
+        self._sideband_count = 0
+        self._early: deque[Input] = deque(maxlen=limits.MAX_CALL_INBOX)
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_for: float | None = None
+        self._came_in_s = services.wall_s()
+        self._answered_s: float | None = None
+        self._ended_s: float | None = None
+        self._webhook: list[dict[str, Any]] = []
+        self._held = False
+        self._journal = None
+        if services.store is not None:
+            options = services.options
+            head = Head(call.id, call.seed, services.clock(), options.call, options.engine)
+            self._journal = services.store.open_journal(call.id, encode_head(head))
+
+    # -- for the routes
+
+    @property
+    def ended(self) -> bool:
+        """Whether the call is over."""
+        return self.call.end is not None
+
+    def ask(self, make: Callable[[int], CallInput]) -> ApiProblem | None:
+        """Do an action of the application; None is success."""
+        self._reply_count += 1
+        number = self._reply_count
+        self.take(make(number))
+        return self._replies.pop(number)
+
+    def attach(self, *, own_events: bool) -> Sideband:
+        """Add a socket; it hears everything from now on. Raises ApiProblem when there are too many."""
+        if len(self._sidebands) >= limits.MAX_SIDEBANDS_PER_CALL:
+            message = f"{limits.MAX_SIDEBANDS_PER_CALL} sockets are attached to this call, which is the limit."
+            raise ApiProblem(429, "rate_limit_exceeded", message)
+        self._sideband_count += 1
+        sideband = Sideband(self._sideband_count, own_events=own_events)
+        self._sidebands[sideband.number] = sideband
+        return sideband
+
+    def detach(self, sideband: Sideband) -> None:
+        """Remove a socket. The call goes on without it."""
+        self._sidebands.pop(sideband.number, None)
+
+    def hear_client(self, sideband: Sideband, text: str | bytes) -> None:
+        """Take what a client sent on its socket."""
+        event: Input
+        try:
+            event = talk.ClientSent(decode_client_event(text), sideband.number)
+        except ApiProblem as problem:
+            event = talk.ClientErred(problem.code, problem.message, problem.param, event_id_of(text), sideband.number)
+        if self.call.engine is None and not self.ended:
+            # The call still rings: what clients say waits for the session.
+            self._early.append(event)
+        else:
+            self.take(event)
+
+    def record(self) -> dict[str, Any]:
+        """Return what is known of the call, for people and for the store."""
+        end = self.call.end
+        refer = self.refer
+        return {
+            "object": "offhook.call",
+            "id": self.call.id,
+            "project": self.project.id,
+            "state": type(self.call.machine.state).__name__.lower(),
+            "on_hold": self.line is not None and self.line.held,
+            "came_in_at": self._came_in_s,
+            "answered_at": self._answered_s,
+            "ended_at": self._ended_s,
+            "end": None if end is None else _shown_end(end),
+            "refer": None if refer is None else _shown_refer(refer),
+            "webhook": self._webhook,
+        }
+
+    # -- the loop
+
+    def start(self) -> None:
+        """Begin with a call that somebody outside decides about."""
+        self._perform_all(self.call.start())
+        self._arm()
+
+    def take(self, event: Input | Tick) -> None:
+        """Take what happened, and do what follows from it."""
+        self._inbox.append(event)
+        if self._working:
+            return
+        self._working = True
+        try:
+            while self._inbox:
+                event = self._inbox.popleft()
+                self._do(event, self._services.clock())
+        finally:
+            self._working = False
+        self._arm()
+
+    def _do(self, event: Input | Tick, now: float) -> None:
+        try:
+            outputs = self.call.pass_deadline(now) if isinstance(event, Tick) else self.call.handle(event, now)
+            if self._journal is not None:
+                self._journal.write(encode_line(now, event, outputs))
+            self._perform_all(outputs)
+        except Exception as bug:
+            self.log.error("call failed by a bug", failure=bug, event=type(event).__name__)
+            if isinstance(event, telephone.BugFound):
+                self._close_everything(End(Result.FAILED, By.SERVER, "bug"))
+            else:
+                self._inbox.appendleft(telephone.BugFound(type(bug).__name__))
+
+    def _perform_all(self, outputs: Iterable[Output]) -> None:
+        for output in outputs:
+            self._perform(output)
+
+    def _perform(self, output: Output) -> None:
+        match output:
+            case telephone.Announce():
+                self._announce()
+            case telephone.AnswerLeg(params=params):
+                self._answer(params)
+            case telephone.RejectLeg(status=status):
+                self._directory.telephone.reject(self.invitation.leg, status)
+            case telephone.HangUpLeg(reason=reason):
+                self._directory.telephone.hang_up(self.invitation.leg, reason)
+            case telephone.SendRefer(target=target):
+                self._directory.telephone.refer(self.invitation.leg, target)
+            case telephone.ReportRefer(refer=refer):
+                self._report_refer(refer)
+            case telephone.Reply(reply=reply, problem=problem):
+                if reply:
+                    self._replies[reply] = problem
+            case telephone.Finish(end=end):
+                self._close_everything(end)
+            case _:
+                self._conversing.perform(output)
+
+    def _arm(self) -> None:
+        """Keep one timer for the next deadline; one that is early wakes the call for nothing and is set again."""
+        deadline = self.call.next_deadline()
+        if deadline is None or (self._armed_for is not None and self._armed_for <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_for = deadline
+        delay_s = max(deadline - self._services.clock(), 0.0)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = self._armed_for = None
+        self.take(Tick())
+
+    # -- ringing
+
+    def _announce(self) -> None:
+        self._directory.telephone.ring(self.invitation.leg)
+        endpoint = self.project.endpoint
+        if endpoint is None:
+            self.log.warning("no webhook is configured; accept the call by its id", project=self.project.id)
+            return
+        ids = self.call.ids
+        payload = RealtimeCallIncoming(
+            id=ids.webhook_event(),
+            created_at=int(self._services.wall_s()),
+            data=IncomingCall(call_id=self.call.id, sip_headers=self.invitation.headers, sip_media_security="rtp"),
+        )
+        message = Message(ids.webhook(), msgspec.json.encode(payload))
+        self._services.webhooks.submit(endpoint, message, self.log, wanted=self._is_ringing, tell=self._tried)
+
+    def _is_ringing(self) -> bool:
+        return isinstance(self.call.machine.state, telephone.Ringing)
+
+    def _tried(self, attempt: Attempt) -> None:
+        self._webhook.append({"attempt": attempt.number, "status": attempt.status, "failed": attempt.why})
+
+    # -- answering
+
+    def _answer(self, params: SessionParams) -> None:
+        services = self._services
+        try:
+            line = self._directory.lines.open(self)
+        except LineError as failure:
+            self.take(telephone.AnswerFailed(failure.status, failure.detail))
+            return
+        self.line = line
+        if not line.echoes:
+            self._open_session(params, line)
+        self._directory.telephone.answer(self.invitation.leg, line.description)
+        self.take(telephone.LegAnswered())
+        self._answered_s = services.wall_s()
+        self.log.info("call answered", codec=line.codec, model=params.model or None)
+        if ignored := without_effect(params):
+            self.log.warning("session members without effect", members=",".join(ignored))
+        for event in self._early:
+            self.take(event)
+        self._early.clear()
+
+    def _open_session(self, params: SessionParams, line: Line) -> None:
+        now, expires_at = self._services.clock(), self._expires_at()
+        options = self._services.options.engine
+        outputs = self.call.open_session(
+            params, audio_format=line.audio_format, expires_at=expires_at, options=options, now=now
+        )
+        if self._journal is not None:
+            self._journal.write(encode_line(now, SessionOpened(params, line.audio_format, expires_at), outputs))
+        self._perform_all(outputs)
+
+    def _expires_at(self) -> int:
+        session_s = self._services.options.call.session_s
+        return int(self._services.wall_s() + session_s) if session_s else 0
+
+    def held_or_resumed(self) -> None:
+        """Tell those who asked for it whether the caller is on hold now."""
+        line = self.line
+        if line is not None and line.held is not self._held:
+            self._held = line.held
+            self.log.info("caller on hold" if line.held else "caller back")
+            self.tell_own("offhook.call.hold", call_id=self.call.id, on_hold=line.held)
+
+    # -- telling
+
+    def broadcast(self, text: str) -> None:
+        """Send an event to every socket."""
+        for sideband in self._sidebands.values():
+            sideband.put(text)
+
+    def send_to(self, number: int, text: str) -> None:
+        """Send an event to one socket, if it is still there."""
+        sideband = self._sidebands.get(number)
+        if sideband is not None:
+            sideband.put(text)
+
+    def tell_own(self, type_: str, **members: Any) -> None:
+        """Send an event of our own to the sockets that asked for such."""
+        event = {"type": type_, "event_id": self.call.ids.event(), **members}
+        text = msgspec.json.encode(event).decode()
+        for sideband in self._sidebands.values():
+            if sideband.own_events:
+                sideband.put(text)
+
+    def _report_refer(self, refer: telephone.Refer) -> None:
+        self.refer = refer
+        shown = _shown_refer(refer)
+        self.log.info("transfer", status=refer.status, detail=refer.detail, final=refer.final, pii_target=refer.target)
+        self.tell_own("offhook.refer.updated", call_id=self.call.id, refer=shown)
+
+    # -- the end
+
+    def _close_everything(self, end: End) -> None:
+        services = self._services
+        self._ended_s = services.wall_s()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._armed_for = None
+        self._conversing.close()
+        if self.line is not None:
+            self.line.close()
+        self.tell_own("offhook.call.ended", call_id=self.call.id, end=_shown_end(end))
+        closing = EXPIRED if end.reason == "session_expired" else Closing(1000, end.reason)
+        for sideband in self._sidebands.values():
+            sideband.close(closing)
+        seconds = None if self._answered_s is None else round(self._ended_s - self._answered_s, 3)
+        self.log.info(
+            "call ended",
+            result=end.result,
+            by=end.by,
+            reason=end.reason,
+            sip_status=end.sip_status,
+            detail=end.detail or None,
+            seconds=seconds,
+        )
+        if self._journal is not None:
+            self._journal.close()
+        if services.store is not None:
+            services.store.save(self.record())
+        self._directory.ended(self)
+
+
+def _shown_end(end: End) -> dict[str, Any]:
+    return {
+        "result": str(end.result),
+        "by": str(end.by),
+        "reason": end.reason,
+        "sip_status": end.sip_status,
+        "detail": end.detail or None,
+    }
+
+
+def _shown_refer(refer: telephone.Refer) -> dict[str, Any]:
+    return {"target_uri": refer.target, "status": refer.status, "detail": refer.detail or None, "final": refer.final}

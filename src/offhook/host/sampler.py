@@ -1,0 +1,56 @@
+"""Takes the figures that admission control lives by: once a second, how busy and how late everything was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from offhook.host.admission import Admission, Load
+
+PROBES_A_SECOND: Final = 20
+
+
+class MediaLoad(Protocol):
+    """What the audio plane says of its last seconds."""
+
+    @property
+    def busy(self) -> float:
+        """The share of time that it worked."""
+        ...
+
+    @property
+    def late_p99_ms(self) -> float:
+        """How late its steps were."""
+        ...
+
+
+class LoadSampler:
+    """Measures the event loop's lateness with a timer of its own, and reads the audio plane's."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        media: Callable[[], MediaLoad],
+        calls: Callable[[], int],
+        clock: Callable[[], float],
+    ) -> None:
+        self._admission = admission
+        self._media = media
+        self._calls = calls
+        self._clock = clock
+        self.loop_late_ms = 0.0
+
+    async def run(self) -> None:
+        """Sample until cancelled."""
+        pause_s = 1 / PROBES_A_SECOND
+        while True:
+            latest_s = 0.0
+            for _ in range(PROBES_A_SECOND):
+                before = self._clock()
+                await asyncio.sleep(pause_s)
+                latest_s = max(latest_s, self._clock() - before - pause_s)
+            self.loop_late_ms = latest_s * 1000
+            media = self._media()
+            load = Load(media.busy, media.late_p99_ms, self.loop_late_ms)
+            self._admission.observe(load, self._calls())

@@ -1,0 +1,63 @@
+"""What a call needs of the running server, in one place, given to every owner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from offhook.call.machine import CallOptions
+from offhook.host.answer import Answer, AnswerByWebhook
+from offhook.model.interface import Backend
+from offhook.session.engine import EngineOptions
+from offhook.telemetry.log import FactLog
+from offhook.webhook.delivery import WebhookSender
+
+
+class Journal(Protocol):
+    """Keeps what happened in one call, so that it can be replayed."""
+
+    def write(self, line: bytes) -> None:
+        """Add a line."""
+        ...
+
+    def close(self) -> None:
+        """The call is over."""
+        ...
+
+
+class Store(Protocol):
+    """Keeps calls beyond their end."""
+
+    def open_journal(self, call_id: str, first: bytes) -> Journal:
+        """Begin the journal of a call with its first line."""
+        ...
+
+    def save(self, record: Mapping[str, Any]) -> None:
+        """Keep what a call has come to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HostOptions:
+    """How calls are answered. ``answer`` says who decides."""
+
+    call: CallOptions = field(default_factory=CallOptions)
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    answer: Answer = field(default_factory=AnswerByWebhook)
+    strict_models: frozenset[str] | None = None
+    retry_after_s: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Clocks, chance, and the drivers: ``clock`` is monotonic seconds, ``wall_s`` Unix time, ``seed`` fresh chance."""
+
+    clock: Callable[[], float]
+    wall_s: Callable[[], float]
+    seed: Callable[[], bytes]
+    backend: Backend
+    webhooks: WebhookSender
+    options: HostOptions
+    log: FactLog
+    store: Store | None = None

@@ -1,0 +1,57 @@
+"""What a sideband socket has still to be told: a bounded queue between a call and one reader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from offhook.wire import limits
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The socket is to be closed, after what was queued before."""
+
+    code: int
+    reason: str
+
+
+TOO_SLOW = Closing(1008, "The events were not read fast enough.")
+
+
+class Sideband:
+    """One attached socket. The call puts, the socket's writer takes; a reader that falls behind is let go."""
+
+    def __init__(self, number: int, *, own_events: bool) -> None:
+        self.number = number
+        self.own_events = own_events
+        self._waiting: deque[str] = deque()
+        self._closing: Closing | None = None
+        self._news = asyncio.Event()
+
+    def put(self, text: str) -> None:
+        """Queue an event. Beyond the limit the queue is dropped and the socket closed: the call never waits."""
+        if self._closing is not None:
+            return
+        if len(self._waiting) >= limits.MAX_SIDEBAND_BACKLOG:
+            self._waiting.clear()
+            self.close(TOO_SLOW)
+            return
+        self._waiting.append(text)
+        self._news.set()
+
+    def close(self, closing: Closing) -> None:
+        """Close the socket once everything queued was sent; the first reason counts."""
+        if self._closing is None:
+            self._closing = closing
+            self._news.set()
+
+    async def take(self) -> str | Closing:
+        """Wait for the next event, or for the end."""
+        while not self._waiting:
+            if self._closing is not None:
+                return self._closing
+            self._news.clear()
+            await self._news.wait()
+        return self._waiting.popleft()

@@ -1,0 +1,359 @@
+"""The wiring: every object of the server is built, started, drained and stopped here. Read this first.
+
+A call's way through it: ``net.sip`` (a datagram) -> ``sip.agent`` -> ``host.telephone`` -> ``host.directory`` ->
+``host.owner``, which asks ``call.machine`` and ``session.engine`` what to do, and has it done by ``webhook``, by
+``model``, by ``host.line`` (the audio plane) and by the sockets of ``api``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from offhook._version import __version__
+from offhook.api.app import build_app
+from offhook.call.machine import CallOptions
+from offhook.call.tokens import SEED_BYTES, TokenStream
+from offhook.config import Config
+from offhook.errors import ConfigError
+from offhook.host.admission import Admission
+from offhook.host.answer import AnswerByWebhook
+from offhook.host.directory import Directory
+from offhook.host.line import LineOptions, Lines
+from offhook.host.project import Project, Projects, digest_key
+from offhook.host.sampler import LoadSampler
+from offhook.host.services import HostOptions, Services
+from offhook.host.telephone import Telephone
+from offhook.media.edge import Edge
+from offhook.media.plane import MediaPlane
+from offhook.media.thread import MediaThread
+from offhook.media.vad import load_silero
+from offhook.model.registry import EndpointOptions, ModelOptions, choose_backend
+from offhook.net.http import HttpServer
+from offhook.net.rtp import PortRange, SocketPoller, raise_descriptor_limit
+from offhook.net.sip import SipTransport, SipTransportOptions
+from offhook.session.engine import EngineOptions
+from offhook.session.settings import DEFAULT_INSTRUCTIONS, SessionDefaults
+from offhook.sip.agent import UserAgent
+from offhook.sip.options import AgentOptions, GuardOptions
+from offhook.store.folder import FolderStore
+from offhook.telemetry.log import FactLog, set_up_logging
+from offhook.webhook.delivery import Endpoint, WebhookOptions, WebhookSender
+from offhook.wire.ids import Ids
+from offhook.wire.signature import webhook_key
+
+# After the last BYE: its repetitions, and the answers to what still comes in.
+FAREWELL_S: Final = 1.0
+RETRY_AFTER_S: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What somebody has to know to use the server; made keys and secrets are told only here."""
+
+    http: str
+    sip: str
+    pid: int
+    api_key: str | None
+    webhook_secret: str | None
+
+
+class Server:
+    """All of offhook in one object: ``start``, then ``drain`` and ``stop``."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._log = FactLog("server")
+        self._made_key = "sk-" + secrets.token_urlsafe(24)
+        self._made_secret = "whsec_" + secrets.token_urlsafe(24).replace("-", "+").replace("_", "/")
+        self._began_at = time.monotonic()
+        self._background: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+        self.backend = choose_backend(model_options(config))
+        self.plane = MediaPlane(
+            self._deliver_edges, detector=load_silero(), pollers=SocketPoller, randbits=secrets.randbits
+        )
+        self.media = MediaThread(self.plane)
+        self.webhooks = WebhookSender(
+            WebhookOptions(config.webhook_seconds),
+            user_agent=f"offhook/{__version__}",
+            clock=time.time,
+            jitter=random.random,
+        )
+        self.store = FolderStore(config.store, self._log) if config.store is not None else None
+        services = Services(
+            clock=time.monotonic,
+            wall_s=time.time,
+            seed=lambda: secrets.token_bytes(SEED_BYTES),
+            backend=self.backend,
+            webhooks=self.webhooks,
+            options=_host_options(config, needs_transcripts=self.backend.capabilities.needs_transcripts),
+            log=self._log,
+            store=self.store,
+        )
+        self.admission = Admission(config.max_calls)
+        self.telephone = Telephone(retry_after_s=RETRY_AFTER_S, clock=time.monotonic, wall_s=time.time, log=self._log)
+        self.lines = Lines(
+            media=self.plane,
+            ports=PortRange(config.sip.host, *config.rtp_ports),
+            answer=config.answer,
+            options=LineOptions(
+                onset_ms=config.vad_onset_ms,
+                adaptive=config.jitter_ms > 0,
+                media_timeout_s=config.media_seconds or None,
+            ),
+            clock=time.monotonic,
+            wall_s=time.time,
+            log=self._log,
+        )
+        self.directory = Directory(self._projects(), self.admission, services, self.telephone, self.lines)
+        self.agent = UserAgent(_agent_options(config), TokenStream(secrets.token_bytes(SEED_BYTES)))
+        self.sip = SipTransport(
+            self.agent,
+            SipTransportOptions(config.sip.host, config.sip.port, config.public_address or ""),
+            self.telephone.take,
+        )
+        request_ids = Ids(TokenStream(secrets.token_bytes(SEED_BYTES)))
+        self.http = HttpServer(build_app(self.directory, self.health, request_ids.request, self._log))
+        self.sampler = LoadSampler(self.admission, self.plane.load, lambda: self.directory.calls, time.monotonic)
+
+    # -- life
+
+    async def start(self) -> Ready:
+        """Start everything, calls last. Raises ConfigError or LocalError with what is in the way."""
+        config = self._config
+        self._loop = asyncio.get_running_loop()
+        raise_descriptor_limit()
+        await self.backend.start()
+        self.webhooks.start()
+        self.media.start()
+        http_host, http_port = await self.http.start(config.http.host, config.http.port)
+        self.telephone.connect(self.sip, self.directory)
+        await self.sip.start()
+        self._spawn(self.sampler.run())
+        sip_host, sip_port = self.sip.address
+        made = not config.projects
+        ready = Ready(
+            http=f"http://{_host(http_host)}:{http_port}",
+            sip=f"sip:{_host(config.public_address or sip_host)}:{sip_port}",
+            pid=os.getpid(),
+            api_key=(config.api_key or (self._made_key,))[0] if made else None,
+            webhook_secret=(config.webhook_secret or (self._made_secret,))[0] if made else None,
+        )
+        self._log.info("ready", http=ready.http, sip=ready.sip, models=self.backend.name, version=__version__)
+        self._warn()
+        return ready
+
+    def _warn(self) -> None:
+        config = self._config
+        if config.models == "auto" and self.backend.name == "scripted":
+            self._log.warning("no models are configured: callers hear tones, and nobody understands them")
+        if isinstance(config.answer, AnswerByWebhook) and not any(p.endpoint for p in self.directory.projects):
+            self._log.warning("no webhook is configured: accept calls by their id, from /offhook/v1/calls")
+        if not config.allow and not config.sip.is_loopback:
+            self._log.warning("anybody may call: give the networks of your trunks with --allow")
+
+    def drain(self) -> None:
+        """Take no more calls; those in progress may go on for a while."""
+        if self._draining:
+            return
+        self._draining = True
+        self._log.info("draining", calls=self.directory.calls, seconds=self._config.drain_seconds)
+        self.sip.perform(self.agent.stop(time.monotonic()))
+        self.directory.drain(time.monotonic() + self._config.drain_seconds)
+
+    async def drained(self) -> None:
+        """Wait until the last call is over; ``drain`` has seen to it that this comes."""
+        await self.telephone.quiet.wait()
+
+    async def stop(self) -> None:
+        """End the calls that are left, and close everything."""
+        self.directory.drain(time.monotonic())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                await self.telephone.quiet.wait()
+        for task in list(self._background):
+            task.cancel()
+        await self.sip.close()
+        await self.http.stop(FAREWELL_S)
+        self.media.stop()
+        await self.webhooks.stop()
+        await self.backend.stop()
+        if self.store is not None:
+            self.store.close()
+        self._log.info("stopped", calls=self.directory.total)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def _deliver_edges(self, edges: list[Edge]) -> None:
+        """Called by the media thread: hand its edges to the loop."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+            self._loop.call_soon_threadsafe(self.lines.take, edges)
+
+    # -- what it is made of
+
+    def _projects(self) -> Projects:
+        config = self._config
+        if not config.projects:
+            keys = config.api_key or (self._made_key,)
+            secrets_ = config.webhook_secret or (self._made_secret,)
+            endpoint = _endpoint(config.webhook_url, secrets_)
+            return Projects([Project(config.project, frozenset(map(digest_key, keys)), endpoint)])
+        return Projects(
+            Project(
+                each.id,
+                frozenset(map(digest_key, each.api_keys)),
+                _endpoint(each.webhook_url, each.webhook_secrets),
+            )
+            for each in config.projects
+        )
+
+    def health(self) -> dict[str, Any]:
+        """Say what runs, for people and load balancers."""
+        load = self.plane.load()
+        counters = self.agent.counters
+        return {
+            "status": "draining" if self._draining else "ok",
+            "version": __version__,
+            "uptime_s": round(time.monotonic() - self._began_at, 1),
+            "models": self.backend.name,
+            "calls": {
+                "active": self.directory.calls,
+                "limit": self.admission.limit,
+                "limited_by": self.admission.reason or None,
+                "refused": self.admission.refused,
+                "total": self.directory.total,
+            },
+            "media": {
+                "busy": round(load.busy, 4),
+                "late_p99_ms": round(load.late_p99_ms, 2),
+                "legs": load.legs,
+                "failures": load.failures,
+            },
+            "loop_late_ms": round(self.sampler.loop_late_ms, 2),
+            "rtp_ports": {"pairs": self.lines.ports.pairs, "in_use": self.lines.ports.in_use},
+            "sip": msgspec.to_builtins(counters),
+            "webhooks": {"attempts": self.webhooks.attempts, "failures": self.webhooks.failures},
+        }
+
+
+# -- from the settings to the options of each part
+
+
+def model_options(config: Config) -> ModelOptions:
+    """Return the settings of the models."""
+
+    def endpoint(url: str | None, model: str, key: str | None) -> EndpointOptions | None:
+        return EndpointOptions(url, model, key, config.llm_seconds) if url is not None else None
+
+    return ModelOptions(
+        which=config.models,
+        llm=endpoint(config.llm_url, config.llm_model, config.llm_key),
+        stt=endpoint(config.stt_url, config.stt_model, config.stt_key),
+        tts=endpoint(config.tts_url, config.tts_model, config.tts_key),
+        voice=config.tts_voice,
+        rate_hz=config.tts_rate,
+        names=dict(config.model_names),
+    )
+
+
+def _host_options(config: Config, *, needs_transcripts: bool) -> HostOptions:
+    instructions = DEFAULT_INSTRUCTIONS if config.instructions is None else config.instructions
+    defaults = SessionDefaults(model=config.default_model, instructions=instructions, voice=config.voice)
+    return HostOptions(
+        call=CallOptions(config.ring_seconds, config.ring_status, config.session_seconds),
+        engine=EngineOptions(needs_transcripts=needs_transcripts, defaults=defaults),
+        answer=config.answer,
+        strict_models=frozenset(config.model_names) if config.strict_models else None,
+    )
+
+
+def _agent_options(config: Config) -> AgentOptions:
+    return AgentOptions(
+        product=f"offhook/{__version__}",
+        contact_user="" if config.projects else config.project,
+        retry_after_s=RETRY_AFTER_S,
+        guard=GuardOptions(allow=config.allow),
+    )
+
+
+def _endpoint(url: str | None, secrets_: tuple[str, ...]) -> Endpoint | None:
+    if url is None:
+        return None
+    if not secrets_:
+        raise ConfigError("webhook_secrets", f"are missing for {url}", "give the secret that signs its webhooks")
+    return Endpoint(url, tuple(map(webhook_key, secrets_)))
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+# -- the command
+
+
+def serve(config: Config) -> int:
+    """Run a server until it is told to stop; the first SIGTERM or ^C drains it, the second stops it at once."""
+    set_up_logging(config.log_level, show_pii=config.log_pii)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(config))
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(config: Config) -> int:
+    server = Server(config)
+    loop = asyncio.get_running_loop()
+    asked: asyncio.Queue[int] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.put_nowait, number)
+    try:
+        ready = await server.start()
+        _say_ready(config, ready)
+        await asked.get()
+        server.drain()
+        second = asyncio.ensure_future(asked.get())
+        drained = asyncio.ensure_future(server.drained())
+        await asyncio.wait([second, drained], return_when=asyncio.FIRST_COMPLETED)
+        for waiting in (second, drained):
+            waiting.cancel()
+    finally:
+        await server.stop()
+    return 0
+
+
+def _say_ready(config: Config, ready: Ready) -> None:
+    if config.ready_json:
+        sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
+    else:
+        lines = [
+            f"offhook {__version__} takes calls.",
+            f"  call it      {ready.sip}   (UDP and TCP)",
+            f"  API          {ready.http}/v1",
+        ]
+        if not config.api_key and ready.api_key:
+            lines.append(f"  API key      {ready.api_key}   (made for this run; --api-key sets one)")
+        if config.webhook_url and not config.webhook_secret and ready.webhook_secret:
+            lines.append(f"  webhook key  {ready.webhook_secret}   (made for this run; --webhook-secret sets one)")
+        sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()

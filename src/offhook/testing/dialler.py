@@ -1,0 +1,212 @@
+"""``offhook call``: a SIP caller in a terminal. It speaks, listens, measures, and ends with a summary."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from offhook.audio.pcm import Samples
+from offhook.audio.resample import resample
+from offhook.audio.wav import read_wav, write_wav
+from offhook.errors import LocalError
+from offhook.testing.hearing import AUDIBLE_GAP_MS, Conversation, understand
+from offhook.testing.phone import RATE_HZ, CallFailedError, Phone, PhoneCall
+
+# The other side has said what it wanted to say when it was silent for so long.
+ANSWERED_MS: Final = 700
+# A person does not speak the moment the line opens.
+BREATH_S: Final = 0.3
+PATIENCE_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Something to say, and what to call it."""
+
+    name: str
+    samples: Samples
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return len(self.samples) / RATE_HZ
+
+
+def load_line(text: str) -> Line:
+    """Return a WAV file, or a text spoken by the machine's own voice. Raises LocalError."""
+    path = Path(text).expanduser()
+    if path.suffix.lower() == ".wav" or path.is_file():
+        try:
+            data = path.read_bytes()
+        except OSError as failure:
+            raise LocalError(f"cannot read {path}: {failure.strerror}") from None
+        return Line(path.name, _at_8_khz(data))
+    espeak = shutil.which("espeak-ng")
+    if espeak is None:
+        raise LocalError(f"there is no voice to say '{text}': install espeak-ng, or give a WAV file")
+    spoken = subprocess.run([espeak, "--stdout", "--", text], check=True, capture_output=True)  # noqa: S603 - no shell
+    return Line(f'"{text}"', _at_8_khz(spoken.stdout))
+
+
+def _at_8_khz(data: bytes) -> Samples:
+    wav = read_wav(data)
+    return resample(wav.mono, wav.rate_hz, RATE_HZ)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What the caller does: say these, one after each answer (or into it), then hang up."""
+
+    lines: tuple[Line, ...]
+    interrupt_after_s: float | None = None
+    keys: str | None = None
+    hang_up_after_s: float | None = None
+
+
+class Teller:
+    """Prints what happens, with the time since the call was dialled."""
+
+    def __init__(self, write: Callable[[str], Any]) -> None:
+        self._write = write
+        self._began = time.monotonic()
+
+    def begin(self) -> None:
+        """The call is being dialled now."""
+        self._began = time.monotonic()
+
+    def tell(self, what: str) -> None:
+        """Something happened."""
+        self._write(f"{time.monotonic() - self._began:8.3f} s  {what}\n")
+
+
+async def follow(call: PhoneCall, script: Script, teller: Teller) -> None:
+    """Speak and listen as the script says, until it is done or the call ends. Raises CallFailedError."""
+    await call.answered()
+    answered_at = time.monotonic()
+    teller.tell("the call is answered")
+    if script.keys:
+        call.press(script.keys)
+        teller.tell(f"caller presses {script.keys}")
+    await asyncio.sleep(BREATH_S)
+    for index, line in enumerate(script.lines):
+        is_last = index + 1 == len(script.lines)
+        teller.tell(f"caller says {line.name} ({line.seconds:.1f} s)")
+        await call.say(line.samples)
+        teller.tell("caller is silent")
+        await call.hears_sound(PATIENCE_S)
+        teller.tell("agent answers")
+        if script.interrupt_after_s is not None and not is_last:
+            await asyncio.sleep(script.interrupt_after_s)
+            teller.tell("caller interrupts")
+            continue
+        await call.hears_silence(ANSWERED_MS, PATIENCE_S)
+        teller.tell("agent is silent")
+    if script.hang_up_after_s is not None:
+        left_s = answered_at + script.hang_up_after_s - time.monotonic()
+        if left_s > 0 and call.end is None:
+            try:
+                await call.ended(left_s)
+            except TimeoutError:
+                pass
+
+
+def summary(call: PhoneCall, conversation: Conversation) -> dict[str, Any]:
+    """Return the figures of a call; times in milliseconds."""
+    stats = call.stats
+    answer_ms = None if call.answered_at is None else round((call.answered_at - call.dialled_at) * 1000, 1)
+    gaps = [each.longest_gap_ms for each in conversation.heard]
+    return {
+        "end": None if call.end is None else {"by": call.end.by, "status": call.end.status, "reason": call.end.reason},
+        "time_to_answer_ms": answer_ms,
+        "first_audio_ms": conversation.first_heard_ms,
+        "turn_ms": [turn.delay_ms for turn in conversation.turns],
+        "barge_in_ms": [barge_in.delay_ms for barge_in in conversation.barge_ins],
+        "heard_s": round(sum(each.end_ms - each.start_ms for each in conversation.heard) / 1000, 2),
+        "said_s": round(sum(each.end_ms - each.start_ms for each in conversation.said) / 1000, 2),
+        "longest_gap_ms": max(gaps, default=0),
+        "packets_received": stats.received if stats else None,
+        "packets_lost": stats.lost if stats else None,
+        "jitter_ms": round(stats.jitter_ms, 2) if stats else None,
+        "keys_heard": call.keys_heard,
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Return the figures for people."""
+
+    def times(values: list[int]) -> str:
+        return ", ".join(f"{value} ms" for value in values) or "-"
+
+    def ms(value: float | None) -> str:
+        return "-" if value is None else f"{value:g} ms"
+
+    end = figures["end"] or {"by": "nobody", "reason": "it goes on"}
+    gap = figures["longest_gap_ms"]
+    rows = [
+        ("ended by", f"{end['by']} ({end['reason']})"),
+        ("time to answer", ms(figures["time_to_answer_ms"])),
+        ("first audio after the answer", ms(figures["first_audio_ms"])),
+        ("answers, after the caller's last sound", times(figures["turn_ms"])),
+        ("silence, after the caller interrupts", times(figures["barge_in_ms"])),
+        ("heard / said", f"{figures['heard_s']:.1f} s / {figures['said_s']:.1f} s"),
+        ("longest pause while the agent speaks", f"{gap} ms" + (" (audible)" if gap > AUDIBLE_GAP_MS else "")),
+        ("packets received / lost", f"{figures['packets_received']} / {figures['packets_lost']}"),
+        ("jitter", ms(figures["jitter_ms"])),
+    ]
+    if figures["keys_heard"]:
+        rows.append(("keys heard", figures["keys_heard"]))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+
+
+def place_call(arguments: argparse.Namespace) -> int:
+    """Make the call that the command line asks for; the exit status is 0 when it was answered and ended well."""
+    lines = tuple(load_line(text) for text in arguments.say or ())
+    script = Script(lines, arguments.interrupt_after, arguments.dtmf, arguments.hangup_after)
+    return asyncio.run(_place(arguments, script))
+
+
+async def _place(arguments: argparse.Namespace, script: Script) -> int:
+    quiet = arguments.json
+    teller = Teller((lambda _: None) if quiet else sys.stdout.write)
+    headers = [_header(text) for text in arguments.header or ()]
+    failure: str | None = None
+    async with Phone(host=arguments.bind or "127.0.0.1") as phone:
+        teller.begin()
+        teller.tell(f"calling {arguments.target}")
+        call = await phone.dial(
+            arguments.target,
+            caller=arguments.caller,
+            headers=headers,
+            transport="TCP" if arguments.tcp else "UDP",
+        )
+        try:
+            await follow(call, script, teller)
+        except CallFailedError as failed:
+            failure = str(failed)
+            teller.tell(failure)
+        await call.hang_up()
+        teller.tell(f"the call is over ({call.end.by if call.end else '?'})")
+        await call.settled()
+    recording = call.recording
+    figures = summary(call, understand(recording))
+    if arguments.hear is not None:
+        arguments.hear.write_bytes(write_wav(recording, RATE_HZ))
+    sys.stdout.write(json.dumps(figures) + "\n" if quiet else f"\n{table(figures)}\n")
+    return 0 if failure is None else 1
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise LocalError(f"'{text}' is not a header: write it as 'Name: value'")
+    return name.strip(), value.strip()

@@ -1,0 +1,403 @@
+"""A SIP telephone in this process, on the same agent and the same audio plane as the server.
+
+::
+
+    async with Phone() as phone:
+        call = await phone.dial("sip:agent@127.0.0.1:5060")
+        await call.answered()
+        await call.say(samples)
+        await call.hears_sound()
+        await call.hang_up()
+        print(call.conversation().turns)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Literal, Self
+
+import numpy as np
+
+from offhook.audio.level import levels_dbfs
+from offhook.audio.pcm import Samples
+from offhook.call.tokens import SEED_BYTES, TokenStream
+from offhook.errors import LocalError, RemoteError
+from offhook.media import edge as happened
+from offhook.media.agreement import agreed
+from offhook.media.command import LegOptions
+from offhook.media.plane import MediaPlane
+from offhook.media.recorder import Recorder
+from offhook.media.stats import LegStats
+from offhook.media.thread import MediaThread
+from offhook.net.rtp import PortPair, PortRange, SocketPoller
+from offhook.net.sip import SipTransport, SipTransportOptions
+from offhook.sip import output as sip
+from offhook.sip import sdp
+from offhook.sip.agent import UserAgent
+from offhook.sip.leg import Leg
+from offhook.sip.options import AgentOptions
+from offhook.sip.uri import SipUri, literal_address, parse_uri
+from offhook.testing.hearing import SPEECH_DBFS, Conversation, understand
+
+RATE_HZ: Final = 8000
+# Apart from the server's default range, so that both fit on one machine.
+PORTS: Final = (30000, 39998)
+_LOOK_S: Final = 0.02
+
+
+class CallFailedError(RemoteError):
+    """The call was refused or broke off; ``status`` is the SIP status, None without one."""
+
+    def __init__(self, status: int | None, reason: str) -> None:
+        super().__init__(f"{status} {reason}" if status else reason)
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a call ended: ``by`` is who ended it, ``status`` a refusal's SIP status."""
+
+    by: Literal["us", "them", "nobody"]
+    status: int | None
+    reason: str
+
+
+class PhoneCall:
+    """One call of a phone. Times (``..._at``) are seconds on ``time.monotonic``."""
+
+    def __init__(self, phone: Phone, number: int, pair: PortPair, codecs: Sequence[sdp.Codec]) -> None:
+        self.recorder = Recorder()
+        self.dialled_at = time.monotonic()
+        self.ringing_at: float | None = None
+        self.answered_at: float | None = None
+        self.opened_at: float | None = None
+        self.end: Ended | None = None
+        self.keys_heard = ""
+        self.stats: LegStats | None = None
+        self.on_hold = False
+        self._phone = phone
+        self._id = f"call-{number}"
+        self._pair = pair
+        self._local = sdp.LocalMedia((phone.host, pair.port), rtcp_port=pair.port + 1, codecs=tuple(codecs))
+        self._leg: Leg | None = None
+        self._run = 0
+        self._playing: dict[int, asyncio.Event] = {}
+        self._answered = asyncio.Event()
+        self._over = asyncio.Event()
+        self._silent = asyncio.Event()
+
+    # -- the call
+
+    async def answered(self, timeout_s: float = 60.0) -> None:
+        """Wait for the answer. Raises CallFailedError when there is none."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._answered.wait()
+        except TimeoutError:
+            raise CallFailedError(None, f"no answer within {timeout_s:g} s") from None
+        if self.answered_at is None:
+            end = self.end or Ended("nobody", None, "no answer")
+            raise CallFailedError(end.status, end.reason)
+
+    async def ended(self, timeout_s: float = 60.0) -> Ended:
+        """Wait for the end of the call. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            await self._over.wait()
+        assert self.end is not None
+        return self.end
+
+    async def hang_up(self) -> Ended:
+        """End the call: CANCEL while it rings, BYE when it stands."""
+        leg = self._leg
+        if leg is not None and self.end is None:
+            self._phone.perform(self._phone.agent.hang_up(leg, time.monotonic()))
+        return await self.ended()
+
+    async def hold(self) -> None:
+        """Put the agent on hold: nothing is sent or wanted until ``resume``."""
+        await self._redirect("sendonly")
+
+    async def resume(self) -> None:
+        """Come back from hold."""
+        await self._redirect("sendrecv")
+
+    async def _redirect(self, direction: sdp.Direction) -> None:
+        leg = self._leg
+        if leg is None or self.end is not None:
+            raise LocalError("the call does not stand")
+        local = self._local
+        self._local = sdp.LocalMedia(
+            local.address,
+            rtcp_port=local.rtcp_port,
+            codecs=local.codecs,
+            session_id=local.session_id,
+            version=local.version,
+            last=local.last,
+            direction=direction,
+        )
+        self.on_hold = direction != "sendrecv"
+        offer = sdp.make_offer(self._local)
+        self._local = self._local.after(offer)
+        self._phone.perform(self._phone.agent.reinvite(leg, offer, time.monotonic()))
+
+    # -- speaking
+
+    async def say(self, samples: Samples, rate_hz: int = RATE_HZ) -> None:
+        """Say something, and wait until it has gone out."""
+        run = self.begin_saying(samples, rate_hz)
+        await self._playing[run].wait()
+
+    def begin_saying(self, samples: Samples, rate_hz: int = RATE_HZ) -> int:
+        """Begin to say something, and go on at once."""
+        if self.answered_at is None or self.end is not None:
+            raise LocalError("the call does not stand")
+        self._run += 1
+        self._playing[self._run] = asyncio.Event()
+        self._phone.plane.play(self._id, self._run, samples, rate_hz)
+        self._phone.plane.finish_run(self._id, self._run)
+        return self._run
+
+    def press(self, keys: str, duration_ms: int = 100) -> None:
+        """Press keys (RFC 4733)."""
+        self._phone.plane.send_dtmf(self._id, keys, duration_ms)
+
+    # -- listening
+
+    @property
+    def heard(self) -> Samples:
+        """What was heard so far, from the answer on."""
+        return np.ascontiguousarray(self.recorder.stereo()[:, 0])
+
+    @property
+    def recording(self) -> Samples:
+        """Both sides as ``(n, 2)`` samples at 8 kHz: left heard, right said."""
+        return self.recorder.stereo()
+
+    def conversation(self) -> Conversation:
+        """Return who spoke when, and how fast."""
+        return understand(self.recorder.stereo())
+
+    def is_hearing(self, last_ms: int = 60) -> bool:
+        """Whether there was sound in the last milliseconds."""
+        tail = self.heard[-last_ms * RATE_HZ // 1000 :]
+        return bool(len(tail) >= RATE_HZ // 100 and (levels_dbfs(tail) > SPEECH_DBFS).any())
+
+    async def hears_sound(self, within_s: float = 10.0) -> None:
+        """Wait until the other side is heard. Raises CallFailedError when it is not, or the call ends."""
+        await self._until(self.is_hearing, within_s, "nothing was heard")
+
+    async def hears_silence(self, for_ms: int = 500, within_s: float = 30.0) -> None:
+        """Wait until the other side was silent for so long."""
+        await self._until(lambda: not self.is_hearing(for_ms), within_s, "it was never silent")
+
+    async def _until(self, condition: Callable[[], bool], within_s: float, otherwise: str) -> None:
+        deadline = time.monotonic() + within_s
+        while not condition():
+            if self.end is not None:
+                raise CallFailedError(self.end.status, f"the call ended: {self.end.reason}")
+            if time.monotonic() > deadline:
+                raise CallFailedError(None, f"{otherwise} within {within_s:g} s")
+            await asyncio.sleep(_LOOK_S)
+
+    # -- from the agent and the audio plane
+
+    def take(self, output: sip.Output) -> None:
+        """Take what the SIP agent tells of this call."""
+        match output:
+            case sip.Progressed(status=status):
+                if status >= 180 and self.ringing_at is None:
+                    self.ringing_at = time.monotonic()
+            case sip.Answered(body=body):
+                self._stand(body)
+            case sip.Refused(status=status, reason=reason):
+                self._finish(Ended("them", status, reason))
+            case sip.HungUp(reason=why):
+                self._finish(Ended("them", None, why or "the other side hung up"))
+            case sip.LegLost(cause=cause):
+                self._finish(Ended("nobody", None, cause))
+            case sip.Released(status=outcome):
+                self._finish(Ended("us", outcome, "we hung up"))
+            case sip.Reoffered(leg=leg, body=body):
+                self._reoffered(leg, body)
+            case sip.Reanswered(body=body) if body is not None:
+                self._agree(body)
+            case _:
+                pass
+
+    def begin(self, leg: Leg) -> None:
+        """The INVITE is on its way."""
+        self._leg = leg
+
+    def offer(self) -> bytes:
+        """Return our session description."""
+        offer = sdp.make_offer(self._local)
+        self._local = self._local.after(offer)
+        return offer
+
+    def _stand(self, body: bytes | None) -> None:
+        try:
+            negotiated = sdp.read_answer(self._local, body or b"")
+        except RemoteError as failure:
+            self._finish(Ended("us", None, f"the answer cannot be used: {failure}"))
+            return
+        self.answered_at = time.monotonic()
+        options = LegOptions(recorder=self.recorder, media_timeout_s=None, cname="offhook-phone")
+        self._phone.plane.open_leg(self._id, self._pair, agreed(negotiated), options)
+        self._answered.set()
+
+    def _agree(self, body: bytes) -> None:
+        self._phone.plane.update_leg(self._id, agreed(sdp.read_answer(self._local, body)))
+
+    def _reoffered(self, leg: Leg, body: bytes | None) -> None:
+        agent, now = self._phone.agent, time.monotonic()
+        if body is None:
+            self._phone.perform(agent.answer_offer(leg, self.offer(), now))
+            return
+        negotiated = sdp.negotiate(body, self._local)
+        self._local = self._local.after(negotiated.answer)
+        self._phone.plane.update_leg(self._id, agreed(negotiated))
+        self._phone.perform(agent.answer_offer(leg, negotiated.answer, now))
+
+    def edge(self, edge: happened.Edge) -> None:
+        """Take what the audio plane tells of this call."""
+        match edge:
+            case happened.LegOpened(opened_at=opened_at):
+                self.opened_at = opened_at
+            case happened.PlayoutFinished(run=run) | happened.PlayoutStopped(run=run):
+                self._playing[run].set()
+            case happened.DtmfReceived(digit=digit):
+                self.keys_heard += digit
+            case happened.LegClosed(stats=stats):
+                self.stats = stats
+                self._silent.set()
+            case _:
+                pass
+
+    def _finish(self, end: Ended) -> None:
+        if self.end is not None:
+            return
+        self.end = end
+        if self.answered_at is None:
+            self._pair.close(time.monotonic())
+            self._silent.set()
+        else:
+            self._phone.plane.close_leg(self._id)
+        for playing in self._playing.values():
+            playing.set()
+        self._answered.set()
+        self._over.set()
+        self._phone.forget(self)
+
+    async def settled(self) -> None:
+        """Wait until the audio plane has let go of the call; then ``stats`` are final."""
+        await self._silent.wait()
+
+    @property
+    def name(self) -> str:
+        """What the audio plane calls this call."""
+        return self._id
+
+    @property
+    def leg_id(self) -> str | None:
+        """What the SIP agent calls this call."""
+        return self._leg.id if self._leg is not None else None
+
+
+class Phone:
+    """A telephone that can make any number of calls. An asynchronous context manager."""
+
+    def __init__(self, *, host: str = "127.0.0.1", ports: tuple[int, int] = PORTS) -> None:
+        self.host = host
+        self.agent = UserAgent(AgentOptions(product="offhook phone"), TokenStream(secrets.token_bytes(SEED_BYTES)))
+        self.plane = MediaPlane(self._deliver, detector=None, pollers=SocketPoller, randbits=secrets.randbits)
+        self._thread = MediaThread(self.plane)
+        self._ports = PortRange(host, *ports)
+        self._transport = SipTransport(self.agent, SipTransportOptions(host, 0), self._take)
+        self._calls: dict[str, PhoneCall] = {}
+        self._legs: dict[str, PhoneCall] = {}
+        self._count = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        await self._transport.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for call in list(self._legs.values()):
+            await call.hang_up()
+        for call in list(self._calls.values()):
+            await call.settled()
+        await self._transport.close()
+        self._thread.stop()
+
+    async def dial(
+        self,
+        target: str,
+        *,
+        caller: str = "sip:offhook@127.0.0.1",
+        headers: Sequence[tuple[str, str]] = (),
+        transport: Literal["UDP", "TCP"] = "UDP",
+        codecs: Sequence[sdp.Codec] = ("PCMU", "PCMA"),
+    ) -> PhoneCall:
+        """Call a SIP address and return at once; ``PhoneCall.answered`` waits. Raises LocalError for a bad address."""
+        address = await self._resolve(target)
+        self._count += 1
+        call = PhoneCall(self, self._count, self._ports.open(time.monotonic()), codecs)
+        flow = self._transport.flow_to(address, transport)
+        leg, outputs = self.agent.invite(
+            target, flow, call.offer(), time.monotonic(), from_=f"<{caller}>", headers=headers
+        )
+        call.begin(leg)
+        self._calls[call.name] = self._legs[leg.id] = call
+        self._transport.perform(outputs)
+        return call
+
+    async def _resolve(self, target: str) -> tuple[str, int]:
+        uri = parse_uri(target)
+        if not isinstance(uri, SipUri) or uri.scheme != "sip":
+            raise LocalError(f"{target} is not a sip: address")
+        port = uri.port or 5060
+        if literal_address(uri.host) is not None:
+            return uri.host.strip("[]"), port
+        found = await asyncio.get_running_loop().getaddrinfo(uri.host, port, type=2)
+        return str(found[0][4][0]), port
+
+    def perform(self, outputs: Sequence[sip.Output]) -> None:
+        """Do what the agent returned."""
+        self._transport.perform(outputs)
+
+    def forget(self, call: PhoneCall) -> None:
+        """The call is over on the SIP side."""
+        if call.leg_id is not None:
+            self._legs.pop(call.leg_id, None)
+
+    def _take(self, output: sip.Output) -> None:
+        leg = getattr(output, "leg", None)
+        call = self._legs.get(leg.id) if leg is not None else None
+        if call is not None:
+            call.take(output)
+        elif isinstance(output, sip.Invited):
+            # This telephone only calls.
+            self.perform(self.agent.reject(output.leg, 486, time.monotonic()))
+
+    def _deliver(self, edges: list[happened.Edge]) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._tell, edges)
+
+    def _tell(self, edges: list[happened.Edge]) -> None:
+        for edge in edges:
+            call = self._calls.get(edge.leg)
+            if call is not None:
+                call.edge(edge)
+                if isinstance(edge, happened.LegClosed):
+                    del self._calls[edge.leg]
