@@ -122,3 +122,12 @@ def resample(samples: Samples, rate_in_hz: int, rate_out_hz: int) -> Samples:
     """Convert a whole recording at once: ``ceil(n * rate_out / rate_in)`` samples for n given."""
     stream = Resampler(rate_in_hz, rate_out_hz)
     return np.concatenate([stream.push(samples), stream.finish()])
+
+
+def resample_whole(samples: Samples, rate_in_hz: int, rate_out_hz: int) -> Samples:
+    """Convert a whole recording between any two rates, by its spectrum; for files, not for streams."""
+    count = len(samples) * rate_out_hz // rate_in_hz
+    if rate_in_hz == rate_out_hz or not count:
+        return samples[:count]
+    spectrum = np.fft.rfft(samples.astype(np.float64))[: count // 2 + 1]
+    return saturate(np.fft.irfft(spectrum, count) * (count / len(samples)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from offhook.audio.pcm import Samples
-from offhook.audio.resample import resample
+from offhook.audio.resample import resample_whole
 from offhook.audio.wav import read_wav, write_wav
 from offhook.errors import LocalError
 from offhook.testing.hearing import AUDIBLE_GAP_MS, Conversation, understand
@@ -59,7 +59,7 @@ def load_line(text: str) -> Line:
 
 def _at_8_khz(data: bytes) -> Samples:
     wav = read_wav(data)
-    return resample(wav.mono, wav.rate_hz, RATE_HZ)
+    return resample_whole(wav.mono, wav.rate_hz, RATE_HZ)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,154 @@
+"""A whole server on loopback, the official SDK on one side and a SIP telephone on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx2 as httpx
+import msgspec
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from openai.types.webhooks import RealtimeCallIncomingWebhookEvent
+from tests.oracle import assert_server_event
+from tests.socket.model_server import ModelHost, Received, Reply, serve
+
+from offhook.config import ProjectConfig, load_config
+from offhook.server import Ready, Server
+from offhook.testing.phone import Phone, PhoneCall
+
+KEY = "sk-test"
+SECRET = "whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cw=="
+PATIENCE_S = 20
+
+Incoming = RealtimeCallIncomingWebhookEvent
+
+
+@dataclass
+class Live:
+    server: Server
+    ready: Ready
+    hooks: ModelHost
+    sdk: AsyncOpenAI
+    phone: Phone
+    incoming: asyncio.Queue[Incoming] = field(default_factory=asyncio.Queue)
+
+    @property
+    def calls(self) -> Any:
+        return self.sdk.realtime.calls
+
+    async def dial(self, user: str = "agent", **options: Any) -> PhoneCall:
+        target = f"sip:{user}@{self.ready.sip.removeprefix('sip:')}"
+        return await self.phone.dial(target, **options)
+
+    async def ring(self, **options: Any) -> tuple[PhoneCall, str]:
+        """Dial, and wait for the webhook; return the caller's side and the call id."""
+        call = await self.dial(**options)
+        event = await asyncio.wait_for(self.incoming.get(), PATIENCE_S)
+        return call, event.data.call_id
+
+    async def talk(self, session: dict[str, Any] | None = None, **options: Any) -> tuple[PhoneCall, str]:
+        """Dial and accept; return the caller's side and the call id."""
+        call, call_id = await self.ring(**options)
+        await self.calls.accept(call_id, **({"type": "realtime"} | (session or {})))
+        await call.answered()
+        return call, call_id
+
+    async def record(self, call_id: str) -> dict[str, Any]:
+        answer = await self.http("GET", f"/offhook/v1/calls/{call_id}")
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+    async def http(self, method: str, path: str, *, key: str | None = KEY, **options: Any) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        headers |= options.pop("headers", {})
+        async with httpx.AsyncClient(base_url=self.ready.http) as client:
+            return await client.request(method, path, headers=headers, **options)
+
+
+@contextlib.asynccontextmanager
+async def live(
+    *,
+    hook: Callable[[Received], Reply] | None = None,
+    app: Callable[[Live, Incoming], Awaitable[None]] | None = None,
+    projects: tuple[ProjectConfig, ...] = (),
+    **flags: Any,
+) -> AsyncIterator[Live]:
+    """Start a server; ``hook`` answers its webhooks, ``app`` acts on each call that is announced."""
+    tasks: set[asyncio.Task[None]] = set()
+    found: list[Live] = []
+
+    def receive(received: Received) -> Reply:
+        reply = hook(received) if hook is not None else Reply([b""])
+        if reply.status == 200 and found:
+            event = found[0].sdk.webhooks.unwrap(received.body, received.headers, secret=SECRET)
+            assert isinstance(event, Incoming)
+            found[0].incoming.put_nowait(event)
+            if app is not None:
+                task = asyncio.ensure_future(app(found[0], event))
+                tasks.add(task)  # type: ignore[arg-type]
+        return reply
+
+    async with serve(receive) as hooks:
+        settings = {
+            "http": "127.0.0.1:0",
+            "sip": "127.0.0.1:0",
+            "rtp_ports": "10000-19999",
+            "models": "scripted",
+            "api_key": [KEY],
+            "webhook_url": hooks.url,
+            "webhook_secret": [SECRET],
+        }
+        config = load_config(settings | flags, {})
+        if projects:
+            each = tuple(replace(project, webhook_url=hooks.url, webhook_secrets=(SECRET,)) for project in projects)
+            config = replace(config, projects=each, api_key=(), webhook_url=None, webhook_secret=())
+        server = Server(config)
+        ready = await server.start()
+        sdk = AsyncOpenAI(
+            api_key=KEY, base_url=ready.http + "/v1", max_retries=0, http_client=DefaultAsyncHttpxClient()
+        )
+        try:
+            async with Phone() as phone:
+                one = Live(server, ready, hooks, sdk, phone)
+                found.append(one)
+                yield one
+                for task in tasks:
+                    await task
+        finally:
+            await sdk.close()
+            server.drain()
+            await server.stop()
+
+
+def run(test: Callable[..., Coroutine[Any, Any, None]], **flags: Any) -> None:
+    """Run a test against a live server, with an end."""
+
+    async def whole() -> None:
+        async with asyncio.timeout(120), live(**flags) as one:
+            await test(one)
+
+    asyncio.run(whole())
+
+
+class Socket:
+    """A sideband through the SDK; every event is judged before a test sees it."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.events: list[dict[str, Any]] = []
+
+    async def receive(self) -> dict[str, Any]:
+        data = await asyncio.wait_for(self.connection.recv_bytes(), PATIENCE_S)
+        event = assert_server_event(msgspec.json.decode(data, type=dict[str, Any]))
+        self.events.append(event)
+        return event
+
+    async def until(self, type_: str) -> list[dict[str, Any]]:
+        """Return the events up to and with the first of a type."""
+        events = [await self.receive()]
+        while events[-1]["type"] != type_:
+            events.append(await self.receive())
+        return events

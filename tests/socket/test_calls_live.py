@@ -1,0 +1,406 @@
+"""Calls over real sockets: SIP on one side, the unmodified official SDK on the other, and both agree."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from openai import (
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+)
+from tests.socket.live import Live, Socket, run
+from tests.socket.model_server import Reply
+from websockets.exceptions import ConnectionClosedOK, InvalidStatus
+
+from offhook.audio.tone import find_tones, tone
+from offhook.config import ProjectConfig
+from offhook.testing.phone import CallFailedError
+
+
+def test_a_call_is_announced_accepted_and_hung_up() -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.ring(headers=[("X-Trunk", "a"), ("x-trunk", "B"), ("Diversion", "<sip:+1555@x>")])
+        received = one.hooks.received[0]
+        assert received.json["type"] == "realtime.call.incoming"
+        headers = [(each["name"], each["value"]) for each in received.json["data"]["sip_headers"]]  # type: ignore[index]
+        assert [pair for pair in headers if pair[0].lower() in {"x-trunk", "diversion"}] == [
+            ("X-Trunk", "a"),
+            ("x-trunk", "B"),
+            ("Diversion", "<sip:+1555@x>"),
+        ]
+        assert [name for name, _ in headers][:1] == ["Via"]
+        assert await one.calls.accept(call_id, type="realtime") is None
+        await call.answered()
+        assert call.ringing_at is not None
+        record = await one.record(call_id)
+        assert (record["state"], record["end"]) == ("answered", None)
+        assert await one.calls.hangup(call_id) is None
+        end = await call.ended()
+        assert end.by == "them"
+        assert "application_hung_up" in end.reason
+        record = await one.record(call_id)
+        assert record["end"]["result"] == "completed"
+        assert record["end"]["by"] == "application"
+
+    run(test)
+
+
+def test_accept_is_answered_with_an_empty_body_and_a_request_id() -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.ring()
+        for prefix in ("/v1", "", "/openai/v1"):
+            answer = await one.http("POST", f"{prefix}/realtime/calls/{call_id}/accept", json={"type": "realtime"})
+            assert (answer.status_code, answer.content) == (200, b"")
+            assert answer.headers["x-request-id"].startswith("req_")
+        await call.hang_up()
+
+    run(test)
+
+
+@pytest.mark.parametrize(("given", "status"), [({}, 603), ({"status_code": 486}, 486), ({"status_code": 699}, 699)])
+def test_reject_gives_the_caller_the_status(given: dict[str, int], status: int) -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.ring()
+        await one.calls.reject(call_id, **given)
+        with pytest.raises(CallFailedError) as caught:
+            await call.answered()
+        assert caught.value.status == status
+        with pytest.raises(NotFoundError):
+            await one.calls.reject(call_id, **given)
+
+    run(test)
+
+
+def test_accept_of_an_invalid_body_says_which_field_and_the_call_keeps_ringing() -> None:
+    """Users' complaint: accept answered 200 to an invalid body, then the caller's leg died without a reason."""
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.ring()
+        with pytest.raises(BadRequestError) as caught:
+            await one.calls.accept(call_id, type="realtime", max_output_tokens=4097)
+        assert (caught.value.param, caught.value.code) == ("session.max_output_tokens", "invalid_value")
+        assert caught.value.request_id
+        with pytest.raises(BadRequestError) as caught:
+            await one.calls.accept(call_id, type="realtime", extra_body={"voice": "ash"})
+        assert (caught.value.param, caught.value.code) == ("session.voice", "unknown_parameter")
+        assert call.end is None
+        await one.calls.accept(call_id, type="realtime")
+        await call.answered()
+
+    run(test)
+
+
+def test_vad_settings_are_taken_on_accept() -> None:
+    """Users' complaint: the hosted service refuses them on telephone calls."""
+
+    async def test(one: Live) -> None:
+        detection = {"type": "server_vad", "threshold": 0.6, "prefix_padding_ms": 200, "silence_duration_ms": 300}
+        _, call_id = await one.talk({"audio": {"input": {"turn_detection": detection}}})
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection.session.update(session={"type": "realtime"})
+            (updated,) = await socket.until("session.updated")
+            assert updated["session"]["audio"]["input"]["turn_detection"]["silence_duration_ms"] == 300
+
+    run(test)
+
+
+@pytest.mark.parametrize("action", ["accept", "reject", "refer", "hangup"])
+def test_an_unknown_call_is_404_with_the_known_code(action: str) -> None:
+    async def test(one: Live) -> None:
+        bodies = {"accept": {"type": "realtime"}, "refer": {"target_uri": "tel:1"}}
+        with pytest.raises(NotFoundError) as caught:
+            await getattr(one.calls, action)("rtc_unknown", **bodies.get(action, {}))
+        assert caught.value.code == "call_id_not_found"
+        assert caught.value.param == ""
+        assert caught.value.message.endswith("No session found for the provided call_id")
+
+    run(test)
+
+
+def test_after_the_caller_gave_up_accept_is_404() -> None:
+    """Users' complaint: calls accepted although the caller had gone."""
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.ring()
+        await call.hang_up()
+        with pytest.raises(NotFoundError):
+            await one.calls.accept(call_id, type="realtime")
+        assert (await one.record(call_id))["end"]["reason"] == "caller_cancelled"
+
+    run(test)
+
+
+@pytest.mark.parametrize("key", [None, "sk-wrong", ""])
+def test_a_wrong_key_is_401(key: str | None) -> None:
+    async def test(one: Live) -> None:
+        _, call_id = await one.ring()
+        answer = await one.http("POST", f"/v1/realtime/calls/{call_id}/hangup", key=key)
+        assert answer.status_code == 401
+        assert answer.json()["error"]["code"] == "invalid_api_key"
+        with pytest.raises(AuthenticationError):
+            await one.sdk.with_options(api_key="sk-wrong").realtime.calls.hangup(call_id)
+
+    run(test)
+
+
+def test_another_projects_call_does_not_exist() -> None:
+    async def test(one: Live) -> None:
+        # Both projects share the server; the request URI's user part chooses.
+        call = await one.dial("proj_b")
+        event = await asyncio.wait_for(one.incoming.get(), 10)
+        with pytest.raises(NotFoundError):
+            await one.sdk.with_options(api_key="sk-a").realtime.calls.accept(event.data.call_id, type="realtime")
+        await one.sdk.with_options(api_key="sk-b").realtime.calls.accept(event.data.call_id, type="realtime")
+        await call.answered()
+        lost = await one.dial("proj_c")
+        with pytest.raises(CallFailedError) as caught:
+            await lost.answered()
+        assert caught.value.status == 404
+
+    run(test, projects=(ProjectConfig("proj_a", ("sk-a",)), ProjectConfig("proj_b", ("sk-b",))))
+
+
+def test_an_answer_is_heard_whole_and_without_a_gap() -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk({"audio": {"input": {"transcription": {"model": "whisper-1"}}}})
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection.response.create()
+            await call.hears_sound()
+            events = await socket.until("response.done")
+            assert "response.output_audio.delta" not in {event["type"] for event in events}
+            await socket.until("output_audio_buffer.stopped")
+            await call.hears_silence(200)
+            heard = find_tones(call.heard)
+            assert [(found.number, found.longest_gap_ms) for found in heard] == [(1, 0)]
+            assert abs(heard[0].end_ms - heard[0].start_ms - 2000) <= 20
+
+    run(test)
+
+
+def test_a_sideband_hears_nothing_first_and_is_closed_in_good_order_at_the_end() -> None:
+    """Users' complaint: the socket dies at once when the caller hangs up, and pending events are lost."""
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection.response.create()
+            await socket.until("output_audio_buffer.started")
+            await call.hang_up()
+            with pytest.raises(ConnectionClosedOK) as caught:
+                await socket.until("nothing of this type is ever sent")
+            assert caught.value.rcvd is not None
+            assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1000, "caller_hung_up")
+            types = [event["type"] for event in socket.events]
+            assert types[0] == "response.created"
+            assert types.count("response.done") == 1
+
+    run(test)
+
+
+def test_a_sideband_may_be_opened_from_the_webhook_on() -> None:
+    """Users' complaint: 404 when attaching by call_id before the call stands."""
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.ring()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection.session.update(session={"type": "realtime", "instructions": "Early."})
+            await one.calls.accept(call_id, type="realtime")
+            await call.answered()
+            (updated,) = await socket.until("session.updated")
+            assert updated["session"]["instructions"] == "Early."
+
+    run(test)
+
+
+def test_several_sidebands_hear_everything_and_errors_go_to_the_one_who_erred() -> None:
+    async def test(one: Live) -> None:
+        _, call_id = await one.talk()
+        connect = one.sdk.realtime.connect
+        async with connect(call_id=call_id) as first, connect(call_id=call_id) as second:
+            a, b = Socket(first), Socket(second)
+            await second.response.cancel()
+            (refused,) = await b.until("error")
+            assert refused["error"]["code"] == "response_cancel_not_active"
+            await first.response.create()
+            await a.until("response.done")
+            await b.until("response.done")
+            assert [event["event_id"] for event in a.events] == [event["event_id"] for event in b.events[1:]]
+
+    run(test)
+
+
+def test_closing_the_sideband_does_not_end_the_call() -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id):
+            pass
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            await connection.response.create()
+            await call.hears_sound()
+        assert call.end is None
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "key"),
+    [("?call_id=rtc_x", 404, "sk-test"), ("?call_id=rtc_x", 401, "sk-no"), ("", 400, "sk-test")],
+)
+def test_a_socket_that_cannot_be_is_refused_before_it_opens(query: str, status: int, key: str) -> None:
+    from websockets.asyncio.client import connect
+
+    async def test(one: Live) -> None:
+        url = one.ready.http.replace("http", "ws") + "/v1/realtime" + query
+        with pytest.raises(InvalidStatus) as caught:
+            async with connect(url, additional_headers={"authorization": f"Bearer {key}"}):
+                pass
+        assert caught.value.response.status_code == status
+        assert b'"error"' in caught.value.response.body
+
+    run(test)
+
+
+def test_browsers_give_their_key_as_a_subprotocol_and_never_get_it_back() -> None:
+    from websockets.asyncio.client import connect
+
+    async def test(one: Live) -> None:
+        _, call_id = await one.talk()
+        url = one.ready.http.replace("http", "ws") + f"/v1/realtime?call_id={call_id}"
+        protocols = ["realtime", "openai-insecure-api-key.sk-test", "openai-agents-sdk.0.1"]
+        async with connect(url, subprotocols=protocols) as connection:  # type: ignore[arg-type]
+            assert connection.subprotocol == "realtime"
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("{", "invalid_json"),
+        ('{"type": "session.upgrade", "event_id": "e9"}', "invalid_value"),
+        ('{"type": "session.update", "session": {"voice": "ash"}, "event_id": "e9"}', "missing_required_parameter"),
+        (b"\x00\xff", "invalid_json"),
+    ],
+)
+def test_a_message_that_is_no_event_is_answered_and_the_socket_stays_open(text: str | bytes, code: str) -> None:
+    async def test(one: Live) -> None:
+        _, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection._connection.send(text)
+            (refused,) = await socket.until("error")
+            assert refused["error"]["code"] == code
+            assert refused["error"]["event_id"] == ("e9" if b"e9" in str(text).encode() else None)
+            await connection.session.update(session={"type": "realtime"})
+            await socket.until("session.updated")
+
+    run(test)
+
+
+def test_keys_pressed_on_the_phone_arrive_as_events() -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            call.press("5#")
+            for digit in "5#":
+                (event,) = await socket.until("input_audio_buffer.dtmf_event_received")
+                assert event["event"] == digit
+
+    run(test)
+
+
+def test_a_dead_webhook_ends_with_the_configured_status_and_every_attempt_is_told() -> None:
+    """Users' complaint: callers heard a failure, and nobody could tell that the webhook was never answered."""
+
+    async def test(one: Live) -> None:
+        call = await one.dial()
+        with pytest.raises(CallFailedError) as caught:
+            await call.answered()
+        assert caught.value.status == 408
+        listed = (await one.http("GET", "/offhook/v1/calls")).json()["data"]
+        assert listed[0]["end"]["reason"] == "ring_timeout"
+        assert [(each["attempt"], each["status"]) for each in listed[0]["webhook"]][:2] == [(1, 500), (2, 500)]
+
+    run(test, hook=lambda _: Reply([b"no"], 500), ring_seconds=1.5, ring_status=408)
+
+
+def test_a_handler_may_accept_inside_the_webhook() -> None:
+    async def accept(one: Live, event: object) -> None:
+        await one.calls.accept(event.data.call_id, type="realtime")  # type: ignore[attr-defined]
+
+    async def test(one: Live) -> None:
+        call = await one.dial()
+        await call.answered()
+
+    run(test, app=accept)
+
+
+def test_the_callers_silence_on_the_wire_ends_the_call() -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        # The telephone stops sending without saying so, as one that lost its network does.
+        one.phone.plane.close_leg(call.name)
+        await call.ended()
+        assert (await one.record(call_id))["end"]["reason"] == "media_timeout"
+
+    run(test, media_seconds=0.5)
+
+
+def test_an_echo_test_line_needs_no_model() -> None:
+    async def test(one: Live) -> None:
+        call = await one.dial()
+        await call.answered()
+        await call.say(tone(7, 600))
+        await call.hears_silence(200)
+        assert [found.number for found in find_tones(call.heard)] == [7]
+
+    run(test, answer="echo")
+
+
+def test_a_session_ends_at_its_cap_with_the_known_close() -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            with pytest.raises(Exception, match="maximum duration"):
+                await asyncio.wait_for(connection.recv_bytes(), 10)
+        await call.ended()
+
+    run(test, session_seconds=1)
+
+
+def test_health_says_what_runs_and_needs_no_key() -> None:
+    async def test(one: Live) -> None:
+        await one.talk()
+        health = (await one.http("GET", "/health", key=None)).json()
+        assert health["status"] == "ok"
+        assert health["calls"]["active"] == 1
+        assert health["models"] == "scripted"
+
+    run(test)
+
+
+def test_an_unknown_route_is_told_as_an_error_of_the_api() -> None:
+    async def test(one: Live) -> None:
+        answer = await one.http("POST", "/v1/realtime/calls//hangup")
+        assert answer.status_code == 404
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+        answer = await one.http("GET", "/v1/realtime/calls/x/hangup")
+        assert answer.status_code == 405
+
+    run(test)
+
+
+def test_a_body_without_end_is_refused() -> None:
+    async def test(one: Live) -> None:
+        _, call_id = await one.ring()
+        answer = await one.http("POST", f"/v1/realtime/calls/{call_id}/accept", content=b"x" * 3_000_000)
+        assert answer.status_code == 413
+
+    run(test)
