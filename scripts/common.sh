@@ -39,7 +39,7 @@ make_venv() {
 install_into() {
     local venv=$1
     shift
-    local flags=(--quiet --disable-pip-version-check --no-warn-script-location)
+    local flags=(-qq --disable-pip-version-check --no-warn-script-location)
     if "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         "$venv/bin/python" -m pip install "${flags[@]}" "$@"
     else

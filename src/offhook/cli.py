@@ -130,6 +130,7 @@ def _add_call_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interrupt-after", type=float, metavar="S", help="say the next one so long after the answer began"
     )
+    parser.add_argument("--listen-first", action="store_true", help="let the other side speak before the first one")
     parser.add_argument("--hear", type=Path, metavar="FILE", help="write what both sides said as a stereo WAV file")
     parser.add_argument("--dtmf", metavar="KEYS", help="keys to press once the call stands")
     parser.add_argument("--hangup-after", type=float, metavar="S", help="hang up so long after the call was answered")

@@ -26,6 +26,7 @@ ANSWERED_MS: Final = 700
 # A person does not speak the moment the line opens.
 BREATH_S: Final = 0.3
 PATIENCE_S: Final = 30.0
+WHO_WIDTH: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,13 @@ def _at_8_khz(data: bytes) -> Samples:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What the caller does: say these, one after each answer (or into it), then hang up."""
+    """What the caller does: say these, one after each answer (or into it), then hang up.
+
+    ``listen_first``: wait until the other side has said something before the first line.
+    """
 
     lines: tuple[Line, ...]
+    listen_first: bool = False
     interrupt_after_s: float | None = None
     keys: str | None = None
     hang_up_after_s: float | None = None
@@ -83,33 +88,38 @@ class Teller:
         """The call is being dialled now."""
         self._began = time.monotonic()
 
-    def tell(self, what: str) -> None:
-        """Something happened."""
-        self._write(f"{time.monotonic() - self._began:8.3f} s  {what}\n")
+    def tell(self, who: str, what: str) -> None:
+        """Somebody did something."""
+        self._write(f"{time.monotonic() - self._began:8.3f} s  {who:<{WHO_WIDTH}} {what}\n")
 
 
 async def follow(call: PhoneCall, script: Script, teller: Teller) -> None:
     """Speak and listen as the script says, until it is done or the call ends. Raises CallFailedError."""
     await call.answered()
     answered_at = time.monotonic()
-    teller.tell("the call is answered")
+    teller.tell("caller", "hears that somebody picks up")
     if script.keys:
         call.press(script.keys)
-        teller.tell(f"caller presses {script.keys}")
+        teller.tell("caller", f"presses {script.keys}")
+    if script.listen_first:
+        await call.hears_sound(PATIENCE_S)
+        teller.tell("agent", "speaks")
+        await call.hears_silence(ANSWERED_MS, PATIENCE_S)
+        teller.tell("agent", "is silent")
     await asyncio.sleep(BREATH_S)
     for index, line in enumerate(script.lines):
         is_last = index + 1 == len(script.lines)
-        teller.tell(f"caller says {line.name} ({line.seconds:.1f} s)")
+        teller.tell("caller", f"says {line.name} ({line.seconds:.1f} s)")
         await call.say(line.samples)
-        teller.tell("caller is silent")
+        teller.tell("caller", "is silent")
         await call.hears_sound(PATIENCE_S)
-        teller.tell("agent answers")
+        teller.tell("agent", "answers")
         if script.interrupt_after_s is not None and not is_last:
             await asyncio.sleep(script.interrupt_after_s)
-            teller.tell("caller interrupts")
+            teller.tell("caller", "interrupts")
             continue
         await call.hears_silence(ANSWERED_MS, PATIENCE_S)
-        teller.tell("agent is silent")
+        teller.tell("agent", "is silent")
     if script.hang_up_after_s is not None:
         left_s = answered_at + script.hang_up_after_s - time.monotonic()
         if left_s > 0 and call.end is None:
@@ -171,7 +181,13 @@ def table(figures: dict[str, Any]) -> str:
 def place_call(arguments: argparse.Namespace) -> int:
     """Make the call that the command line asks for; the exit status is 0 when it was answered and ended well."""
     lines = tuple(load_line(text) for text in arguments.say or ())
-    script = Script(lines, arguments.interrupt_after, arguments.dtmf, arguments.hangup_after)
+    script = Script(
+        lines,
+        listen_first=arguments.listen_first,
+        interrupt_after_s=arguments.interrupt_after,
+        keys=arguments.dtmf,
+        hang_up_after_s=arguments.hangup_after,
+    )
     return asyncio.run(_place(arguments, script))
 
 
@@ -182,7 +198,7 @@ async def _place(arguments: argparse.Namespace, script: Script) -> int:
     failure: str | None = None
     async with Phone(host=arguments.bind or "127.0.0.1") as phone:
         teller.begin()
-        teller.tell(f"calling {arguments.target}")
+        teller.tell("caller", f"dials {arguments.target}")
         call = await phone.dial(
             arguments.target,
             caller=arguments.caller,
@@ -193,9 +209,9 @@ async def _place(arguments: argparse.Namespace, script: Script) -> int:
             await follow(call, script, teller)
         except CallFailedError as failed:
             failure = str(failed)
-            teller.tell(failure)
+            teller.tell("call", f"failed: {failure}")
         await call.hang_up()
-        teller.tell(f"the call is over ({call.end.by if call.end else '?'})")
+        teller.tell("caller", "hangs up" if call.end is None or call.end.by == "us" else "hears that the line is dead")
         await call.settled()
     recording = call.recording
     figures = summary(call, understand(recording))
