@@ -275,7 +275,7 @@ def _children_s() -> float:
 
 @dataclass(slots=True)
 class Row:
-    """One figure. ``bar`` is its limit, ``most`` whether that is a maximum; ``beside`` is a peer's figure or a remark."""
+    """One figure. ``bar`` is its limit, ``most`` whether it is a maximum; ``beside`` is a peer's figure or a remark."""
 
     name: str
     value: float
