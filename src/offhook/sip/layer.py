@@ -46,6 +46,11 @@ def server_key(request: Request, method: str) -> str:
     return f"{request.uri} {request.call_id} {request.from_tag} {request.cseq} {method} {request.get('via')}"
 
 
+def merge_key(request: Request) -> str:
+    """What two copies of a request that came on different ways have in common (RFC 3261 8.2.2.2)."""
+    return f"{request.call_id} {request.from_tag} {request.cseq} {request.method}"
+
+
 def derive_request(invite: bytes, method: str, to: str | None = None, extra: str = "") -> bytes:
     """The CANCEL of our INVITE (RFC 3261 9.1), or with the response's To value the ACK of its refusal (17.1.1.3)."""
     request = parse_message(invite)
@@ -112,8 +117,10 @@ class TransactionLayer:
         """Whether no new transaction may be made for a request of a peer."""
         return len(self.server) + len(self.client) >= self.options.max_transactions
 
-    def open_server(self, request: Request, key: str, flow: Flow, now: float, out: list[Output]) -> ServerTransaction:
-        """A transaction for a request that matched none."""
+    def open_server(
+        self, request: Request, key: str, merged_key: str, flow: Flow, now: float, out: list[Output]
+    ) -> ServerTransaction:
+        """A transaction for a request that matched none; ``merged_key`` is "" for one within a dialog."""
         is_invite = request.method == "INVITE"
         machine = INVITE_SERVER if is_invite else NON_INVITE_SERVER
         head = response_head(request, flow.remote)
@@ -121,18 +128,12 @@ class TransactionLayer:
         if flow.connection:
             transaction.reconnect = reconnect_flow(request, flow)
         self.server[key] = transaction
-        if not request.to_tag:
-            merged_key = f"{request.call_id} {request.from_tag} {request.cseq} {request.method}"
-            if merged_key not in self.merged:
-                self.merged[merged_key] = transaction
-                transaction.merged_key = merged_key
+        if merged_key and merged_key not in self.merged:
+            self.merged[merged_key] = transaction
+            transaction.merged_key = merged_key
         if is_invite:
             self._run(transaction, machine.initial, now, out)
         return transaction
-
-    def is_merged(self, request: Request) -> bool:
-        """Whether a request without To tag is a second copy of one in progress (RFC 3261 8.2.2.2)."""
-        return f"{request.call_id} {request.from_tag} {request.cseq} {request.method}" in self.merged
 
     def respond(self, transaction: ServerTransaction, status: int, data: bytes, now: float, out: list[Output]) -> None:
         """Send a response through its transaction."""
