@@ -53,8 +53,8 @@ _SINGLE = ("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "C
 _COMMON_METHODS = frozenset(("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "NOTIFY", "UPDATE", "INFO", "REGISTER"))
 _REQUEST_LINE = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]++) ([^ \t<>]++) SIP/([0-9]++)\.([0-9]++)", re.IGNORECASE)
 _STATUS_LINE = re.compile(r"SIP/([0-9]++)\.([0-9]++) ([0-9]++)(?: (.*))?", re.IGNORECASE | re.DOTALL)
-# An address as nearly all peers write it, with a quoted name at most: one match instead of a full parse.
-_PLAIN_ADDRESS = re.compile(r'(?:"[^"\\]*+" ?)?+<[^<>" \t]++>(?:;tag=([^;\s"<>,]++))?+')
+# An address as nearly all peers write it, the tag its only parameter: one match instead of a full parse.
+_PLAIN_ADDRESS = re.compile(r'(?:"[^"\\]*+" ?|[A-Za-z0-9 .+_\-]*+)<[^<>" \t]++>(?:;tag=([^;\s"<>,]++))?+')
 _FOLD = re.compile(r"\n[ \t]++")
 _SPACE = " \t"
 
@@ -71,10 +71,10 @@ class Message:
 
     __slots__ = ("_repeated", "body", "fields", "headers")
 
-    def __init__(self, headers: Headers, body: bytes, index: _Index | None = None) -> None:
-        self.headers = headers
-        self.body = body
-        self.fields, self._repeated = index if index is not None else _index(headers)
+    headers: Headers
+    body: bytes
+    fields: dict[str, str]
+    _repeated: set[str] | None
 
     def get(self, name: str) -> str | None:
         """The value of the first field of that lower-case long name, or None."""
@@ -129,7 +129,9 @@ class Request(Message):
     __slots__ = ("call_id", "cseq", "from_tag", "method", "to_tag", "uri", "via")
 
     def __init__(self, method: str, uri: str, headers: Headers, body: bytes = b"", index: _Index | None = None) -> None:
-        super().__init__(headers, body, index)
+        self.headers = headers
+        self.body = body
+        self.fields, self._repeated = index if index is not None else _index(headers)
         self.method = method
         self.uri = uri
         self.call_id = ""
@@ -151,7 +153,9 @@ class Response(Message):
     def __init__(
         self, status: int, reason: str, headers: Headers, body: bytes = b"", index: _Index | None = None
     ) -> None:
-        super().__init__(headers, body, index)
+        self.headers = headers
+        self.body = body
+        self.fields, self._repeated = index if index is not None else _index(headers)
         self.status = status
         self.reason = reason
         self.method = ""
@@ -217,24 +221,26 @@ def _parse_unchecked(data: bytes, stream: bool) -> Request | Response:
 
 
 def _read_plain(text: str) -> Request | Response | None:
-    """Read the head of a message in which every line is unfolded, ends in CRLF and begins with a name; else None."""
+    """Read the head of a message in which every line is "Name: value"; None for one that needs more care.
+
+    Folded lines, bare line breaks, tabs, and blanks around names and values need it.
+    """
     start, *lines = text.split("\r\n")
     breaks = len(lines)
     if breaks > MAX_HEADER_LINES or breaks != text.count("\n") or breaks != text.count("\r"):
         return None
-    try:
-        headers = [(name, value.strip(_SPACE)) for name, value in [line.split(":", 1) for line in lines]]
-    except ValueError:
+    if "\t" in text or ":  " in text or " \r" in text or text[-1:] == " ":
         return None
+    headers = [(name, value) for name, _, value in [line.partition(": ") for line in lines]]
     # In reverse, so that of repeated names the first line stays.
     first = dict(headers[::-1])
-    repeats = len(first) != breaks
-    if not _COMMON_NAMES.issuperset(first):
-        for name in first:
-            if name not in _COMMON_NAMES and TOKEN.fullmatch(name) is None:
-                return None
-        return _start(start, headers, _index(headers))
-    return _start(start, headers, _index(headers) if repeats else (first, None))
+    if len(first) == breaks and "" not in first.values() and _COMMON_NAMES.issuperset(first):
+        return _start(start, headers, (first, None))
+    for name, value in headers:
+        # A value that is empty may be a line without a colon.
+        if not value or (name not in _COMMON_NAMES and TOKEN.fullmatch(name) is None):
+            return None
+    return _start(start, headers, _index(headers))
 
 
 def _read_lines(text: str) -> Request | Response:

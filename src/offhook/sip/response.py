@@ -42,15 +42,18 @@ def response_head(request: Request, remote: tuple[str, int]) -> str:
 
     Works on what could be read of a malformed request too: fields that are missing are left out.
     """
-    fields = request.fields
-    vias = request.all("via")
-    lines = f"Via: {_stamped(vias[0], request.via, remote)}\r\n" if vias else ""
-    for value in vias[1:]:
-        lines += f"Via: {value}\r\n"
-    if "Timestamp" in fields:
-        lines += f"Timestamp: {fields['Timestamp']}\r\n"
-    parts = [f"{name}: {fields[name]}" for name in ("From", "Call-ID", "CSeq", "To") if name in fields]
-    return lines + "\r\n".join(parts) if parts else lines.removesuffix("\r\n")
+    get = request.fields.get
+    via, sender, call_id, cseq, to = get("Via"), get("From"), get("Call-ID"), get("CSeq"), get("To")
+    lines = f"Via: {_stamped(via, request.via, remote)}\r\n" if via else ""
+    if request.repeats("via"):
+        lines += "".join(f"Via: {value}\r\n" for value in request.all("via")[1:])
+    timestamp = get("Timestamp")
+    if timestamp is not None:
+        lines += f"Timestamp: {timestamp}\r\n"
+    if sender is not None and call_id is not None and cseq is not None and to is not None:
+        return f"{lines}From: {sender}\r\nCall-ID: {call_id}\r\nCSeq: {cseq}\r\nTo: {to}"
+    known = (("From", sender), ("Call-ID", call_id), ("CSeq", cseq), ("To", to))
+    return (lines + "".join(f"{name}: {value}\r\n" for name, value in known if value is not None)).removesuffix("\r\n")
 
 
 def _stamped(value: str, via: Via | None, remote: tuple[str, int]) -> str:
