@@ -945,3 +945,13 @@ def test_early_media_goes_out_with_183(bench: Bench) -> None:
     assert bench.statuses() == [183]
     assert bench.last.body == OUR_SDP
     assert bench.last.get("content-type") == "application/sdp"
+
+
+@pytest.mark.parametrize("tag", ["", ";tag=theirs", ";x=1;TAG=theirs"])
+def test_answer_to_a_malformed_request_adds_a_to_tag_only_where_there_is_none(bench: Bench, tag: str) -> None:
+    raw = Caller().request("OPTIONS").replace(b"Content-Length: 0", b"Content-Length: x")
+    [transmit, _] = bench.agent.receive(
+        raw.replace(b"<sip:agent@192.0.2.1>\r\n", f"<sip:agent@192.0.2.1>{tag}\r\n".encode()), UDP, 0.0
+    )
+    assert isinstance(transmit, Transmit)
+    assert transmit.data.lower().count(b";tag=") == 2, "one in From, one in To"

@@ -406,7 +406,7 @@ class UserAgent:
         self, request: Request, status: int, reason: str, flow: Flow, out: list[Output], extra: str = ""
     ) -> None:
         head = response_head(request, flow.remote)
-        if request.get("to") and not request.to_tag:
+        if "To" in request.fields and "tag=" not in request.fields["To"].lower():
             # The same tag for every copy of the request, without remembering it (RFC 3261 8.2.7).
             head += f";tag={hashlib.blake2b(head.encode('utf-8', 'surrogateescape'), digest_size=8).hexdigest()}"
         data = encode_response(head, status, reason_phrase(status, reason), extra + self._core.server_line)

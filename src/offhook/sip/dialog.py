@@ -160,7 +160,7 @@ class Dialog:
 
     def large_hop(self, flow: Flow, options: AgentOptions) -> Flow | None:
         """The flow for a request too large for a datagram, None when it has to stay on UDP (RFC 3261 18.1.1)."""
-        if flow.transport != "UDP" or options.large_requests == "udp":
+        if flow.transport != "UDP" or options.large_requests == "udp" or self.behind_nat:
             return None
         uri = self._hop_uri()
         if isinstance(uri, SipUri) and uri.param("transport") is None:

@@ -31,6 +31,8 @@ from offhook.sip.transaction import (
 
 _COOKIE = "z9hG4bK"
 _TERMINATED = State.TERMINATED
+_AT_ONCE = -inf
+"""A timer of zero: D, I, J and K on a reliable transport (RFC 3261 17.1.1.2, 17.2.2)."""
 
 
 def server_key(request: Request, method: str) -> str:
@@ -221,11 +223,14 @@ class TransactionLayer:
 
     def repeat_ack(self, transaction: ClientTransaction, tag: str, out: list[Output]) -> None:
         """The 2xx came again: so does its ACK."""
-        out.append(Transmit(*transaction.acks[tag]))
+        flow, data = transaction.acks[tag]
+        if not self.is_open(flow):
+            flow = Flow(flow.transport, flow.remote, flow.local)
+        out.append(Transmit(flow, data))
 
     def give_up_later(self, transaction: ClientTransaction, now: float) -> None:
         """Wait no longer than 64*T1 for the final response to an INVITE whose call is over (RFC 3261 9.1)."""
-        if transaction.state is State.PROCEEDING:
+        if transaction.state is State.PROCEEDING and transaction.end_at == inf:
             transaction.end_at = now + self._give_up_s
             self._schedule(transaction)
 
@@ -273,8 +278,7 @@ class TransactionLayer:
                 set_clock(self, transaction, now)
             else:
                 _SENDERS[action](self, transaction, out)
-        if transaction.end_at <= now:
-            # A timer of zero, on a reliable transport (RFC 3261 17.1.1.2, 17.2.2).
+        if transaction.end_at == _AT_ONCE:
             transaction.state = _TERMINATED
         if transaction.state is _TERMINATED:
             self._forget(transaction)
@@ -367,10 +371,10 @@ class TransactionLayer:
         t.end_at = now + self._give_up_s
 
     def _linger(self, t: Transaction, now: float) -> None:
-        t.end_at = now if t.flow.transport != "UDP" else now + self._give_up_s
+        t.end_at = _AT_ONCE if t.flow.transport != "UDP" else now + self._give_up_s
 
     def _linger_t4(self, t: Transaction, now: float) -> None:
-        t.end_at = now if t.flow.transport != "UDP" else now + self.options.t4_s
+        t.end_at = _AT_ONCE if t.flow.transport != "UDP" else now + self.options.t4_s
 
 
 _L = TransactionLayer
