@@ -107,7 +107,7 @@ class Message:
         value = self.fields.get("Contact")
         if not value:
             return None
-        if value[0] == "<" and value[-1] == ">" and value.count("<") == 1 and " " not in value:
+        if value[0] == "<" and value[-1] == ">" and value.count("<") == 1 and not (" " in value or "\t" in value):
             return value[1:-1]
         try:
             return parse_name_addr((split_values(value) or [""])[0]).uri
