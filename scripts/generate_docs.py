@@ -16,8 +16,8 @@ def settings() -> str:
     lines = [
         "# Settings",
         "",
-        f"A flag beats its variable (`{ENV_PREFIX}` and the key in capitals), which beats the key in the TOML file. Flags",
-        "marked + may be repeated; their variables hold several values split by commas.",
+        f"A flag beats its variable (`{ENV_PREFIX}` and the key in capitals), which beats the key in the TOML file.",
+        "Flags marked + may be repeated; their variables hold several values split by commas.",
         "",
         "| flag | key | default | |",
         "|---|---|---|---|",
@@ -32,7 +32,7 @@ def settings() -> str:
         )
     lines += [
         "",
-        "Only in the TOML file: `[projects.ID]` with `api_keys`, `webhook_url` and `webhook_secrets`, and `[model_names]`.",
+        "Only in the TOML file: `[projects.ID]` with `api_keys`, `webhook_url` and `webhook_secrets`; `[model_names]`.",
         "",
     ]
     return "\n".join(lines)
