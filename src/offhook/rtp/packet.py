@@ -82,6 +82,17 @@ def voice_packet(payload_type: int, marker: bool, sequence: int, timestamp: int,
     return _FIXED.pack(_VERSION, marker << 7 | payload_type, sequence, timestamp, ssrc) + payload
 
 
+def plain_header(data: bytes) -> tuple[int, int, int, int] | None:
+    """Return payload type, sequence, timestamp and SSRC of a packet with a plain header and no marker, else None.
+
+    That is what nearly every packet of a call looks like; `parse_rtp` reads the others.
+    """
+    if len(data) < HEADER_BYTES:
+        return None
+    first, second, sequence, timestamp, ssrc = _FIXED.unpack_from(data)
+    return (second, sequence, timestamp, ssrc) if first == _VERSION and second < 128 else None
+
+
 def is_rtcp(data: bytes) -> bool:
     """Tell RTCP from RTP on a shared port (RFC 5761 section 4)."""
     return len(data) > 1 and 192 <= data[1] <= 223
