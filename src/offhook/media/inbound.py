@@ -16,7 +16,7 @@ from offhook.media.limits import RATE_HZ
 from offhook.media.ports import Address
 from offhook.rtp.jitter import Frame, JitterBuffer, Lost, Pause, Piece
 from offhook.rtp.limits import PAYLOAD_TICKS
-from offhook.rtp.packet import HEADER_BYTES, RtpError, RtpPacket, parse_rtp, plain_header
+from offhook.rtp.packet import HEADER_BYTES, PLAIN, RtpError, RtpPacket, parse_rtp, read_header
 from offhook.rtp.reception import Reception
 from offhook.rtp.source import SourceGuard, SsrcFollower, Stream
 from offhook.rtp.telephone_event import EventReceiver
@@ -100,27 +100,42 @@ class Inbound:
         self._receives = receives
         self._expect(now)
 
-    def receive(self, data: bytes, address: Address, now: float, edges: list[Edge]) -> None:
-        """Take a datagram from the RTP port."""
+    def usual(self, data: bytes, address: Address, now: float) -> bool:
+        """Take a datagram if it is the next packet of a stream that is in order; tell whether it was.
+
+        Fifty times a second for each call it is, and then there is nothing else to ask. Otherwise call `receive`.
+        """
+        if (
+            address != self.guard.settled
+            or self._presence is not _Presence.PRESENT
+            or self._concealer is not None
+            or not HEADER_BYTES < len(data) <= HEADER_BYTES + PAYLOAD_TICKS
+        ):
+            return False
+        first, second, sequence, timestamp, ssrc = read_header(data)
         ticks = int((now - self._opened_at) * RATE_HZ)
         if (
-            address == self.guard.settled
-            and self._presence is _Presence.PRESENT
-            and self._concealer is None
-            and len(data) <= HEADER_BYTES + PAYLOAD_TICKS
-            and (header := plain_header(data)) is not None
-            and header[0] == self._usual_type
-            and header[3] == self.streams.ssrc
-            and self.jitter.follows(header[1], header[2], len(data) - HEADER_BYTES, ticks)
+            first != PLAIN
+            or second != self._usual_type  # Without its marker, so below 128.
+            or ssrc != self.streams.ssrc
+            or not self.jitter.follows(sequence, timestamp, len(data) - HEADER_BYTES, ticks)
         ):
-            # The next packet of a stream that is in order, fifty times a second for each call: nothing else to ask.
-            self.reception.packet(header[1], header[2], ticks)
-            self.heard_at = now
-            self._continue(data[HEADER_BYTES:])
-            return
+            return False
+        self.reception.packet(sequence, timestamp, ticks)
+        self.heard_at = now
+        payload = data[HEADER_BYTES:]
+        self._audio.append(payload)
+        self._listen(payload)
+        if self._recorder is not None:
+            self._recorder.heard(payload)
+        return True
+
+    def receive(self, data: bytes, address: Address, now: float, edges: list[Edge]) -> None:
+        """Take any datagram from the RTP port."""
         packet = self.voice(data, address, now, edges)
         if packet is not None:
             payload = packet.payload if packet.payload_type in self._codecs else b""
+            ticks = int((now - self._opened_at) * RATE_HZ)
             pieces = self.jitter.put(
                 packet.sequence, packet.timestamp, payload, packet.payload_type, packet.marker, ticks
             )

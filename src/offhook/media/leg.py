@@ -15,6 +15,7 @@ from offhook.media.limits import FRAME_TICKS, RATE_HZ, TICKS_PER_MS
 from offhook.media.outbound import Outbound
 from offhook.media.ports import Address, Ports
 from offhook.media.stats import LegStats
+from offhook.rtp.jitter import LEAST_DEPTH
 from offhook.rtp.packet import is_rtcp
 from offhook.rtp.reception import ntp_time, round_trip_s
 from offhook.rtp.rtcp import (
@@ -116,6 +117,8 @@ class Leg:
 
     def receive(self, data: bytes, address: Address, now: float, edges: list[Edge]) -> None:
         """Take a datagram from the RTP port."""
+        if not self.echo and self.inbound.usual(data, address, now):
+            return
         if self._rtcp_mux and is_rtcp(data):
             self.control(data, address, now)
         elif self.echo:
@@ -155,7 +158,8 @@ class Leg:
             self.outbound.skip(late_frames)
             self.place += late_frames * FRAME_TICKS
         if not self.echo:
-            self.inbound.tick(now)
+            if (now - self.opened_at) * RATE_HZ - self.inbound.jitter.line_end >= LEAST_DEPTH:
+                self.inbound.tick(now)
             self.outbound.tick(self.place, edges)
         self.place += FRAME_TICKS
         if now >= self._attend_at:

@@ -99,9 +99,8 @@ class Outbound:
             payload = self._silence
         # RFC 3551 section 4.1: the marker shows the first packet of a talkspurt, where a receiver may set its delay.
         marker = self._gap or (talking and not self._talking)
-        self._put(
-            voice_packet(self._payload_type, marker, self._sequence, self.timestamp, self.ssrc, payload), FRAME_TICKS
-        )
+        header = (self._payload_type, marker, self._sequence, self.timestamp, self.ssrc)
+        self._put(voice_packet(*header, payload), FRAME_TICKS)
         self._talking = talking
         self._gap = False
         self.timestamp = self.timestamp + FRAME_TICKS & 0xFFFFFFFF

@@ -9,9 +9,13 @@ from offhook.errors import RemoteError
 
 _FIXED: Final = struct.Struct("!BBHII")
 _VERSION: Final = 0x80
+PLAIN: Final = _VERSION
+"""The first byte of a packet without padding, extension and contributing sources, as nearly all are."""
 _PADDING: Final = 0x20
 _EXTENSION: Final = 0x10
 HEADER_BYTES: Final = _FIXED.size
+read_header: Final = _FIXED.unpack_from
+"""Read first byte, marker and payload type, sequence, timestamp and SSRC of at least `HEADER_BYTES` bytes."""
 
 
 class RtpError(RemoteError):
@@ -80,17 +84,6 @@ def build_rtp(packet: RtpPacket, *, padding_bytes: int = 0) -> bytes:
 def voice_packet(payload_type: int, marker: bool, sequence: int, timestamp: int, ssrc: int, payload: bytes) -> bytes:
     """Write a packet with a plain header: what is sent 50 times a second for each call."""
     return _FIXED.pack(_VERSION, marker << 7 | payload_type, sequence, timestamp, ssrc) + payload
-
-
-def plain_header(data: bytes) -> tuple[int, int, int, int] | None:
-    """Return payload type, sequence, timestamp and SSRC of a packet with a plain header and no marker, else None.
-
-    That is what nearly every packet of a call looks like; `parse_rtp` reads the others.
-    """
-    if len(data) < HEADER_BYTES:
-        return None
-    first, second, sequence, timestamp, ssrc = _FIXED.unpack_from(data)
-    return (second, sequence, timestamp, ssrc) if first == _VERSION and second < 128 else None
 
 
 def is_rtcp(data: bytes) -> bool:
