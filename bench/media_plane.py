@@ -11,6 +11,8 @@ receives, remembers and sends as many datagrams, in the same run on the same cor
 WAV files of that folder (8 kHz), otherwise a synthetic voice.
 """
 
+# ruff: noqa: E402 - numpy is imported after its threads are limited
+
 from __future__ import annotations
 
 import argparse
