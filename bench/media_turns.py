@@ -3,9 +3,9 @@
     python bench/media_turns.py FOLDER [--clips 160] [--silence 500]
 
 FOLDER holds 8 kHz WAV files of speech (Debian's asterisk-core-sounds-en-wav, unpacked, has 568). Each clip is cut to
-where it rises and falls within 30 dB of its own level, put after a second or more of silence, and carried as mu-law. The
-dates are compared with the cuts; "decided" is how long after the truth a start or stop was known, the configured onset
-or silence taken off. Frames are taken as they are spoken: a network adds its own.
+where it rises and falls within 30 dB of its own level, put after a second or more of silence, and carried as mu-law.
+The dates are compared with the cuts; "decided" is how long after the truth a start or stop was known, the configured
+onset or silence taken off. Frames are taken as they are spoken: a network adds its own.
 """
 
 # ruff: noqa: E402 - numpy is imported after its threads are limited

@@ -12,8 +12,8 @@ from offhook.errors import LocalError
 from offhook.media.plane import MediaPlane
 
 _log: Final = logging.getLogger(__name__)
-# Every socket call gives the interpreter lock away; a busy thread keeps it for the switch interval. At the interpreter's
-# own 5 ms, 50 legs beside a thread that computes without a pause ran 320 ms late (p99) and lost frames; so they run 5 ms.
+# Every socket call gives the interpreter lock away, and a busy thread then keeps it for the switch interval. With the
+# usual 5 ms, 50 legs beside a thread that computes without a pause ran 320 ms late (p99); with this they run 5 ms late.
 _SWITCH_INTERVAL_S: Final = 0.0005
 _QUIET_S: Final = 10.0  # A step that fails fails again 5 ms later; it is logged this often.
 
