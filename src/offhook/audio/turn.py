@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 from offhook.audio.level import STEP_MS, EnergyGate
 
@@ -171,9 +171,9 @@ class TurnDetector:
             self._heard_ms += STEP_MS
             state = self._state
             if isinstance(state, _Suspecting):
-                self._try_start(state, events)
+                events += self._try_start(state)
             elif isinstance(state, _Speaking):
-                self._try_stop(state, events)
+                events += self._try_stop(state)
         return events
 
     def judge(self, probability: float, until_ms: int) -> Sequence[TurnEvent]:
@@ -183,35 +183,32 @@ class TurnDetector:
         self._likely = probability >= self._options.threshold - _RELEASE
         state = self._state
         if isinstance(state, _Listening):
-            if state.armed and not sure:
+            return _NOTHING if state.armed and not sure else self._suspect(state, probability, until_ms, sure=sure)
+        if isinstance(state, _Speaking):
+            if self._likely:
+                state.likely_ms = until_ms
+            return self._try_stop(state)
+        if isinstance(state, _Suspecting):
+            if not self._likely:
+                self._state = _Listening(state.not_before_ms, armed=True)
                 return _NOTHING
-            return self._suspect(state, probability, until_ms, sure=sure)
-        events: list[TurnEvent] = []
-        match state:
-            case _Off():
-                pass
-            case _Suspecting(not_before_ms=not_before_ms) if not self._likely:
-                self._state = _Listening(not_before_ms, armed=True)
-            case _Suspecting():
-                self._state = state = _Suspecting(
-                    state.not_before_ms, state.since_ms, state.windows + sure, max(state.best, probability)
-                )
-                self._try_start(state, events)
-            case _Speaking():
-                if self._likely:
-                    state.likely_ms = until_ms
-                self._try_stop(state, events)
-        return events
+            windows = state.windows + sure
+            self._state = state = _Suspecting(
+                state.not_before_ms, state.since_ms, windows, max(state.best, probability)
+            )
+            return self._try_start(state)
+        if isinstance(state, _Off):
+            return _NOTHING
+        assert_never(state)
 
     def _suspect(self, state: _Listening, probability: float, until_ms: int, *, sure: bool) -> Sequence[TurnEvent]:
-        events: list[TurnEvent] = []
-        armed = state.armed or not sure or self._rise_ms(until_ms) > state.not_before_ms
-        if sure and armed:
-            self._state = suspecting = _Suspecting(state.not_before_ms, until_ms - WINDOW_MS, 1, probability)
-            self._try_start(suspecting, events)
-        elif armed:
+        if not (state.armed or not sure or self._rise_ms(until_ms) > state.not_before_ms):
+            return _NOTHING
+        if not sure:
             self._state = _Listening(state.not_before_ms, armed=True)
-        return events
+            return _NOTHING
+        self._state = suspecting = _Suspecting(state.not_before_ms, until_ms - WINDOW_MS, 1, probability)
+        return self._try_start(suspecting)
 
     def _far_from_stop(self, state: _Suspecting | _Speaking, steps: int) -> bool:
         """Whether no end of the turn can be dated and due within so many steps, whatever they hold."""
@@ -220,29 +217,29 @@ class TurnDetector:
         earliest_ms = state.likely_ms - _LONGEST_LAG_MS + self._options.silence_duration_ms
         return self._heard_ms + steps * STEP_MS < earliest_ms
 
-    def _try_start(self, state: _Suspecting, events: list[TurnEvent]) -> None:
+    def _try_start(self, state: _Suspecting) -> Sequence[TurnEvent]:
         options = self._options
         rise_ms = self._rise_ms(state.since_ms + WINDOW_MS)
         start_ms = rise_ms if rise_ms >= state.since_ms - _LOOK_BACK_MS else state.since_ms
         start_ms = max(start_ms, state.not_before_ms)
         if self._heard_ms < start_ms + options.onset_ms:
-            return
+            return _NOTHING
         quick = state.best >= options.threshold + _ASSURANCE and self._sustained(start_ms, options.onset_ms)
         if state.windows < 2 and not quick:
-            return
+            return _NOTHING
         self._state = _Speaking(start_ms, self._judged_ms)
         audio_from_ms = max(start_ms - options.prefix_padding_ms, 0)
-        events.append(SpeechStarted(start_ms, audio_from_ms, self._heard_ms))
+        return (SpeechStarted(start_ms, audio_from_ms, self._heard_ms),)
 
-    def _try_stop(self, state: _Speaking, events: list[TurnEvent]) -> None:
+    def _try_stop(self, state: _Speaking) -> Sequence[TurnEvent]:
         if self._far_from_stop(state, 0):
-            return
+            return _NOTHING
         end_ms = self._end_ms(state)
         if self._heard_ms < end_ms + self._options.silence_duration_ms or self._judged_ms < end_ms or self._rising():
-            return
+            return _NOTHING
         end_ms = max(end_ms, state.start_ms)
         self._state = _Listening(end_ms, armed=not self._likely)
-        events.append(SpeechStopped(state.start_ms, end_ms, self._heard_ms))
+        return (SpeechStopped(state.start_ms, end_ms, self._heard_ms),)
 
     def _end_ms(self, state: _Speaking) -> int:
         """Date the end of speech as far as is known now."""
