@@ -88,7 +88,7 @@ def speeches(folder: str | None, count: int) -> list[np.ndarray]:
             if len(clips) == count:
                 break
     else:
-        from tests.voice import voice
+        from offhook.testing.voice import voice
 
         clips = [voice(2600, seed=seed) for seed in (0, 2, 3, 8)]
     return clips
