@@ -85,12 +85,14 @@ class Process:
 
     def __init__(self, command: Sequence[str], core: int, env: dict[str, str] | None = None) -> None:
         self.core = core
+        # As installed: compiled modules are kept, whatever the caller's environment says.
+        compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(scratch() / "pycache")}
         self.popen = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stdin=subprocess.PIPE,
             text=True,
-            env=os.environ | (env or {}),
+            env=os.environ | compiled | (env or {}),
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - no threads run here
         )
         self.pid = self.popen.pid

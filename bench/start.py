@@ -18,6 +18,8 @@ def main() -> int:
     args = options(__doc__, starts=10)
     table = Table(f"S13: {args.starts} starts on one core")
     ready, cpu, rss, pss, bare = [], [], [], [], []
+    with Server():
+        print("modules are compiled", file=sys.stderr)
     for _ in range(args.starts):
         began = time.monotonic()
         with Process([sys.executable, "-c", "print()"], SERVER_CORE) as python:
