@@ -36,9 +36,9 @@ def capacity(steps: list[int], seconds: float, entry: tuple[str, ...] = ("-m", "
         p99 = percentile(run.heard.turns, 99)
         held = run.cpu_core <= MOST_CORE and p99 <= FLOOR_TURN_P99_MS + 100 and not run.refused
         lines.append(
-            f"{calls} calls: {run.cpu_core:.0f} % of the core, {run.cpu_share:.2f} % a call, turn p99 {p99:.0f} ms, stop p99 "
-            f"{percentile(run.heard.barges, 99):.0f} ms, spacing p99 {percentile(run.heard.gaps, 99):.1f} ms, refused "
-            f"{run.refused}, generator late {run.late_ms:.1f} ms: {'held' if held else 'did not hold'}"
+            f"{calls} calls: {run.cpu_core:.0f} % of the core, {run.cpu_share:.2f} % a call, turn p99 {p99:.0f} ms, "
+            f"stop p99 {percentile(run.heard.barges, 99):.0f} ms, spacing p99 {percentile(run.heard.gaps, 99):.1f} ms, "
+            f"refused {run.refused}, generator late {run.late_ms:.1f} ms: {'held' if held else 'did not hold'}"
         )
         print(lines[-1], file=sys.stderr)
         if not held:

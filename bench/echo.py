@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+
 from harness import Caller, Server, Table, median, options, scratch, spending
 from talk import ECHOED, RECORD, percentile
 

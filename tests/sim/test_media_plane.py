@@ -49,6 +49,23 @@ def press(phone: Phone, code: int, *, marker: bool = True, lose: frozenset[int] 
             phone.send(101, payload, marker=marker and index == 0)
 
 
+@pytest.mark.parametrize("rest_ms", [1, 7, 250, 9999])
+def test_a_call_after_a_rest_begins_as_any_other(rest_ms: float) -> None:
+    world = World()
+    world.run(30)
+    world.rest(rest_ms)
+    phone, _ = world.call()
+    world.plane.rest(60.0)  # Ends at once, since a command waits.
+    world.plane.play("leg", 0, tone(3, 400), 8000)
+    world.run(1000)
+    gaps = np.diff([packet.at for packet in phone.packets])
+    assert gaps.max() == pytest.approx(0.02, abs=0.001)
+    assert gaps.min() == pytest.approx(0.02, abs=0.001)
+    assert [found.number for found in phone.tones] == [3]
+    load = world.plane.load()
+    assert (load.skipped_frames, load.late_max_ms) == (0, 0.0)
+
+
 # -- sound to the caller ----------------------------------------------------------------------------------------------
 
 

@@ -71,4 +71,7 @@ RTCP_INTERVAL_S: Final = 5.0
 """The least interval of RFC 3550 section 6.2; it is varied by half to either side (section 6.3.1)."""
 
 LOAD_STEPS: Final = 1000
-"""Steps that the load figures look back on: five seconds."""
+"""Steps that lateness looks back on: five seconds, so that a 99th percentile is ten of them."""
+
+BUSY_STEPS: Final = 200
+"""Steps that the shares of time look back on: one second, in which the number of legs hardly changed."""
