@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from openai import NotFoundError
+from tests.interop.application import accept, stand, until
 from tests.interop.run_sipp import Ran, header, needs_sipp, run_sipp
 from tests.socket.live import KEY, PATIENCE_S, Incoming, Live, Socket, run
 from websockets.asyncio.client import connect
@@ -44,16 +45,6 @@ async def calling(
         yield await asyncio.wait_for(one.incoming.get(), PATIENCE_S), task
 
 
-async def accept(one: Live, event: Incoming) -> None:
-    await one.calls.accept(event.data.call_id, type="realtime")
-
-
-async def stand(one: Live, event: Incoming) -> None:
-    """Accept, and wait for the ACK: SIPp gives up on a request that comes while it still wants to send."""
-    await accept(one, event)
-    await until(lambda: not any(leg.unacknowledged for leg in one.server.agent.legs))
-
-
 async def transfer(one: Live, event: Incoming) -> None:
     await stand(one, event)
     await one.calls.refer(event.data.call_id, target_uri=TARGET)
@@ -64,13 +55,6 @@ async def ended_call(one: Live) -> dict[str, Any]:
     (record, *_) = (await one.http("GET", "/offhook/v1/calls")).json()["data"]
     assert record["state"] == "ended"
     return dict(record)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that no event tells of."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - it is the server's, and has no event
-            await asyncio.sleep(0.01)
 
 
 def facts(caplog: pytest.LogCaptureFixture, start: str) -> list[str]:
