@@ -100,6 +100,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", action="store_true", help="end after the call")
     once = parser.parse_args().once
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended too
     app_port = str(free_port(8000, socket.SOCK_STREAM))
     http, sip = free_port(8080, socket.SOCK_STREAM), free_port(5060, socket.SOCK_DGRAM)
     secret = "whsec_b2ZmaG9vayBkZW1vbnN0cmF0aW9u"

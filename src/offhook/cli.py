@@ -72,7 +72,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         if isinstance(setting.default, bool):
             parser.add_argument(flag_of(setting.name), action="store_const", const=True, help=text)
             continue
-        shown = _shown_default(setting.default)
+        shown = shown_default(setting.default)
         parser.add_argument(
             flag_of(setting.name),
             metavar=metadata["show"],
@@ -81,7 +81,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def _shown_default(default: object) -> str:
+def shown_default(default: object) -> str:
+    """Return a default as a person would write it."""
     if default is None or default == ():
         return ""
     if isinstance(default, tuple):

@@ -20,7 +20,7 @@ from offhook.net.address import bind_pair
 from offhook.net.rtp import PortRange, raise_descriptor_limit
 from offhook.server import model_options
 from offhook.session.outputs import Generate
-from offhook.telemetry.log import FactLog
+from offhook.telemetry.log import FactLog, set_up_logging
 from offhook.webhook.delivery import Attempt, Endpoint, Message, WebhookOptions, WebhookSender
 from offhook.wire.items import InputText
 from offhook.wire.items import Message as Item
@@ -42,6 +42,7 @@ class Finding:
 
 def examine(config: Config) -> int:
     """Print what was found; the exit status is 1 when a call could not be taken."""
+    set_up_logging("error")  # the findings say it all
     findings = asyncio.run(_examine(config))
     width = max(len(finding.what) for finding in findings)
     for finding in findings:

@@ -7,7 +7,7 @@ import pytest
 
 from offhook.audio import g711
 from offhook.audio.conceal import FADE_SAMPLES, Concealer
-from offhook.audio.level import SILENCE_DBFS, NoiseFloor, levels_dbfs, levels_of_g711
+from offhook.audio.level import SILENCE_DBFS, EnergyGate, levels_dbfs, levels_of_g711
 from offhook.audio.pcm import Samples, silence
 
 
@@ -69,22 +69,28 @@ def test_a_constant_offset_is_not_loud() -> None:
     assert levels_dbfs(np.full(80, 3000, dtype=np.int16))[0] == SILENCE_DBFS
 
 
-def test_the_noise_floor_learns_a_fan_in_two_seconds_but_not_a_sentence() -> None:
-    fan, sentence = NoiseFloor(), NoiseFloor()
-    for _ in range(200):
-        fan.follow(-38.0, speech=False)
-        sentence.follow(-20.0, speech=True)
-    assert fan.dbfs > -42.0
-    assert sentence.dbfs < -54.0
+def test_the_background_learns_a_fan_in_two_seconds_but_not_a_sentence() -> None:
+    fan, sentence = EnergyGate(), EnergyGate()
+    loud = fan.follow([-38.0] * 200, speech=False)
+    assert loud >> 190 == 0b1111111111
+    assert loud & 0b1111111111 == 0
+    assert fan.floor_dbfs > -42.0
+    assert sentence.follow([-20.0] * 200, speech=True) == (1 << 200) - 1
+    assert sentence.floor_dbfs < -54.0
 
 
-def test_the_noise_floor_falls_at_once() -> None:
-    floor = NoiseFloor()
-    for _ in range(300):
-        floor.follow(-35.0, speech=False)
-    for _ in range(20):
-        floor.follow(-70.0, speech=True)
-    assert floor.dbfs < -65.0
+def test_the_background_falls_at_once() -> None:
+    gate = EnergyGate()
+    gate.follow([-35.0] * 300, speech=False)
+    gate.follow([-70.0] * 20, speech=True)
+    assert gate.floor_dbfs < -65.0
+    assert gate.follow([-70.0, -50.0, -64.0, -60.0], speech=False) == 0b0101
+
+
+def test_the_lowest_noise_is_no_noise() -> None:
+    gate = EnergyGate()
+    assert gate.follow([SILENCE_DBFS] * 100, speech=False) == 0
+    assert gate.floor_dbfs == -75.0
 
 
 @pytest.mark.parametrize("codec", list(g711.Codec))

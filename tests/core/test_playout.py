@@ -207,4 +207,4 @@ def test_no_more_is_converted_ahead_than_fits_into_a_tick() -> None:
     leg = Leg()
     leg.play(0, tone(6, 60_000, 24000), 24000)
     leg.tick()
-    assert leg.playout.queued_ms == pytest.approx(59_900)
+    assert leg.playout.queued_ms == pytest.approx(60_000 - 200)

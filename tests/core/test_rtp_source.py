@@ -23,7 +23,7 @@ def test_the_first_packet_shows_the_callers_real_address() -> None:
 def test_a_strangers_rtp_is_dropped_once_the_call_is_settled() -> None:
     guard = SourceGuard(OFFERED)
     assert all(guard.accept(MAPPED) for _ in range(LOCK_PACKETS))
-    assert guard.locked
+    assert guard.settled == MAPPED
     assert not any(guard.accept(STRANGER) for _ in range(1000))
     assert guard.accept(MAPPED)
     assert guard.target == MAPPED
@@ -42,7 +42,7 @@ def test_a_stray_packet_before_a_caller_behind_nat_costs_four_packets() -> None:
     guard = SourceGuard(OFFERED)
     guard.accept(STRANGER)
     assert [guard.accept(MAPPED) for _ in range(LOCK_PACKETS)] == [False] * 4 + [True]
-    assert guard.locked
+    assert guard.settled == MAPPED
     assert guard.target == MAPPED
 
 
@@ -61,6 +61,7 @@ def test_only_a_new_offer_lets_the_address_move() -> None:
     for _ in range(LOCK_PACKETS):
         guard.accept(OFFERED)
     guard.renegotiated(MAPPED)
+    assert guard.settled is None
     assert guard.target == MAPPED
     assert guard.accept(MAPPED)
 

@@ -443,3 +443,36 @@ def test_failed_write_on_a_connection_counts_as_its_end(bench: Bench) -> None:
     bench.take(bench.agent.transport_failed(opened, bench.now))
     bench.take(bench.agent.hang_up(leg, bench.now))
     assert bench.flows[-1] == Flow("TCP", ("192.0.2.10", 5080), ("192.0.2.1", 5060), 0)
+
+
+def test_provisional_answer_at_the_very_end_of_timer_f_does_not_hide_the_time_out(bench: Bench) -> None:
+    """The driver may hand over a response before it lets the agent look at a deadline that has passed."""
+    leg, _ = call_established(bench)
+    bench.take(bench.agent.hang_up(leg, bench.now))
+    bye = bench.requests("BYE")[0]
+    bench.now += 33
+    assert bench.receive(respond(bye, 100)) == []
+    assert bench.take(bench.agent.advance(bench.now)) == [Released(leg, None)]
+    bench.run(1)
+    assert bench.agent.is_idle
+
+
+def test_responses_after_a_deadline_has_passed_still_count(bench: Bench) -> None:
+    leg, invite = call(bench)
+    bench.now += 33
+    [answered] = bench.receive(respond(invite, 200, body=SDP))
+    assert isinstance(answered, Answered)
+    assert bench.take(bench.agent.advance(bench.now)) == []
+    assert isinstance(leg.state, Established)
+
+
+def test_endless_provisional_answers_do_not_keep_a_dead_reinvite(bench: Bench) -> None:
+    leg, peer = call_established(bench)
+    bench.take(bench.agent.reinvite(leg, OUR_SDP, bench.now))
+    reinvite = bench.requests("INVITE")[0]
+    bench.receive(respond(reinvite, 100))
+    assert bench.receive(peer.next("BYE")) == [HungUp(leg, None)]
+    for _ in range(5):
+        bench.run(10)
+        bench.receive(respond(reinvite, 180))
+    assert bench.agent.is_idle

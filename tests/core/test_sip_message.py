@@ -82,6 +82,8 @@ def test_body_is_cut_to_content_length() -> None:
         (b"Call-ID: x", b"Call-ID: x\r\nMax-Forwards: 256", "Malformed Max-Forwards header"),
         (b"Call-ID: x", b"Call-ID: x\r\nno colon here", "Header line without a name"),
         (b"Call-ID: x", b"Call-ID: x\r\nb@d: 1", "Header line without a name"),
+        (b"Call-ID: x", b"Call-ID: x\r\nSubject", "Header line without a name"),
+        (b"Call-ID: x", b"Call-ID: x\r\nRoute: <sip:x>\r\nRoute", "Header line without a name"),
     ],
 )
 def test_bad_request_says_which_header(old: bytes, new: bytes, reason: str) -> None:

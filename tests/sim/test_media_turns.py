@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.media_world import Phone, World
 from tests.memory_network import Weather
-from tests.voice import voice
+from offhook.testing.voice import voice
 
 from offhook.audio.dtmf import dial
 from offhook.audio.g711 import Codec

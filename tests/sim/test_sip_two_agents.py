@@ -46,7 +46,7 @@ BATCH = 20
 CALLS = 4
 LAST_WISH_AT = 90.0
 """By then every host has hung up whatever is left."""
-SILENCE_AT = LAST_WISH_AT + 140.0
+SILENCE_AT = LAST_WISH_AT + 160.0
 """64*T1 for the hang-up's own transactions, twice (CANCEL, then BYE), and the time they linger."""
 ENDINGS = (Cancelled, Refused, HungUp, LegLost, Released)
 
@@ -78,6 +78,8 @@ class World:
         self.duplication = rng.choice((0.0, 0.1, 0.3))
         self.jitter_s = rng.choice((0.0, 0.05, 0.6))
         self.tcp = rng.random() < 0.25
+        self.lateness_s = rng.choice((0.0, 0.0, 0.05, 0.7))
+        """How long after its deadline an agent is woken: messages may come in between."""
         self.caller = Host(self, "a", ("192.0.2.1", 5060), seed)
         self.callee = Host(self, "b", ("192.0.2.2", 5060), seed + 1)
         self.hosts = {host.address: host for host in (self.caller, self.callee)}
@@ -94,6 +96,7 @@ class World:
             hosts = list(self.hosts.values())
             deadlines = [(host.agent.next_deadline(), index) for index, host in enumerate(hosts)]
             due, index = min((float("inf") if due is None else due, index) for due, index in deadlines)
+            due += self.lateness_s
             if self.todo and self.todo[0][0] <= due:
                 self.now, _, what = heapq.heappop(self.todo)
                 what()

@@ -16,6 +16,7 @@ from tests.oracle import assert_server_event
 from tests.socket.model_server import ModelHost, Received, Reply, serve
 
 from offhook.config import ProjectConfig, load_config
+from offhook.host.project import Projects
 from offhook.server import Ready, Server
 from offhook.testing.phone import Phone, PhoneCall
 
@@ -55,6 +56,12 @@ class Live:
         await self.calls.accept(call_id, **({"type": "realtime"} | (session or {})))
         await call.answered()
         return call, call_id
+
+    def redirect_webhooks(self, url: str) -> None:
+        """Let another program hear of the next calls."""
+        (project,) = self.server.directory.projects
+        moved = replace(project, endpoint=replace(project.endpoint, url=url))
+        self.server.directory.projects = Projects([moved])
 
     async def record(self, call_id: str) -> dict[str, Any]:
         answer = await self.http("GET", f"/offhook/v1/calls/{call_id}")

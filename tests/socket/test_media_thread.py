@@ -173,6 +173,10 @@ def test_closing_a_leg_again_and_again_does_no_harm(rig: Rig) -> None:
     assert rig.ports.in_use == 0
 
 
+def test_a_busy_thread_may_not_keep_the_interpreter_from_the_plane(rig: Rig) -> None:
+    assert sys.getswitchinterval() <= 0.0005
+
+
 def test_numpy_is_kept_to_one_thread_when_asked_in_time() -> None:
     program = (
         "from offhook.media.blas import one_thread; one_thread(); import numpy, threading, os\n"

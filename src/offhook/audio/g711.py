@@ -69,25 +69,25 @@ _ENCODING_OF_BOTH: Final = np.concatenate([_ENCODING[Codec.PCMU], _ENCODING[Code
 
 def decode(payload: bytes | bytearray | memoryview, codec: Codec) -> Samples:
     """Decode a payload of any length: one byte, one sample."""
-    return _DECODING[codec][np.frombuffer(payload, dtype=np.uint8)]
+    return _DECODING[codec].take(np.frombuffer(payload, dtype=np.uint8))
 
 
 def encode(samples: Samples, codec: Codec) -> bytes:
     """Encode samples: one sample, one byte."""
-    return _ENCODING[codec][samples.view(np.uint16)].tobytes()
+    return _ENCODING[codec].take(samples.view(np.uint16)).tobytes()
 
 
 def decode_rows(payloads: npt.NDArray[np.uint8], codecs: npt.NDArray[np.integer]) -> Samples:
     """Decode ``(n, k)`` bytes of n calls at once; ``codecs`` holds the payload type (0 or 8) of each row."""
     law = (codecs != Codec.PCMU).astype(np.int32) << 8
-    samples: Samples = _DECODING_OF_BOTH[payloads + law[:, None]]
+    samples: Samples = _DECODING_OF_BOTH.take(payloads + law[:, None])
     return samples
 
 
 def encode_rows(samples: Samples, codecs: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
     """Encode ``(n, k)`` samples of n calls at once; ``codecs`` holds the payload type (0 or 8) of each row."""
     law = (codecs != Codec.PCMU).astype(np.int32) << 16
-    payloads: npt.NDArray[np.uint8] = _ENCODING_OF_BOTH[samples.view(np.uint16) + law[:, None]]
+    payloads: npt.NDArray[np.uint8] = _ENCODING_OF_BOTH.take(samples.view(np.uint16) + law[:, None])
     return payloads
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,11 @@ STEP_MS: Final = 10
 
 SILENCE_DBFS: Final = -100.0
 """The level of digital silence; nothing is lower."""
+
+_MARGIN_DB: Final = 8.0  # Above the background; 10 ms of steady noise vary by about 1 dB, so 8 is no accident.
+_LEAST_DBFS: Final = -62.0  # On a silent line: under soft word endings, over the idle noise of G.711.
+_LOWEST_DBFS: Final = -75.0  # Comfort noise and the idle noise of G.711 lie here; less is "no noise at all".
+_START_DBFS: Final = -60.0
 
 
 def levels_dbfs(samples: Samples, step_samples: int = 80) -> npt.NDArray[np.float64]:
@@ -42,32 +48,43 @@ def levels_of_g711(payload: bytes, codec: Codec, step_samples: int = 80) -> list
     a whole number of steps.
     """
     codes = np.frombuffer(payload, np.uint8, len(payload) // step_samples * step_samples).reshape(-1, step_samples)
-    mean = _VALUES[codec][codes].sum(axis=1) / step_samples
-    power = _SQUARES[codec][codes].sum(axis=1) / step_samples - mean * mean
+    each = np.full(step_samples, 1 / step_samples)
+    mean = _VALUES[codec].take(codes) @ each
+    power = _SQUARES[codec].take(codes) @ each - mean * mean
     levels: list[float] = (10.0 * np.log10(np.maximum(power, 1e-10))).tolist()
     return levels
 
 
-class NoiseFloor:
-    """Follows the level of what is not speech: down at once, up slowly.
+class EnergyGate:
+    """Tells steps that carry energy from the background, whose level it follows: down at once, up slowly.
 
-    Feed it with one level per `STEP_MS`. Upward it moves faster while nobody is thought to speak, so that a fan that
-    starts is learnt within a second or two, and slowly during speech, so that a long sentence is not taken for noise.
+    Upward it moves faster while nobody is thought to speak, so that a fan that starts is learnt within a second or two,
+    and slowly during speech, so that a long sentence is not taken for noise.
     """
 
-    __slots__ = ("dbfs",)
-
-    _LOWEST_DBFS: Final = -75.0  # Comfort noise and the idle noise of G.711 lie here; less is "no noise at all".
-    _START_DBFS: Final = -60.0
+    __slots__ = ("floor_dbfs",)
 
     def __init__(self) -> None:
-        self.dbfs = self._START_DBFS
+        self.floor_dbfs = _START_DBFS
+        """The level of the background."""
 
-    def follow(self, level_dbfs: float, *, speech: bool) -> float:
-        """Take the level of the next step and return the floor."""
-        rise = level_dbfs - self.dbfs
-        if rise < 0:
-            self.dbfs = max(self.dbfs + 0.2 * rise, self._LOWEST_DBFS)
-        else:
-            self.dbfs += min(0.005 * rise, 0.02) if speech else min(0.04 * rise, 0.4)
-        return self.dbfs
+    def follow(self, levels_dbfs: Sequence[float], *, speech: bool) -> int:
+        """Take the levels of the next steps and return one bit for each, the last one lowest: whether it is loud."""
+        floor_dbfs = self.floor_dbfs
+        bits = 0
+        for level_dbfs in levels_dbfs:
+            rise = level_dbfs - floor_dbfs
+            if rise < 0:
+                floor_dbfs += 0.2 * rise
+                if floor_dbfs < _LOWEST_DBFS:
+                    floor_dbfs = _LOWEST_DBFS
+                bits <<= 1
+            else:
+                if speech:
+                    floor_dbfs += 0.005 * rise if rise < 4 else 0.02
+                else:
+                    floor_dbfs += 0.04 * rise if rise < 10 else 0.4
+                loud = level_dbfs > _LEAST_DBFS and level_dbfs > floor_dbfs + _MARGIN_DB
+                bits = bits << 1 | loud
+        self.floor_dbfs = floor_dbfs
+        return bits

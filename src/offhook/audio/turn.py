@@ -7,26 +7,22 @@ energy up, or a voice is too soft for it, the dates fall back to the detector's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
-from offhook.audio.level import STEP_MS, NoiseFloor
+from offhook.audio.level import STEP_MS, EnergyGate
 
 WINDOW_MS: Final = 32
 """How much sound one probability judges (Silero at 8 kHz: 256 samples)."""
 
-_MARGIN_DB: Final = 8.0  # Above the noise floor; 10 ms of steady noise vary by about 1 dB, so 8 is no accident.
-_LEAST_DBFS: Final = -62.0  # On a silent line: under soft word endings, over the idle noise of G.711 and comfort noise.
 _RELEASE: Final = 0.15  # Hysteresis: speech goes on while the probability is at most this far under the threshold.
 _BRIDGE_STEPS: Final = 5  # Stops such as "p" and "t" are silent for up to 50 ms inside a word.
 _LOOK_BACK_MS: Final = 200  # An energy rise longer ago than this did not begin the speech that is heard now.
 _LAG_MS: Final = 48  # How late the probability falls after speech, median on recorded telephone prompts.
 _LONGEST_LAG_MS: Final = 80  # The same, at most, but for one in ten.
 _NOISY_DBFS: Final = -56.0  # Above this the noise hides endings that a listener still makes out.
-_ASSURANCE: Final = (
-    0.2  # One window is enough when it is this much surer; noise right after speech reaches the threshold.
-)
+_ASSURANCE: Final = 0.2  # One window is enough if it is so much surer: noise soon after speech reaches the threshold.
 _SUSTAINED: Final = 0.6  # And when this share of the onset carries energy: a click does not, a word does.
 _HISTORY: Final = (1 << 640) - 1  # 6.4 s of energy decisions, one bit each: longer than any silence that is waited for.
 _AWAKE: Final = (1 << 512 // STEP_MS) - 1
@@ -66,6 +62,7 @@ class SpeechStopped:
 
 
 TurnEvent: TypeAlias = SpeechStarted | SpeechStopped
+_NOTHING: Final[tuple[TurnEvent, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,7 @@ class _Suspecting:
     best: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Speaking:
     """A turn. ``likely_ms`` is the end of the last window in which the detector heard speech."""
 
@@ -109,12 +106,12 @@ class TurnDetector:
     come later. Times are milliseconds on the input's own line; both return the events that became known, in order.
     """
 
-    __slots__ = ("_active", "_floor", "_heard_ms", "_judged_ms", "_likely", "_options", "_state")
+    __slots__ = ("_active", "_gate", "_heard_ms", "_judged_ms", "_likely", "_options", "_state")
 
     def __init__(self, options: TurnOptions | None = None, *, at_ms: int = 0) -> None:
         self._options = options or TurnOptions()
         self._state: _Off | _Listening | _Suspecting | _Speaking = _Listening(at_ms, armed=True) if options else _Off()
-        self._floor = NoiseFloor()
+        self._gate = EnergyGate()
         self._heard_ms = at_ms
         self._judged_ms = at_ms
         self._likely = False
@@ -143,7 +140,7 @@ class TurnDetector:
     @property
     def noise_dbfs(self) -> float:
         """The level of the background."""
-        return self._floor.dbfs
+        return self._gate.floor_dbfs
 
     def configure(self, options: TurnOptions | None) -> None:
         """Change the options from here on, or switch off with None.
@@ -159,71 +156,90 @@ class TurnDetector:
             self._judged_ms = self._heard_ms
             self._likely = False
 
-    def hear(self, levels_dbfs: Iterable[float]) -> list[TurnEvent]:
+    def hear(self, levels_dbfs: Sequence[float]) -> Sequence[TurnEvent]:
         """Take the levels of the next steps of 10 ms."""
+        steps = len(levels_dbfs)
+        loud = self._gate.follow(levels_dbfs, speech=self._likely)
+        state = self._state
+        if isinstance(state, _Listening | _Off) or self._far_from_stop(state, steps):
+            self._active = (self._active << steps | loud) & _HISTORY
+            self._heard_ms += steps * STEP_MS
+            return _NOTHING
         events: list[TurnEvent] = []
-        for level_dbfs in levels_dbfs:
-            floor_dbfs = self._floor.follow(level_dbfs, speech=self._likely)
-            loud = level_dbfs > _LEAST_DBFS and level_dbfs > floor_dbfs + _MARGIN_DB
-            self._active = (self._active << 1 | loud) & _HISTORY
+        for step in range(steps - 1, -1, -1):
+            self._active = (self._active << 1 | loud >> step & 1) & _HISTORY
             self._heard_ms += STEP_MS
             state = self._state
             if isinstance(state, _Suspecting):
-                self._try_start(state, events)
+                events += self._try_start(state)
             elif isinstance(state, _Speaking):
-                self._try_stop(state, events)
+                events += self._try_stop(state)
         return events
 
-    def judge(self, probability: float, until_ms: int) -> list[TurnEvent]:
+    def judge(self, probability: float, until_ms: int) -> Sequence[TurnEvent]:
         """Take the probability that the window which ended at ``until_ms`` holds speech."""
         self._judged_ms = until_ms
         sure = probability >= self._options.threshold
         self._likely = probability >= self._options.threshold - _RELEASE
-        events: list[TurnEvent] = []
-        match self._state:
-            case _Off():
-                pass
-            case _Listening(not_before_ms=not_before_ms, armed=armed):
-                armed = armed or not sure or self._rise_ms(until_ms) > not_before_ms
-                if sure and armed:
-                    self._state = suspecting = _Suspecting(not_before_ms, until_ms - WINDOW_MS, 1, probability)
-                    self._try_start(suspecting, events)
-                elif armed:
-                    self._state = _Listening(not_before_ms, armed=True)
-            case _Suspecting(not_before_ms=not_before_ms) if not self._likely:
-                self._state = _Listening(not_before_ms, armed=True)
-            case _Suspecting() as state:
-                self._state = suspecting = _Suspecting(
-                    state.not_before_ms, state.since_ms, state.windows + sure, max(state.best, probability)
-                )
-                self._try_start(suspecting, events)
-            case _Speaking() as state:
-                if self._likely:
-                    self._state = state = _Speaking(state.start_ms, until_ms)
-                self._try_stop(state, events)
-        return events
+        state = self._state
+        if isinstance(state, _Listening):
+            return _NOTHING if state.armed and not sure else self._suspect(state, probability, until_ms, sure=sure)
+        if isinstance(state, _Speaking):
+            if self._likely:
+                state.likely_ms = until_ms
+            return self._try_stop(state)
+        if isinstance(state, _Suspecting):
+            if not self._likely:
+                self._state = _Listening(state.not_before_ms, armed=True)
+                return _NOTHING
+            windows = state.windows + sure
+            self._state = state = _Suspecting(
+                state.not_before_ms, state.since_ms, windows, max(state.best, probability)
+            )
+            return self._try_start(state)
+        if isinstance(state, _Off):
+            return _NOTHING
+        assert_never(state)
 
-    def _try_start(self, state: _Suspecting, events: list[TurnEvent]) -> None:
+    def _suspect(self, state: _Listening, probability: float, until_ms: int, *, sure: bool) -> Sequence[TurnEvent]:
+        if not (state.armed or not sure or self._rise_ms(until_ms) > state.not_before_ms):
+            return _NOTHING
+        if not sure:
+            self._state = _Listening(state.not_before_ms, armed=True)
+            return _NOTHING
+        self._state = suspecting = _Suspecting(state.not_before_ms, until_ms - WINDOW_MS, 1, probability)
+        return self._try_start(suspecting)
+
+    def _far_from_stop(self, state: _Suspecting | _Speaking, steps: int) -> bool:
+        """Whether no end of the turn can be dated and due within so many steps, whatever they hold."""
+        if isinstance(state, _Suspecting):
+            return False
+        earliest_ms = state.likely_ms - _LONGEST_LAG_MS + self._options.silence_duration_ms
+        return self._heard_ms + steps * STEP_MS < earliest_ms
+
+    def _try_start(self, state: _Suspecting) -> Sequence[TurnEvent]:
         options = self._options
         rise_ms = self._rise_ms(state.since_ms + WINDOW_MS)
         start_ms = rise_ms if rise_ms >= state.since_ms - _LOOK_BACK_MS else state.since_ms
         start_ms = max(start_ms, state.not_before_ms)
         if self._heard_ms < start_ms + options.onset_ms:
-            return
+            return _NOTHING
         quick = state.best >= options.threshold + _ASSURANCE and self._sustained(start_ms, options.onset_ms)
         if state.windows < 2 and not quick:
-            return
+            return _NOTHING
         self._state = _Speaking(start_ms, self._judged_ms)
         audio_from_ms = max(start_ms - options.prefix_padding_ms, 0)
-        events.append(SpeechStarted(start_ms, audio_from_ms, self._heard_ms))
+        return (SpeechStarted(start_ms, audio_from_ms, self._heard_ms),)
 
-    def _try_stop(self, state: _Speaking, events: list[TurnEvent]) -> None:
+    def _try_stop(self, state: _Speaking) -> Sequence[TurnEvent]:
+        if self._far_from_stop(state, 0):
+            return _NOTHING
         end_ms = self._end_ms(state)
         if self._heard_ms < end_ms + self._options.silence_duration_ms or self._judged_ms < end_ms or self._rising():
-            return
+            return _NOTHING
         end_ms = max(end_ms, state.start_ms)
         self._state = _Listening(end_ms, armed=not self._likely)
-        events.append(SpeechStopped(state.start_ms, end_ms, self._heard_ms))
+        return (SpeechStopped(state.start_ms, end_ms, self._heard_ms),)
 
     def _end_ms(self, state: _Speaking) -> int:
         """Date the end of speech as far as is known now."""
@@ -234,7 +250,7 @@ class TurnDetector:
         if noisy:
             return state.likely_ms - _LAG_MS
         # The detector also hears word endings that drown in noise; where there is none, energy knows better.
-        lag_ms = _LAG_MS if self._floor.dbfs > _NOISY_DBFS else _LONGEST_LAG_MS
+        lag_ms = _LAG_MS if self._gate.floor_dbfs > _NOISY_DBFS else _LONGEST_LAG_MS
         return max(last_ms, state.likely_ms - lag_ms)
 
     def _rising(self) -> bool:

@@ -8,7 +8,7 @@ lines from digital silence to -42 dBFS of noise); left as it was, it does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class Hearing:
         self._rows = 0
         self._window = detector.window_samples if detector else 0
         self._context = detector.context_samples if detector else 0
+        self.heard: list[tuple[Leg, bytes]] = []
+        """What has come in and not been taken by `levels`: each leg puts it here."""
         self.judged = 0
         """Windows judged."""
         self.skipped = 0
@@ -53,44 +55,41 @@ class Hearing:
         self._start(leg)
 
     def close(self, leg: Leg) -> None:
-        """Stop listening to a leg."""
+        """Stop listening to a leg; what it has said last is forgotten."""
         if self._legs.pop(leg.id, None) is not None:
             self._free_rows.append(leg.row)
+            self.heard[:] = [each for each in self.heard if each[0] is not leg]
 
     def configure(self, leg: Leg, options: TurnOptions | None) -> None:
         """Change a leg's turn detection."""
         was_on = leg.turns.on
         leg.turns.configure(options)
-        if options is not None and not was_on:
+        if was_on != leg.turns.on:
             self._start(leg)
 
-    def levels(self, legs: Iterable[Leg], edges: list[Edge]) -> None:
-        """Take what came in on these legs since the last time."""
-        for codec in Codec:
-            batch: list[tuple[Leg, int]] = []
-            payloads: list[bytes | bytearray] = []
-            for leg in legs:
-                fresh = leg.inbound.fresh
-                if leg.inbound.codec is not codec or not fresh:
-                    continue
-                if self._detector is not None and leg.turns.on:
-                    leg.unjudged += fresh
-                if leg.rest or len(fresh) % _STEP:
-                    leg.rest += fresh
-                    whole = len(leg.rest) // _STEP * _STEP
-                    payloads.append(leg.rest[:whole])
-                    del leg.rest[:whole]
-                else:
-                    payloads.append(fresh)
-                batch.append((leg, len(payloads[-1]) // _STEP))
-                leg.inbound.fresh = bytearray()
+    def levels(self, edges: list[Edge]) -> None:
+        """Take what came in on all legs since the last time."""
+        mu_law: list[tuple[Leg, bytes]] = []
+        a_law: list[tuple[Leg, bytes]] = []
+        for each in self.heard:
+            leg, piece = each
+            if leg.listening:
+                leg.unjudged += piece
+            batch = mu_law if leg.codec is Codec.PCMU else a_law
+            if leg.rest or len(piece) % _STEP:
+                batch.append((leg, _whole_steps(leg.rest, piece)))
+            else:
+                batch.append(each)
+        self.heard.clear()
+        for codec, batch in ((Codec.PCMU, mu_law), (Codec.PCMA, a_law)):
             if not batch:
                 continue
-            levels = levels_of_g711(b"".join(payloads), codec, _STEP)
+            levels = levels_of_g711(b"".join([piece for _, piece in batch]), codec, _STEP)
             start = 0
-            for leg, steps in batch:
-                events = leg.turns.hear(levels[start : start + steps])
-                start += steps
+            for leg, piece in batch:
+                end = start + len(piece) // _STEP
+                events = leg.turns.hear(levels[start:end])
+                start = end
                 if events:
                     _report(leg, events, edges)
 
@@ -98,50 +97,63 @@ class Hearing:
         """Judge the windows that are whole, of all legs in one batch, as few times as may be."""
         if self._detector is None:
             return
-        whole = self._window
+        whole = self._context + self._window
+        ready = [leg for leg in self._legs.values() if len(leg.unjudged) >= whole]
         for _ in range(limits.VAD_ROUNDS):
-            ready = [leg for leg in self._legs.values() if len(leg.unjudged) >= self._context + whole]
             if not ready:
                 break
-            asked = [leg for leg in ready if leg.turns.awake]
-            if len(asked) < len(ready):
-                for leg in ready:
-                    if not leg.turns.awake:
-                        self.skipped += 1
-                        self._judge(leg, 0.0, edges)
+            asked = []
+            for leg in ready:
+                if leg.turns.awake:
+                    asked.append(leg)
+                else:
+                    self.skipped += 1
+                    self._judge(leg, 0.0, edges)
             if asked:
                 self.judged += len(asked)
                 for leg, probability in zip(asked, self._ask(self._detector, asked), strict=True):
                     self._judge(leg, probability, edges)
-        self.queued = sum(max(len(leg.unjudged) - self._context, 0) // whole for leg in self._legs.values())
+            ready = [leg for leg in ready if len(leg.unjudged) >= whole]
+        self.queued = sum((len(leg.unjudged) - self._context) // self._window for leg in ready)
 
     def _start(self, leg: Leg) -> None:
         """Begin a leg's windows where its line is now."""
-        leg.unjudged = bytearray(leg.inbound.codec.silence * self._context)
-        leg.judged = leg.inbound.jitter.line_end - len(leg.inbound.fresh)
+        leg.listening = self._detector is not None and leg.turns.on
+        leg.unjudged = bytearray(leg.codec.silence * self._context if leg.listening else b"")
+        leg.judged = leg.inbound.jitter.line_end
         if self._detector is not None:
             self._detector.reset(leg.row)
 
     def _ask(self, detector: VoiceDetector, legs: list[Leg]) -> list[float]:
         length = self._context + self._window
         payload = b"".join([leg.unjudged[:length] for leg in legs])
-        codes = np.frombuffer(payload, np.uint8).reshape(len(legs), length)
-        codecs = np.array([leg.inbound.codec for leg in legs])
+        codec = legs[0].inbound.codec
+        if all(leg.codec is codec for leg in legs):
+            windows = g711.decode(payload, codec).reshape(-1, length)
+        else:
+            codes = np.frombuffer(payload, np.uint8).reshape(-1, length)
+            windows = g711.decode_rows(codes, np.array([leg.codec for leg in legs]))
         rows = np.array([leg.row for leg in legs])
-        probabilities: list[float] = detector.judge(rows, g711.decode_rows(codes, codecs)).tolist()
+        probabilities: list[float] = detector.judge(rows, windows).tolist()
         return probabilities
 
     def _judge(self, leg: Leg, probability: float, edges: list[Edge]) -> None:
         del leg.unjudged[: self._window]
         leg.judged += self._window
-        if not leg.turns.on:
-            return
         events = leg.turns.judge(probability, leg.judged // TICKS_PER_MS)
         if events:
             _report(leg, events, edges)
 
 
-def _report(leg: Leg, events: list[TurnEvent], edges: list[Edge]) -> None:
+def _whole_steps(rest: bytearray, piece: bytes) -> bytes:
+    """Return the whole steps of what was left over and what came now; leave over what is not whole."""
+    rest += piece
+    whole = bytes(rest[: len(rest) // _STEP * _STEP])
+    del rest[: len(whole)]
+    return whole
+
+
+def _report(leg: Leg, events: Sequence[TurnEvent], edges: list[Edge]) -> None:
     for event in events:
         match event:
             case turns.SpeechStarted(start_ms=start_ms, audio_from_ms=audio_from_ms, decided_ms=decided_ms):

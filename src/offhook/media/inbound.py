@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import enum
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from offhook.audio import g711
@@ -15,7 +16,7 @@ from offhook.media.limits import RATE_HZ
 from offhook.media.ports import Address
 from offhook.rtp.jitter import Frame, JitterBuffer, Lost, Pause, Piece
 from offhook.rtp.limits import PAYLOAD_TICKS
-from offhook.rtp.packet import RtpError, RtpPacket, parse_rtp
+from offhook.rtp.packet import HEADER_BYTES, PLAIN, RtpError, RtpPacket, parse_rtp, read_header
 from offhook.rtp.reception import Reception
 from offhook.rtp.source import SourceGuard, SsrcFollower, Stream
 from offhook.rtp.telephone_event import EventReceiver
@@ -23,8 +24,16 @@ from offhook.rtp.telephone_event import EventReceiver
 _COMFORT_NOISE: Final = 13  # RFC 3389: it says that there is silence, which is what we hear anyway.
 
 
+class _Presence(enum.Enum):
+    """What is known of the caller."""
+
+    EXPECTED = enum.auto()
+    PRESENT = enum.auto()
+    MISSED = enum.auto()  # The silence has been told.
+
+
 class Inbound:
-    """Receives one leg. ``fresh`` collects what was added to the line since someone last took it."""
+    """Receives one leg. What is added to the line is handed to ``listen``, piece by piece."""
 
     __slots__ = (
         "_audio",
@@ -33,27 +42,37 @@ class Inbound:
         "_event_type",
         "_events",
         "_leg",
+        "_listen",
+        "_never_heard",
         "_opened_at",
+        "_presence",
         "_receives",
         "_recorder",
-        "_timed_out",
         "_timeout_s",
+        "_usual_type",
         "codec",
-        "fresh",
         "guard",
         "heard_at",
         "jitter",
         "keys",
         "reception",
         "rejected",
-        "started",
         "streams",
     )
 
-    def __init__(self, leg: str, negotiated: Negotiated, options: LegOptions, audio: InputAudio, now: float) -> None:
+    def __init__(
+        self,
+        leg: str,
+        negotiated: Negotiated,
+        options: LegOptions,
+        audio: InputAudio,
+        now: float,
+        listen: Callable[[bytes], object],
+    ) -> None:
         self._leg = leg
         self._opened_at = now
         self._audio = audio
+        self._listen = listen
         self._recorder = options.recorder
         self._timeout_s = options.media_timeout_s
         self.codec: Final[Codec] = negotiated.codecs[0][1]
@@ -61,71 +80,58 @@ class Inbound:
         self.guard = SourceGuard(negotiated.remote)
         self.streams = SsrcFollower()
         self.jitter = JitterBuffer(adaptive=options.adaptive)
-        self.reception: Reception | None = None
-        self.fresh = bytearray()
+        self.reception = Reception(0, 0)
         self.heard_at = now
-        self.started = False
         self.rejected = self.keys = 0
         self._events = EventReceiver()
         self._concealer: Concealer | None = None
-        self._timed_out = False
+        self._presence = _Presence.EXPECTED
+        self._never_heard = True
         self._agree(negotiated)
 
     def renegotiated(self, negotiated: Negotiated, now: float) -> None:
         """Take a new offer and answer."""
         self._agree(negotiated)
         self.guard.renegotiated(negotiated.remote)
-        self.heard_at = now
+        self._expect(now)
 
     def hold(self, receives: bool, now: float) -> None:
         """Let packets come, or expect none."""
         self._receives = receives
-        self.heard_at = now
-        self._timed_out = False
+        self._expect(now)
 
-    def voice(self, data: bytes, address: Address, now: float, edges: list[Edge]) -> RtpPacket | None:
-        """Check a datagram and count it; return it if it is the caller's voice, or a sign of it without sound."""
-        try:
-            packet = parse_rtp(data)
-        except RtpError:
-            self.rejected += 1
-            return None
-        payload_type = packet.payload_type
+    def usual(self, data: bytes, address: Address, now: float) -> bool:
+        """Take a datagram if it is the next packet of a stream that is in order; tell whether it was.
+
+        Fifty times a second for each call it is, and then there is nothing else to ask. Otherwise call `receive`.
+        """
         if (
-            not self._receives
-            or len(packet.payload) > PAYLOAD_TICKS
-            or (payload_type not in self._codecs and payload_type not in {self._event_type, _COMFORT_NOISE})
+            address != self.guard.settled
+            or self._presence is not _Presence.PRESENT
+            or self._concealer is not None
+            or not HEADER_BYTES < len(data) <= HEADER_BYTES + PAYLOAD_TICKS
         ):
-            self.rejected += 1
-            return None
-        if not self.guard.accept(address):
-            return None
-        match self.streams.follow(packet.ssrc, now):
-            case Stream.STALE:
-                return None
-            case Stream.NEW:
-                self.reception = Reception(packet.ssrc, packet.sequence)
-                self.jitter.reset()
-                self._events.forget()
-            case Stream.SAME:
-                pass
+            return False
+        first, second, sequence, timestamp, ssrc = read_header(data)
+        ticks = int((now - self._opened_at) * RATE_HZ)
+        if (
+            first != PLAIN
+            or second != self._usual_type  # Without its marker, so below 128.
+            or ssrc != self.streams.ssrc
+            or not self.jitter.follows(sequence, timestamp, len(data) - HEADER_BYTES, ticks)
+        ):
+            return False
+        self.reception.packet(sequence, timestamp, ticks)
         self.heard_at = now
-        self._timed_out = False
-        if not self.started:
-            self.started = True
-            edges.append(MediaStarted(self._leg, self._ms(now)))
-        timestamp = packet.timestamp if payload_type in self._codecs else None
-        if self.reception is not None:
-            self.reception.packet(packet.sequence, timestamp, int((now - self._opened_at) * RATE_HZ))
-        if payload_type == self._event_type:
-            digit = self._events.receive(packet.payload, packet.timestamp)
-            if digit is not None:
-                self.keys += 1
-                edges.append(DtmfReceived(self._leg, self._ms(now), digit))
-        return packet
+        payload = data[HEADER_BYTES:]
+        self._audio.append(payload)
+        self._listen(payload)
+        if self._recorder is not None:
+            self._recorder.heard(payload)
+        return True
 
     def receive(self, data: bytes, address: Address, now: float, edges: list[Edge]) -> None:
-        """Take a datagram from the RTP port."""
+        """Take any datagram from the RTP port."""
         packet = self.voice(data, address, now, edges)
         if packet is not None:
             payload = packet.payload if packet.payload_type in self._codecs else b""
@@ -136,27 +142,74 @@ class Inbound:
             if pieces:
                 self._lay(pieces)
 
-    def tick(self, now: float, edges: list[Edge], *, quiet: bool) -> None:
-        """Let time pass: fill what did not come, correct the clocks where nobody hears it, miss a silent caller."""
+    def voice(self, data: bytes, address: Address, now: float, edges: list[Edge]) -> RtpPacket | None:
+        """Check a datagram and count it; return it if it is the caller's voice, or a sign of it without sound."""
+        try:
+            packet = parse_rtp(data)
+        except RtpError:
+            self.rejected += 1
+            return None
+        payload_type = packet.payload_type
+        sound = payload_type in self._codecs
+        if (
+            not self._receives
+            or len(packet.payload) > PAYLOAD_TICKS
+            or not (sound or payload_type == self._event_type or payload_type == _COMFORT_NOISE)
+        ):
+            self.rejected += 1
+            return None
+        if not self.guard.accept(address):
+            return None
+        stream = self.streams.follow(packet.ssrc, now)
+        if stream is Stream.STALE:
+            return None
+        if stream is Stream.NEW:
+            self.reception = Reception(packet.ssrc, packet.sequence)
+            self.jitter.reset()
+            self._events.forget()
+        self.heard_at = now
+        self._presence = _Presence.PRESENT
+        if self._never_heard:
+            self._never_heard = False
+            edges.append(MediaStarted(self._leg, self._ms(now)))
+        ticks = int((now - self._opened_at) * RATE_HZ)
+        self.reception.packet(packet.sequence, packet.timestamp if sound else None, ticks)
+        if payload_type == self._event_type:
+            digit = self._events.receive(packet.payload, packet.timestamp)
+            if digit is not None:
+                self.keys += 1
+                edges.append(DtmfReceived(self._leg, self._ms(now), digit))
+        return packet
+
+    def tick(self, now: float) -> None:
+        """Let time pass: fill what did not come."""
         pieces = self.jitter.fill(int((now - self._opened_at) * RATE_HZ))
         if pieces:
             self._lay(pieces)
+
+    def attend(self, now: float, edges: list[Edge], *, quiet: bool) -> None:
+        """Do now and then what need not be done often: correct the clocks where nobody hears it, miss a caller."""
         if quiet and self.jitter.drift:
             self.jitter.correct()
         if (
             self._timeout_s is not None
             and self._receives
-            and not self._timed_out
+            and self._presence is not _Presence.MISSED
             and now - self.heard_at >= self._timeout_s
         ):
-            self._timed_out = True
+            self._presence = _Presence.MISSED
             edges.append(MediaTimedOut(self._leg, self._ms(now), self._timeout_s))
 
     def _agree(self, negotiated: Negotiated) -> None:
         self._codecs = dict(negotiated.codecs)
         self._event_type = -1 if negotiated.telephone_event_type is None else negotiated.telephone_event_type
         self._receives = negotiated.direction.receives
-        self._timed_out = False
+        self._usual_type = next((number for number, codec in negotiated.codecs if codec is self.codec), -1)
+
+    def _expect(self, now: float) -> None:
+        """Begin to wait anew: nobody is missed for the time before."""
+        self.heard_at = now
+        self._presence = _Presence.EXPECTED
 
     def _ms(self, now: float) -> int:
         return int((now - self._opened_at) * 1000)
@@ -174,10 +227,13 @@ class Inbound:
                 case Pause(ticks=ticks):
                     self._concealer = None
                     payload = self.codec.silence * ticks
-            self._audio.append(payload)
-            self.fresh += payload
-            if self._recorder is not None:
-                self._recorder.heard(payload)
+            self._continue(payload)
+
+    def _continue(self, payload: bytes) -> None:
+        self._audio.append(payload)
+        self._listen(payload)
+        if self._recorder is not None:
+            self._recorder.heard(payload)
 
     def _lost(self, ticks: int) -> bytes:
         if self._concealer is None:

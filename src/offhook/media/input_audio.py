@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
+from typing import Final
 
 from offhook.audio import g711
 from offhook.audio.g711 import Codec
 from offhook.audio.pcm import Samples
 from offhook.media import limits
 
+_STRIDE: Final = limits.RATE_HZ  # Dropped at a time: moving what is kept costs more than a second of memory.
+
 
 class InputAudio:
     """Keeps one leg's input on its time line, as G.711: one byte a sample, decoded when it is read.
 
-    The media thread appends, any thread reads. At most ``keep_s`` seconds are kept; `release` gives up what nobody will
-    ask for any more, so that a long call does not hold what it has long transcribed.
+    The media thread appends, any thread reads. ``keep_s`` seconds are kept, and up to one more; `release` gives up what
+    nobody will ask for any more, so that a long call does not hold what it has long transcribed.
     """
 
     __slots__ = ("_codec", "_first", "_keep", "_kept", "_lock")
@@ -37,7 +40,7 @@ class InputAudio:
         with self._lock:
             self._kept += payload
             surplus = len(self._kept) - self._keep
-            if surplus > 0:
+            if surplus > _STRIDE:
                 del self._kept[:surplus]
                 self._first += surplus
 

@@ -15,6 +15,7 @@ from offhook.media.limits import FRAME_TICKS, RATE_HZ, TICKS_PER_MS
 from offhook.media.outbound import Outbound
 from offhook.media.ports import Address, Ports
 from offhook.media.stats import LegStats
+from offhook.rtp.jitter import LEAST_DEPTH
 from offhook.rtp.packet import is_rtcp
 from offhook.rtp.reception import ntp_time, round_trip_s
 from offhook.rtp.rtcp import (
@@ -34,6 +35,7 @@ class Leg:
     """Joins the parts of one leg and keeps its clock: sample 0 of the line is the instant it was opened."""
 
     __slots__ = (
+        "_attend_at",
         "_cname",
         "_far",
         "_round_trip_s",
@@ -43,10 +45,12 @@ class Leg:
         "_rtcp_seen",
         "_sent_before",
         "audio",
+        "codec",
         "echo",
         "id",
         "inbound",
         "judged",
+        "listening",
         "opened_at",
         "outbound",
         "place",
@@ -66,6 +70,7 @@ class Leg:
         audio: InputAudio,
         now: float,
         first_tick_at: float,
+        heard: list[tuple[Leg, bytes]],
         randbits: Callable[[int], int],
     ) -> None:
         self.id: Final = leg
@@ -73,12 +78,17 @@ class Leg:
         self.audio: Final = audio
         self.echo: Final = options.echo
         self.opened_at: Final = now
-        self.inbound: Final = Inbound(leg, negotiated, options, audio, now)
+        self.inbound: Final = Inbound(
+            leg, negotiated, options, audio, now, lambda payload: heard.append((self, payload))
+        )
         self.outbound: Final = Outbound(leg, negotiated, options, ports.rtp, self.inbound.guard, randbits)
         self.turns: Final = TurnDetector(options.turns)
         self.place = round((first_tick_at - now) * RATE_HZ)
         """Where on the line the next frame to send begins, in samples."""
+        self.codec: Final = self.inbound.codec
+        """The law of the line that comes in."""
         # What `offhook.media.hearing` keeps for this leg.
+        self.listening = False
         self.row = -1
         self.rest = bytearray()
         self.unjudged = bytearray()
@@ -87,6 +97,7 @@ class Leg:
             options.recorder.begin(self.inbound.codec)
         self._cname = options.cname.encode()[:255]
         self._rtcp_at = now + limits.RTCP_INTERVAL_S / 2  # The first report may come early (RFC 3550 section 6.2).
+        self._attend_at = now
         self._rtcp_seen: Address | None = None
         self._far: ReportBlock | None = None
         self._round_trip_s: float | None = None
@@ -106,6 +117,8 @@ class Leg:
 
     def receive(self, data: bytes, address: Address, now: float, edges: list[Edge]) -> None:
         """Take a datagram from the RTP port."""
+        if not self.echo and self.inbound.usual(data, address, now):
+            return
         if self._rtcp_mux and is_rtcp(data):
             self.control(data, address, now)
         elif self.echo:
@@ -131,9 +144,8 @@ class Leg:
         for packet in packets:
             match packet:
                 case SenderReport(ssrc=ssrc, ntp=ntp, blocks=blocks):
-                    reception = self.inbound.reception
-                    if reception is not None and reception.ssrc == ssrc:
-                        reception.sender_report(ntp, now)
+                    if ssrc == self.inbound.streams.ssrc:
+                        self.inbound.reception.sender_report(ntp, now)
                     self._reported(blocks, now)
                 case ReceiverReport(blocks=blocks):
                     self._reported(blocks, now)
@@ -145,13 +157,17 @@ class Leg:
         if late_frames:
             self.outbound.skip(late_frames)
             self.place += late_frames * FRAME_TICKS
-        self.inbound.tick(now, edges, quiet=self.turns.quiet)
         if not self.echo:
+            if (now - self.opened_at) * RATE_HZ - self.inbound.jitter.line_end >= LEAST_DEPTH:
+                self.inbound.tick(now)
             self.outbound.tick(self.place, edges)
         self.place += FRAME_TICKS
-        if now >= self._rtcp_at:
-            self._rtcp_at = now + limits.RTCP_INTERVAL_S * (0.5 + randbits(16) / 65536)
-            self._send_control(self._report(now))
+        if now >= self._attend_at:
+            self._attend_at = now + limits.ATTEND_S
+            self.inbound.attend(now, edges, quiet=self.turns.quiet)
+            if now >= self._rtcp_at:
+                self._rtcp_at = now + limits.RTCP_INTERVAL_S * (0.5 + randbits(16) / 65536)
+                self._send_control(self._report(now))
 
     def close(self, now: float) -> None:
         """Say goodbye and close the ports, which rest from ``now`` on."""
@@ -163,14 +179,14 @@ class Leg:
         inbound, outbound, jitter, far = self.inbound, self.outbound, self.inbound.jitter, self._far
         reception = inbound.reception
         return LegStats(
-            received=reception.received if reception else 0,
-            lost=reception.lost if reception else 0,
+            received=reception.received,
+            lost=reception.lost,
             late=jitter.late,
             duplicate=jitter.duplicate,
             reordered=jitter.reordered,
             concealed_ms=jitter.concealed_ticks // TICKS_PER_MS,
             restarts=jitter.restarts,
-            jitter_ms=reception.jitter / TICKS_PER_MS if reception else 0.0,
+            jitter_ms=reception.jitter / TICKS_PER_MS,
             depth_ms=jitter.depth // TICKS_PER_MS,
             strangers=inbound.guard.strangers,
             rejected=inbound.rejected,
@@ -207,8 +223,8 @@ class Leg:
     def _report(self, now: float) -> list[ControlPacket]:
         """Make a report: of a sender if something was sent since the last one (RFC 3550 section 6.4)."""
         outbound = self.outbound
-        reception = self.inbound.reception
-        blocks = (reception.report(now),) if reception else ()
+        heard = self.inbound.streams.ssrc is not None
+        blocks = (self.inbound.reception.report(now),) if heard else ()
         report: ControlPacket
         if outbound.packets > self._sent_before:
             # The timestamp of this very instant: frames are stamped when their time comes, up to one of them ahead.

@@ -46,7 +46,7 @@ RECORDING_S: Final = 3600
 DIGITS: Final = 64
 """Keys waiting to be pressed on one leg: longer than any extension or card number."""
 
-CONVERSION_MS: Final = 100
+CONVERSION_MS: Final = 200
 """How much sound is converted ahead for a leg in one go: little enough to fit into a tick beside the other legs."""
 
 CATCH_UP_FRAMES: Final = 5
@@ -60,6 +60,9 @@ FLUSHED_PACKETS: Final = 1000
 
 STALL_S: Final = 2.0
 """If the whole process stood still for longer, the calls' clocks stood still with it; nothing is made up for it."""
+
+ATTEND_S: Final = 0.2
+"""How often a leg is looked after: time-outs, clocks, reports. None of it is nearer to its time than this."""
 
 MEDIA_TIMEOUT_S: Final = 30.0
 """Without any packet for so long the caller is taken to be gone."""

@@ -98,7 +98,9 @@ class Outbound:
         if payload is None:
             payload = self._silence
         # RFC 3551 section 4.1: the marker shows the first packet of a talkspurt, where a receiver may set its delay.
-        self._transmit(self._payload_type, payload, marker=self._gap or (talking and not self._talking))
+        marker = self._gap or (talking and not self._talking)
+        header = (self._payload_type, marker, self._sequence, self.timestamp, self.ssrc)
+        self._put(voice_packet(*header, payload), FRAME_TICKS)
         self._talking = talking
         self._gap = False
         self.timestamp = self.timestamp + FRAME_TICKS & 0xFFFFFFFF
@@ -118,7 +120,8 @@ class Outbound:
             self._gap = True
         self.timestamp = packet.timestamp + offset & 0xFFFFFFFF
         if self._sends and self._guard.target is not None:
-            self._transmit(packet.payload_type, packet.payload, marker=self._gap or packet.marker)
+            header = (packet.payload_type, self._gap or packet.marker, self._sequence, self.timestamp, self.ssrc)
+            self._put(voice_packet(*header, packet.payload), len(packet.payload))
             self._gap = False
         self.timestamp = self.timestamp + len(packet.payload) & 0xFFFFFFFF
 
@@ -127,9 +130,6 @@ class Outbound:
         self._event_type = negotiated.telephone_event_type
         self._sends = negotiated.direction.sends
         self._silence = self._codec.silence * FRAME_TICKS
-
-    def _transmit(self, payload_type: int, payload: bytes, *, marker: bool) -> None:
-        self._put(voice_packet(payload_type, marker, self._sequence, self.timestamp, self.ssrc, payload), len(payload))
 
     def _transmit_event(self, event: EventPacket) -> None:
         for _ in range(event.copies):

@@ -188,9 +188,8 @@ class MediaPlane:
         self._drain(self._poller, media_now)
         if self._urgent_legs:
             self._drain(self._urgent, media_now)
-        legs = [leg for leg in self._legs.values() if leg.inbound.fresh]
-        if legs:
-            self._hearing.levels(legs, self._edges)
+        if self._hearing.heard:
+            self._hearing.levels(self._edges)
         self._steps += 1
         if self._steps % limits.VAD_STEPS == 0:
             self._hearing.voices(self._edges)
@@ -288,6 +287,7 @@ class MediaPlane:
             command.audio,
             now,
             first_tick_at,
+            self._hearing.heard,
             self._randbits,
         )
         self._legs[leg.id] = leg

@@ -25,21 +25,23 @@ _TOLD_TICKS: Final = 100 * TICKS_PER_MS  # How often `Played` is said.
 class _Run:
     """One run: chunks as they came, and the part that is converted already."""
 
-    __slots__ = ("chunks", "finished", "number", "overflowed", "ready", "resampler", "sent")
+    __slots__ = ("chunks", "finished", "number", "overflowed", "place", "ready", "resampler", "sent", "told")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.chunks: deque[tuple[Samples, int]] = deque()
-        self.ready = bytearray()
+        self.ready = b""
+        self.place = 0  # How much of what is ready has been handed out.
         self.resampler: Resampler | None = None
         self.sent = 0
+        self.told = _TOLD_TICKS  # How much must have been sent before it is told again.
         self.finished = False
         self.overflowed = False
 
     @property
     def over(self) -> bool:
         """Whether its last sample has been handed out."""
-        return self.finished and not self.ready and not self.chunks and self.resampler is None
+        return self.finished and self.place == len(self.ready) and not self.chunks and self.resampler is None
 
 
 class Playout:
@@ -76,7 +78,7 @@ class Playout:
     def recode(self, codec: Codec) -> None:
         """Go on with another law."""
         for run in self._runs:
-            run.ready = bytearray(g711.translate(bytes(run.ready), self._codec, codec))
+            run.ready = g711.translate(run.ready, self._codec, codec)
         self._codec = codec
 
     def play(self, number: int, samples: Samples, rate_hz: int, at_ms: int, edges: list[Edge]) -> None:
@@ -116,18 +118,30 @@ class Playout:
         The end of a finished run is filled up by the next run, or with silence. A run that is not finished only gives
         whole frames: its rest waits for more, so that a slow model is heard in pieces and not in splinters.
         """
+        if not self._runs:
+            return None
+        run = self._runs[0]
+        place = run.place
+        if run.sent and len(run.ready) - place > FRAME_TICKS:  # In the middle of a run, as nearly always.
+            run.place = place + FRAME_TICKS
+            run.sent += FRAME_TICKS
+            if run.sent >= run.told:
+                self._tell(run, at_ms + limits.FRAME_MS, edges)
+            return run.ready[place : run.place]
+        return self._assemble(at_ms, edges)
+
+    def _assemble(self, at_ms: int, edges: list[Edge]) -> bytes | None:
+        """Make a frame where a run begins or ends, or where more of it has to be converted first."""
         frame = b""
         while self._runs and len(frame) < FRAME_TICKS:
             run = self._runs[0]
             wanted = FRAME_TICKS - len(frame)
-            if len(run.ready) < wanted:
-                self._convert(run, wanted)
-            if len(run.ready) < wanted and not run.finished:
+            self._convert(run, wanted)
+            if len(run.ready) - run.place < wanted and not run.finished:
                 self.underruns += run.sent > 0
                 break
             frame += self._hand_out(run, wanted, at_ms + len(frame) // TICKS_PER_MS, edges)
-            if not run.ready:
-                self._convert(run, 1)
+            self._convert(run, 1)
             if run.over:
                 self._runs.popleft()
                 end_ms = at_ms + len(frame) // TICKS_PER_MS
@@ -146,27 +160,30 @@ class Playout:
         return next((run for run in self._runs if run.number == number), None)
 
     def _hand_out(self, run: _Run, wanted: int, at_ms: int, edges: list[Edge]) -> bytes:
-        part = bytes(run.ready[:wanted])
+        part = run.ready[run.place : run.place + wanted]
         if part:
-            del run.ready[:wanted]
             if not run.sent:
                 edges.append(PlayoutStarted(self._leg, at_ms, run.number))
-            before = run.sent
+            run.place += len(part)
             run.sent += len(part)
-            if run.sent // _TOLD_TICKS > before // _TOLD_TICKS:
-                end_ms = at_ms + len(part) // TICKS_PER_MS
-                edges.append(Played(self._leg, end_ms, run.number, run.sent // TICKS_PER_MS))
+            if run.sent >= run.told:
+                self._tell(run, at_ms + len(part) // TICKS_PER_MS, edges)
         return part
 
+    def _tell(self, run: _Run, at_ms: int, edges: list[Edge]) -> None:
+        run.told = (run.sent // _TOLD_TICKS + 1) * _TOLD_TICKS
+        edges.append(Played(self._leg, at_ms, run.number, run.sent // TICKS_PER_MS))
+
     def _convert(self, run: _Run, wanted: int) -> None:
-        """Convert up to `limits.CONVERSION_MS` of a run ahead, at least until ``wanted`` samples are there."""
-        while len(run.ready) < wanted and (run.chunks or (run.finished and run.resampler is not None)):
-            if not run.chunks:
+        """Have ``wanted`` samples ready, converting up to `limits.CONVERSION_MS` ahead."""
+        while len(run.ready) - run.place < wanted and (run.chunks or (run.finished and run.resampler is not None)):
+            if run.chunks:
+                samples = self._next_samples(run)
+            else:
                 samples = run.resampler.finish() if run.resampler is not None else np.zeros(0, np.int16)
                 run.resampler = None
-            else:
-                samples = self._next_samples(run)
-            run.ready += g711.encode(samples, self._codec)
+            run.ready = run.ready[run.place :] + g711.encode(samples, self._codec)
+            run.place = 0
 
     def _next_samples(self, run: _Run) -> Samples:
         """Take sound of one rate off the queue, enough for one conversion, and bring it to 8 kHz."""

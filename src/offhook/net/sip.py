@@ -165,20 +165,28 @@ class SipTransport:
 
     def perform(self, outputs: Sequence[Output]) -> None:
         """Do what the agent returned: send, and tell the host, in order."""
-        self._outputs.extend(outputs)
+        self._carry_out(outputs)
+        if not self._performing:
+            self._arm()
+
+    def _carry_out(self, outputs: Sequence[Output]) -> None:
+        queue = self._outputs
+        queue.extend(outputs)
         if self._performing:
+            # A wish of the host's while it is being told something: its outputs come after those that wait.
             return
         self._performing = True
         try:
-            while self._outputs:
-                output = self._outputs.popleft()
-                if isinstance(output, Transmit):
-                    self._send(output.flow, output.data)
-                else:
+            while queue:
+                output = queue.popleft()
+                if not isinstance(output, Transmit):
                     self._on_output(output)
+                elif output.flow.transport == "UDP":
+                    self._send_datagram(output.flow, output.data)
+                else:
+                    self._send_on_stream(output.flow, output.data)
         finally:
             self._performing = False
-        self._arm()
 
     def _arm(self) -> None:
         """Keep one timer for the agent's next deadline. One that is early only wakes it for nothing."""
@@ -196,12 +204,6 @@ class SipTransport:
         self._timer = None
         self.perform(self.agent.advance(self._clock()))
 
-    def _send(self, flow: Flow, data: bytes) -> None:
-        if flow.transport == "UDP":
-            self._send_datagram(flow, data)
-        else:
-            self._send_on_stream(flow, data)
-
     # -- UDP ---------------------------------------------------------------------------------------------------------
 
     def _read_datagrams(self) -> None:
@@ -209,6 +211,12 @@ class SipTransport:
         if udp is None:
             return
         receive, now = self.agent.receive, self._clock()
+        try:
+            self._read_turn(udp, receive, now)
+        finally:
+            self._arm()
+
+    def _read_turn(self, udp: socket.socket, receive: Callable[[bytes, Flow, float], list[Output]], now: float) -> None:
         for _ in range(_DATAGRAMS_A_TURN):
             try:
                 data, source = udp.recvfrom(_MAX_DATAGRAM_BYTES)
@@ -219,7 +227,7 @@ class SipTransport:
                 continue
             self.counters.datagrams_in += 1
             flow = self._flows.get(source) or self._new_flow(source)
-            self.perform(receive(data, flow, now))
+            self._carry_out(receive(data, flow, now))
 
     def _new_flow(self, source: Any) -> Flow:
         if len(self._flows) >= _MAX_FLOWS:

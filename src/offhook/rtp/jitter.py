@@ -25,6 +25,7 @@ _LONGEST_PAUSE: Final = 500 * MS  # A larger step of the timestamp alone is a ne
 _RESTART_AFTER: Final = 100 * MS  # Late packets in order for so long mean that the path or the clock has moved.
 _IDLE_AFTER: Final = 120 * MS  # Nothing at all for so long is a pause of the sender, not loss to conceal.
 _DRIFT_PACKETS: Final = 100  # Packets over which the best arrival is taken: two seconds.
+_SHORTEST_FRAME: Final = 10 * MS  # Fill at least by so much at a time, whatever a peer sends.
 _DRIFT_LEAST: Final = 20 * MS  # Clocks that have drifted apart less than a frame are left alone.
 
 
@@ -48,6 +49,7 @@ class Pause(NamedTuple):
 
 
 Piece: TypeAlias = Frame | Lost | Pause
+_RECENT: Final = (1 << limits.MAX_MISORDER) - 1
 _NOTHING: Final[tuple[Piece, ...]] = ()
 
 
@@ -130,6 +132,8 @@ class JitterBuffer:
         self, sequence: int, timestamp: int, payload: bytes, payload_type: int, marker: bool, now: int
     ) -> Sequence[Piece]:
         """Take a packet. An empty payload holds no sound but keeps its sequence number from being missed."""
+        if self.follows(sequence, timestamp, len(payload), now):
+            return (Frame(payload, payload_type),)
         if self._next < 0:
             self._anchor(sequence, timestamp, len(payload), now)
         step = signed_16(sequence - self._next)
@@ -152,6 +156,25 @@ class JitterBuffer:
         self.reset()
         self._anchor(sequence, timestamp, len(payload), now)
         return self._append(sequence, timestamp, payload, payload_type, marker, now)
+
+    def follows(self, sequence: int, timestamp: int, ticks: int, now: int) -> bool:
+        """Take a packet if it is exactly what continues the line, as nearly all packets are; tell whether it was.
+
+        Then its whole payload is the next piece. Whoever is told False calls `put`.
+        """
+        if (
+            sequence != self._next
+            or self._waiting
+            or not ticks
+            or timestamp - self._offset - self.line_end & 0xFFFFFFFF
+        ):
+            return False
+        self._next = sequence + 1 & 0xFFFF
+        self._recent = (self._recent << 1 | 1) & _RECENT
+        self._suspect = -1
+        self.line_end += ticks
+        self._settle(ticks, now)
+        return True
 
     def fill(self, now: int) -> Sequence[Piece]:
         """Let time pass: what should have come by now is declared lost, or a pause where nothing was expected."""
@@ -198,8 +221,7 @@ class JitterBuffer:
     ) -> list[Piece]:
         """Continue the line with the packet that is next in order."""
         self._next = sequence + 1 & 0xFFFF
-        self._recent = self._recent << 1 | 1
-        self._recent &= (1 << limits.MAX_MISORDER) - 1
+        self._recent = (self._recent << 1 | 1) & _RECENT
         self._suspect = -1
         ticks = len(payload)
         if not ticks:
@@ -215,15 +237,27 @@ class JitterBuffer:
                 self.late += 1
                 self._late_since = now if self._late_since is None else self._late_since
             return []
-        self._late_since = None
-        self._watch_drift(self.line_end + place + ticks - now)
         pieces: list[Piece] = [Pause(place)] if place > 0 else []
         pieces.append(Frame(payload[-place:] if place < 0 else payload, payload_type))
         self.line_end += place + ticks
-        self._filled = 0
-        self._frame = max(ticks, 10 * MS)
-        self._shrink(now)
+        self._settle(ticks, now)
         return pieces
+
+    def _settle(self, ticks: int, now: int) -> None:
+        """Note that the line has been continued in time: what was late before is over."""
+        self._late_since = None
+        self._filled = 0
+        self._frame = max(_SHORTEST_FRAME, ticks)
+        if self.depth > START_DEPTH and now - self._settled_at >= _SHRINK_AFTER:
+            self.depth -= _SHRINK
+            self._settled_at = now
+        # The best arrival of a while: delay only ever adds, so the best one shows where the clocks stand.
+        ahead = self.line_end - now
+        self._best = max(self._best, ahead)
+        self._packets += 1
+        if self._packets == _DRIFT_PACKETS:
+            self._drift = self._best if abs(self._best) >= _DRIFT_LEAST else 0
+            self._best, self._packets = -_LONGEST_PAUSE, 0
 
     def _place(self, timestamp: int, ticks: int, marker: bool, now: int) -> int:
         """Return where a packet begins, from the line's end; a clock that has jumped is set anew."""
@@ -252,7 +286,7 @@ class JitterBuffer:
         """Declare lost what lies between the line's end and a packet that waits."""
         missing = self._order(packet)
         self.lost += missing
-        self._recent = self._recent << missing & (1 << limits.MAX_MISORDER) - 1
+        self._recent = self._recent << missing & _RECENT
         self._next = packet.sequence
         hole = signed_32(packet.timestamp - self._offset - self.line_end)
         if not 0 < hole <= _LONGEST_PAUSE:
@@ -290,19 +324,6 @@ class JitterBuffer:
     def _moved(self, now: int) -> bool:
         """Whether packets have been late, in order, for so long that the delay itself must have changed."""
         return self._late_since is not None and now - self._late_since >= _RESTART_AFTER
-
-    def _shrink(self, now: int) -> None:
-        if self._adaptive and self.depth > START_DEPTH and now - self._settled_at >= _SHRINK_AFTER:
-            self.depth -= _SHRINK
-            self._settled_at = now
-
-    def _watch_drift(self, ahead: int) -> None:
-        """Keep the best arrival of a while: delay only ever adds, so the best one shows where the clocks stand."""
-        self._best = max(self._best, ahead)
-        self._packets += 1
-        if self._packets == _DRIFT_PACKETS:
-            self._drift = self._best if abs(self._best) >= _DRIFT_LEAST else 0
-            self._best, self._packets = -_LONGEST_PAUSE, 0
 
     def _forget_drift(self) -> None:
         self._best, self._packets, self._drift = -_LONGEST_PAUSE, 0, 0

@@ -9,9 +9,13 @@ from offhook.errors import RemoteError
 
 _FIXED: Final = struct.Struct("!BBHII")
 _VERSION: Final = 0x80
+PLAIN: Final = _VERSION
+"""The first byte of a packet without padding, extension and contributing sources, as nearly all are."""
 _PADDING: Final = 0x20
 _EXTENSION: Final = 0x10
 HEADER_BYTES: Final = _FIXED.size
+read_header: Final = _FIXED.unpack_from
+"""Read first byte, marker and payload type, sequence, timestamp and SSRC of at least `HEADER_BYTES` bytes."""
 
 
 class RtpError(RemoteError):

@@ -56,16 +56,11 @@ class Reception:
 
         That is so for telephone events, whose timestamps stand still (RFC 4733 section 2.2).
         """
-        step = signed_16(sequence - self.highest)
-        if step > limits.MAX_DROPOUT or step < -limits.MAX_MISORDER:
-            # Two in a row make a restart of the source (appendix A.1); a single one is a stray.
-            if sequence != self._restart:
-                self._restart = sequence + 1 & 0xFFFF
-                return
-            self._base = self.highest = sequence
-            self.received = self._received_before = self._expected_before = 0
-        elif step > 0:
-            self.highest += step
+        step = sequence - self.highest & 0xFFFF
+        if step == 1:
+            self.highest += 1
+        elif not self._misordered(sequence, signed_16(step)):
+            return
         self.received += 1
         if timestamp is None:
             return
@@ -73,6 +68,19 @@ class Reception:
         if self._transit is not None:
             self.jitter += (abs(signed_32(transit - self._transit)) - self.jitter) / 16
         self._transit = transit
+
+    def _misordered(self, sequence: int, step: int) -> bool:
+        """Follow a sequence number that is not the next one; tell whether the packet counts."""
+        if step > limits.MAX_DROPOUT or step < -limits.MAX_MISORDER:
+            # Two in a row make a restart of the source (appendix A.1); a single one is a stray.
+            if sequence != self._restart:
+                self._restart = sequence + 1 & 0xFFFF
+                return False
+            self._base = self.highest = sequence
+            self.received = self._received_before = self._expected_before = 0
+        elif step > 0:
+            self.highest += step
+        return True
 
     @property
     def expected(self) -> int:

@@ -50,7 +50,7 @@ class SourceGuard:
     `renegotiated` when a new SDP names where media come from.
     """
 
-    __slots__ = ("_offered", "_state", "strangers", "target")
+    __slots__ = ("_offered", "_state", "settled", "strangers", "target")
 
     def __init__(self, offered: Address | None) -> None:
         self._offered = offered
@@ -59,11 +59,8 @@ class SourceGuard:
         """Where to send; None until an address is known."""
         self.strangers = 0
         """Packets that were refused because of where they came from."""
-
-    @property
-    def locked(self) -> bool:
-        """Whether the address is settled."""
-        return isinstance(self._state, _Locked)
+        self.settled: Address | None = None
+        """The one address that is heard, once it is settled."""
 
     def renegotiated(self, offered: Address | None) -> None:
         """Take the address of a new SDP and learn again where packets really come from.
@@ -72,6 +69,7 @@ class SourceGuard:
         """
         moved = offered != self._offered
         self._offered = offered
+        self.settled = None
         match self._state:
             case _Locked(address=address) | _Learning(address=address) if not moved:
                 self._state = _Learning(address, 0)
@@ -101,7 +99,11 @@ class SourceGuard:
 
     def _learn(self, address: Address, packets: int) -> bool:
         self.target = address
-        self._state = _Locked(address) if packets >= LOCK_PACKETS else _Learning(address, packets)
+        if packets >= LOCK_PACKETS:
+            self._state = _Locked(address)
+            self.settled = address
+        else:
+            self._state = _Learning(address, packets)
         return True
 
     def _is_offered(self, address: Address) -> bool:

@@ -14,11 +14,11 @@ from offhook.errors import LocalError
 from offhook.sip.core import Core, Token
 from offhook.sip.counters import Counters
 from offhook.sip.dialog import contact_line
-from offhook.sip.errors import LegStateError, SipParseError
+from offhook.sip.errors import SipParseError
 from offhook.sip.flow import Flow
 from offhook.sip.guard import Guard
 from offhook.sip.inspection import Refusal, inspect
-from offhook.sip.layer import server_key
+from offhook.sip.layer import merge_key, server_key
 from offhook.sip.leg import (
     Abandoning,
     Acceptance,
@@ -31,7 +31,7 @@ from offhook.sip.leg import (
     Leg,
     Ringing,
 )
-from offhook.sip.message import Request, Response, parse_message
+from offhook.sip.message import Request, parse_message
 from offhook.sip.options import AgentOptions
 from offhook.sip.output import Output, PongReceived, ReferId, Rejected, Transmit
 from offhook.sip.refer import Referrer, Transfer
@@ -304,8 +304,9 @@ class UserAgent:
                 request, 503, "Service Unavailable", flow, out, f"Retry-After: {self.options.retry_after_s}\r\n"
             )
             return
-        merged = not request.to_tag and method != "CANCEL" and layer.is_merged(request)
-        transaction = layer.open_server(request, key, flow, now, out)
+        merged_key = "" if request.to_tag or method == "CANCEL" else merge_key(request)
+        merged = merged_key in layer.merged
+        transaction = layer.open_server(request, key, merged_key, flow, now, out)
         if method == "CANCEL":
             self._uas.cancelled(request, transaction, now, out)
             return
@@ -405,7 +406,7 @@ class UserAgent:
         self, request: Request, status: int, reason: str, flow: Flow, out: list[Output], extra: str = ""
     ) -> None:
         head = response_head(request, flow.remote)
-        if request.get("to") and not request.to_tag:
+        if "To" in request.fields and "tag=" not in request.fields["To"].lower():
             # The same tag for every copy of the request, without remembering it (RFC 3261 8.2.7).
             head += f";tag={hashlib.blake2b(head.encode('utf-8', 'surrogateescape'), digest_size=8).hexdigest()}"
         data = encode_response(head, status, reason_phrase(status, reason), extra + self._core.server_line)
@@ -425,6 +426,3 @@ class UserAgent:
 def _belongs(leg: Leg, request: Request) -> bool:
     """Whether a request with our tag is in the leg's dialog (RFC 3261 12.2.2); a callee's is open until it answers."""
     return leg.call_id == request.call_id and (leg.dialog is None or leg.dialog.remote_tag == request.from_tag)
-
-
-__all__ = ["LegStateError", "Response", "UserAgent"]

@@ -91,7 +91,7 @@ class Dialog:
     def refresh_target(self, message: Request | Response) -> None:
         """Take the peer's Contact as the new target (RFC 3261 12.2); one that cannot be read leaves the old one."""
         uri = message.contact_uri
-        if uri is not None and uri[:4].lower() in ("sip:", "sips"):
+        if uri is not None and len(uri) > 5 and uri[:4].lower() in ("sip:", "sips"):
             # Headers in a Contact are not for the Request-URI (RFC 3261 19.1.1).
             self.target = uri if "?" not in uri else _without_headers(uri)
 
@@ -103,13 +103,12 @@ class Dialog:
         options: AgentOptions,
         extra: str = "",
         body: bytes = b"",
-        content_type: str = "",
     ) -> Callable[[Flow], bytes]:
         """A function that writes a request in this dialog for a flow (RFC 3261 12.2.1.1)."""
         uri, routes = self._addressing()
         lines = [f"Route: {route}\r\n" for route in routes]
         if body:
-            extra += f"Content-Type: {content_type or 'application/sdp'}\r\n"
+            extra += "Content-Type: application/sdp\r\n"
         agent = f"User-Agent: {options.product}\r\n" if options.product else ""
 
         def build(flow: Flow) -> bytes:
@@ -160,7 +159,7 @@ class Dialog:
 
     def large_hop(self, flow: Flow, options: AgentOptions) -> Flow | None:
         """The flow for a request too large for a datagram, None when it has to stay on UDP (RFC 3261 18.1.1)."""
-        if flow.transport != "UDP" or options.large_requests == "udp":
+        if flow.transport != "UDP" or options.large_requests == "udp" or self.behind_nat:
             return None
         uri = self._hop_uri()
         if isinstance(uri, SipUri) and uri.param("transport") is None:

@@ -73,7 +73,7 @@ class Guard:
             if known:
                 return True
         origin = (request.get("from") or "").lower()
-        return any(mark in origin for mark in self._options.scanner_froms)
+        return any(map(origin.__contains__, self._options.scanner_froms))
 
     def _judge_agent(self, agent: str) -> bool:
         lower = agent.lower()

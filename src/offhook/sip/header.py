@@ -26,6 +26,10 @@ _VIA = re.compile(
     r"[ \t]*+(?::[ \t]*+([0-9]++))?+[ \t]*+((?:;.*)?)",
     re.IGNORECASE,
 )
+# What nearly all peers write: the branch alone, or with an empty rport before or after it.
+_PLAIN_VIA = re.compile(
+    r"SIP/2\.0/(UDP|TCP|TLS) ([a-z0-9.\-]++(?::[0-9]++)?+)(;rport)?+;branch=([^\s;,\"]++)(;rport)?+"
+)
 _CSEQ = re.compile(r"([0-9]{1,40})[ \t]+(\S+)")
 _ESCAPED_CHAR = re.compile(r"\\(.)", re.DOTALL)
 
@@ -53,20 +57,17 @@ class NameAddr:
 
 
 class Via(NamedTuple):
-    """One Via value (RFC 3261 20.42). ``sent_by`` is lower-case host and port as written."""
+    """What matters of one Via value (RFC 3261 20.42).
+
+    ``sent_by`` is lower-case host and port as written; ``branch`` is "" when absent (RFC 2543). ``wants_port`` says
+    that ``rport`` is there (RFC 3581), ``has_received`` that somebody filled in ``received`` already.
+    """
 
     transport: str
     sent_by: str
-    params: Params
-
-    def param(self, name: str) -> str | None:
-        """The value of the first parameter of that lower-case name, "" when it has none, None when absent."""
-        return find_param(self.params, name)
-
-    @property
-    def branch(self) -> str:
-        """The transaction id of the sender, "" when absent (RFC 2543)."""
-        return self.param("branch") or ""
+    branch: str
+    wants_port: bool
+    has_received: bool
 
     @property
     def address(self) -> tuple[str, int]:
@@ -176,26 +177,21 @@ def parse_name_addr(text: str, header: str = "Contact") -> NameAddr:
 
 def parse_via(text: str) -> Via:
     """Read one Via value, blanks around its slashes included. Raises SipParseError(400)."""
-    if text[:12] in ("SIP/2.0/UDP ", "SIP/2.0/TCP ") and not (" " in text[12:] or '"' in text or "\t" in text):
-        sent_by, *parts = text[12:].split(";")
-        if sent_by and ":" not in sent_by.partition(":")[2] and "" not in parts:
-            pairs = [part.partition("=") for part in parts]
-            return Via(text[8:11], sent_by.lower(), tuple([(a.lower(), c if b else None) for a, b, c in pairs]))
+    plain = _PLAIN_VIA.fullmatch(text)
+    if plain is not None:
+        transport, sent_by, before, branch, after = plain.groups()
+        return Via(transport, sent_by, branch, before is not None or after is not None, False)
     found = _VIA.fullmatch(text)
     if found is None:
         raise SipParseError(400, "Malformed Via header")
     sent_by = found[2] if found[3] is None else f"{found[2]}:{found[3]}"
-    params: list[tuple[str, str | None]] = []
     rest = found[4]
-    if '"' in rest:
-        return Via(found[1].upper(), sent_by.lower(), parse_params(rest))
-    for part in rest.split(";")[1:]:
-        name, equals, value = part.partition("=")
-        name = name.strip()
-        if not name:
-            raise SipParseError(400, "Malformed Via header")
-        params.append((name.lower(), value.strip() if equals else None))
-    return Via(found[1].upper(), sent_by.lower(), tuple(params))
+    if '"' not in rest and any(not part.partition("=")[0].strip() for part in rest.split(";")[1:]):
+        raise SipParseError(400, "Malformed Via header")
+    params = parse_params(rest)
+    branch = find_param(params, "branch") or ""
+    names = {name for name, _ in params}
+    return Via(found[1].upper(), sent_by.lower(), branch.strip(), "rport" in names, "received" in names)
 
 
 def parse_cseq(text: str) -> tuple[int, str]:

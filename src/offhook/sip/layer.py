@@ -31,6 +31,8 @@ from offhook.sip.transaction import (
 
 _COOKIE = "z9hG4bK"
 _TERMINATED = State.TERMINATED
+_AT_ONCE = -inf
+"""A timer of zero: D, I, J and K on a reliable transport (RFC 3261 17.1.1.2, 17.2.2)."""
 
 
 def server_key(request: Request, method: str) -> str:
@@ -44,6 +46,11 @@ def server_key(request: Request, method: str) -> str:
         return f"{branch} {via.sent_by} {method}"
     # RFC 2543 peers: the To tag is left out, because that of an ACK is the one our response introduced.
     return f"{request.uri} {request.call_id} {request.from_tag} {request.cseq} {method} {request.get('via')}"
+
+
+def merge_key(request: Request) -> str:
+    """What two copies of a request that came on different ways have in common (RFC 3261 8.2.2.2)."""
+    return f"{request.call_id} {request.from_tag} {request.cseq} {request.method}"
 
 
 def derive_request(invite: bytes, method: str, to: str | None = None, extra: str = "") -> bytes:
@@ -112,8 +119,10 @@ class TransactionLayer:
         """Whether no new transaction may be made for a request of a peer."""
         return len(self.server) + len(self.client) >= self.options.max_transactions
 
-    def open_server(self, request: Request, key: str, flow: Flow, now: float, out: list[Output]) -> ServerTransaction:
-        """A transaction for a request that matched none."""
+    def open_server(
+        self, request: Request, key: str, merged_key: str, flow: Flow, now: float, out: list[Output]
+    ) -> ServerTransaction:
+        """A transaction for a request that matched none; ``merged_key`` is "" for one within a dialog."""
         is_invite = request.method == "INVITE"
         machine = INVITE_SERVER if is_invite else NON_INVITE_SERVER
         head = response_head(request, flow.remote)
@@ -121,18 +130,12 @@ class TransactionLayer:
         if flow.connection:
             transaction.reconnect = reconnect_flow(request, flow)
         self.server[key] = transaction
-        if not request.to_tag:
-            merged_key = f"{request.call_id} {request.from_tag} {request.cseq} {request.method}"
-            if merged_key not in self.merged:
-                self.merged[merged_key] = transaction
-                transaction.merged_key = merged_key
+        if merged_key and merged_key not in self.merged:
+            self.merged[merged_key] = transaction
+            transaction.merged_key = merged_key
         if is_invite:
             self._run(transaction, machine.initial, now, out)
         return transaction
-
-    def is_merged(self, request: Request) -> bool:
-        """Whether a request without To tag is a second copy of one in progress (RFC 3261 8.2.2.2)."""
-        return f"{request.call_id} {request.from_tag} {request.cseq} {request.method}" in self.merged
 
     def respond(self, transaction: ServerTransaction, status: int, data: bytes, now: float, out: list[Output]) -> None:
         """Send a response through its transaction."""
@@ -220,11 +223,14 @@ class TransactionLayer:
 
     def repeat_ack(self, transaction: ClientTransaction, tag: str, out: list[Output]) -> None:
         """The 2xx came again: so does its ACK."""
-        out.append(Transmit(*transaction.acks[tag]))
+        flow, data = transaction.acks[tag]
+        if not self.is_open(flow):
+            flow = Flow(flow.transport, flow.remote, flow.local)
+        out.append(Transmit(flow, data))
 
     def give_up_later(self, transaction: ClientTransaction, now: float) -> None:
         """Wait no longer than 64*T1 for the final response to an INVITE whose call is over (RFC 3261 9.1)."""
-        if transaction.state is State.PROCEEDING:
+        if transaction.state is State.PROCEEDING and transaction.end_at == inf:
             transaction.end_at = now + self._give_up_s
             self._schedule(transaction)
 
@@ -272,8 +278,7 @@ class TransactionLayer:
                 set_clock(self, transaction, now)
             else:
                 _SENDERS[action](self, transaction, out)
-        if transaction.end_at <= now:
-            # A timer of zero, on a reliable transport (RFC 3261 17.1.1.2, 17.2.2).
+        if transaction.end_at == _AT_ONCE:
             transaction.state = _TERMINATED
         if transaction.state is _TERMINATED:
             self._forget(transaction)
@@ -366,10 +371,10 @@ class TransactionLayer:
         t.end_at = now + self._give_up_s
 
     def _linger(self, t: Transaction, now: float) -> None:
-        t.end_at = now if t.flow.transport != "UDP" else now + self._give_up_s
+        t.end_at = _AT_ONCE if t.flow.transport != "UDP" else now + self._give_up_s
 
     def _linger_t4(self, t: Transaction, now: float) -> None:
-        t.end_at = now if t.flow.transport != "UDP" else now + self.options.t4_s
+        t.end_at = _AT_ONCE if t.flow.transport != "UDP" else now + self.options.t4_s
 
 
 _L = TransactionLayer

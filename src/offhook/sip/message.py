@@ -53,6 +53,8 @@ _SINGLE = ("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "C
 _COMMON_METHODS = frozenset(("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "NOTIFY", "UPDATE", "INFO", "REGISTER"))
 _REQUEST_LINE = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]++) ([^ \t<>]++) SIP/([0-9]++)\.([0-9]++)", re.IGNORECASE)
 _STATUS_LINE = re.compile(r"SIP/([0-9]++)\.([0-9]++) ([0-9]++)(?: (.*))?", re.IGNORECASE | re.DOTALL)
+# An address as nearly all peers write it, the tag its only parameter: one match instead of a full parse.
+_PLAIN_ADDRESS = re.compile(r'(?:"[^"\\]*+" ?|[A-Za-z0-9 .+_\-]*+)<[^<>" \t]++>(?:;tag=([^;\s"<>,]++))?+')
 _FOLD = re.compile(r"\n[ \t]++")
 _SPACE = " \t"
 
@@ -63,24 +65,25 @@ _Index = tuple[dict[str, str], set[str] | None]
 class Message:
     """What requests and responses have in common: header fields in order, and a body.
 
-    ``headers`` holds (name, value) exactly as received; folded lines are joined with one blank.
+    ``headers`` holds (name, value) exactly as received; folded lines are joined with one blank. ``fields`` is the
+    index: the first value of each header field, by its name in the spelling of the RFCs, others in lower case.
     """
 
-    __slots__ = ("_first", "_repeated", "body", "headers")
+    __slots__ = ("_repeated", "body", "fields", "headers")
 
-    def __init__(self, headers: Headers, body: bytes, index: _Index | None = None) -> None:
-        self.headers = headers
-        self.body = body
-        self._first, self._repeated = index if index is not None else _index(headers)
+    headers: Headers
+    body: bytes
+    fields: dict[str, str]
+    _repeated: set[str] | None
 
     def get(self, name: str) -> str | None:
         """The value of the first field of that lower-case long name, or None."""
-        return self._first.get(_CANONICAL.get(name, name))
+        return self.fields.get(_CANONICAL.get(name, name))
 
     def all(self, name: str) -> list[str]:
         """The values of all fields of that lower-case long name, one for each line, in order."""
         key = _CANONICAL.get(name, name)
-        first = self._first.get(key)
+        first = self.fields.get(key)
         if first is None:
             return []
         if self._repeated is None or key not in self._repeated:
@@ -101,10 +104,10 @@ class Message:
     @property
     def contact_uri(self) -> str | None:
         """The URI of the first Contact, None when there is none or it cannot be read."""
-        value = self._first.get("Contact")
+        value = self.fields.get("Contact")
         if not value:
             return None
-        if value[0] == "<" and value[-1] == ">" and value.count("<") == 1 and " " not in value:
+        if value[0] == "<" and value[-1] == ">" and value.count("<") == 1 and not (" " in value or "\t" in value):
             return value[1:-1]
         try:
             return parse_name_addr((split_values(value) or [""])[0]).uri
@@ -126,7 +129,9 @@ class Request(Message):
     __slots__ = ("call_id", "cseq", "from_tag", "method", "to_tag", "uri", "via")
 
     def __init__(self, method: str, uri: str, headers: Headers, body: bytes = b"", index: _Index | None = None) -> None:
-        super().__init__(headers, body, index)
+        self.headers = headers
+        self.body = body
+        self.fields, self._repeated = index if index is not None else _index(headers)
         self.method = method
         self.uri = uri
         self.call_id = ""
@@ -148,7 +153,9 @@ class Response(Message):
     def __init__(
         self, status: int, reason: str, headers: Headers, body: bytes = b"", index: _Index | None = None
     ) -> None:
-        super().__init__(headers, body, index)
+        self.headers = headers
+        self.body = body
+        self.fields, self._repeated = index if index is not None else _index(headers)
         self.status = status
         self.reason = reason
         self.method = ""
@@ -204,7 +211,7 @@ def _parse_unchecked(data: bytes, stream: bool) -> Request | Response:
         raise SipParseError(513, "Message Too Large")
     text = head.decode("utf-8", "surrogateescape")
     message = _read_plain(text) or _read_lines(text)
-    length = message._first.get("Content-Length")
+    length = message.fields.get("Content-Length")
     if length is not None:
         body = _cut_body(body, length, message)
     elif stream:
@@ -214,24 +221,26 @@ def _parse_unchecked(data: bytes, stream: bool) -> Request | Response:
 
 
 def _read_plain(text: str) -> Request | Response | None:
-    """Read the head of a message in which every line is unfolded, ends in CRLF and begins with a name; else None."""
+    """Read the head of a message in which every line is "Name: value"; None for one that needs more care.
+
+    Folded lines, bare line breaks, tabs, and blanks around names and values need it.
+    """
     start, *lines = text.split("\r\n")
     breaks = len(lines)
     if breaks > MAX_HEADER_LINES or breaks != text.count("\n") or breaks != text.count("\r"):
         return None
-    try:
-        headers = [(name, value.strip(_SPACE)) for name, value in [line.split(":", 1) for line in lines]]
-    except ValueError:
+    if "\t" in text or ":  " in text or " \r" in text or text[-1:] == " ":
         return None
+    headers = [(name, value) for name, _, value in [line.partition(": ") for line in lines]]
     # In reverse, so that of repeated names the first line stays.
     first = dict(headers[::-1])
-    repeats = len(first) != breaks
-    if not _COMMON_NAMES.issuperset(first):
-        for name in first:
-            if name not in _COMMON_NAMES and TOKEN.fullmatch(name) is None:
-                return None
-        return _start(start, headers, _index(headers))
-    return _start(start, headers, _index(headers) if repeats else (first, None))
+    if len(first) == breaks and "" not in first.values() and _COMMON_NAMES.issuperset(first):
+        return _start(start, headers, (first, None))
+    for name, value in headers:
+        # A value that is empty may be a line without a colon.
+        if not value or (name not in _COMMON_NAMES and TOKEN.fullmatch(name) is None):
+            return None
+    return _start(start, headers, _index(headers))
 
 
 def _read_lines(text: str) -> Request | Response:
@@ -315,7 +324,7 @@ def check_message(message: Request | Response) -> None:
 
 
 def _check(message: Request | Response) -> None:
-    first = message._first
+    first = message.fields
     if message._repeated is not None:
         for name in _SINGLE:
             if name in message._repeated:
@@ -348,15 +357,7 @@ def read_tag(value: str | None, header: str) -> str:
     """The tag of a From or To value, "" when it has none. Raises SipParseError(400) naming ``header``."""
     if not value:
         raise SipParseError(400, f"Missing {header} header")
-    # Nearly all values are <uri>;tag=x, with at most a quoted name in front: a few searches instead of a full parse.
-    rest = value
-    if value[0] == '"' and "\\" not in value and value.count('"') == 2:
-        rest = value[value.find('"', 1) + 1 :].lstrip(_SPACE)
-    if rest[:1] == "<" and '"' not in rest and rest.count("<") == 1 == rest.count(">"):
-        uri, _, params = rest.partition(">")
-        if " " not in uri and "\t" not in uri and len(uri) > 1:
-            if not params:
-                return ""
-            if params[:5] == ";tag=" and ";" not in params[5:] and " " not in params:
-                return params[5:]
+    plain = _PLAIN_ADDRESS.fullmatch(value)
+    if plain is not None:
+        return plain[1] or ""
     return parse_name_addr(value, header).tag

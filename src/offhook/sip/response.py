@@ -42,22 +42,18 @@ def response_head(request: Request, remote: tuple[str, int]) -> str:
 
     Works on what could be read of a malformed request too: fields that are missing are left out.
     """
-    vias = request.all("via")
-    parts = []
-    if vias:
-        parts.append(f"Via: {_stamped(vias[0], request.via, remote)}")
-        parts += [f"Via: {value}" for value in vias[1:]]
-    for name, title in (("from", "From"), ("call-id", "Call-ID"), ("cseq", "CSeq")):
-        value = request.get(name)
-        if value is not None:
-            parts.append(f"{title}: {value}")
-    timestamp = request.get("timestamp")
+    get = request.fields.get
+    via, sender, call_id, cseq, to = get("Via"), get("From"), get("Call-ID"), get("CSeq"), get("To")
+    lines = f"Via: {_stamped(via, request.via, remote)}\r\n" if via else ""
+    if request.repeats("via"):
+        lines += "".join(f"Via: {value}\r\n" for value in request.all("via")[1:])
+    timestamp = get("Timestamp")
     if timestamp is not None:
-        parts.append(f"Timestamp: {timestamp}")
-    to = request.get("to")
-    if to is not None:
-        parts.append(f"To: {to}")
-    return "\r\n".join(parts)
+        lines += f"Timestamp: {timestamp}\r\n"
+    if sender is not None and call_id is not None and cseq is not None and to is not None:
+        return f"{lines}From: {sender}\r\nCall-ID: {call_id}\r\nCSeq: {cseq}\r\nTo: {to}"
+    known = (("From", sender), ("Call-ID", call_id), ("CSeq", cseq), ("To", to))
+    return (lines + "".join(f"{name}: {value}\r\n" for name, value in known if value is not None)).removesuffix("\r\n")
 
 
 def _stamped(value: str, via: Via | None, remote: tuple[str, int]) -> str:
@@ -69,14 +65,10 @@ def _stamped(value: str, via: Via | None, remote: tuple[str, int]) -> str:
         values = split_values(value)
         value, rest = values[0], "".join(f", {other}" for other in values[1:])
     host, port = remote
-    wants_port = False
-    for name, _ in via.params:
-        if name == "rport":
-            wants_port = True
-        elif name == "received":
-            # Only the receiver may write it; a value that came in is somebody's mistake or trick.
-            value = _RECEIVED.sub("", value)
-    if wants_port:
+    if via.has_received:
+        # Only the receiver may write it; a value that came in is somebody's mistake or trick.
+        value = _RECEIVED.sub("", value)
+    if via.wants_port:
         if value.endswith(";rport"):
             return f"{value}={port};received={host}{rest}"
         return f"{_RPORT.sub(f';rport={port}', value, count=1)};received={host}{rest}"
@@ -93,7 +85,7 @@ def reply_flow(request: Request, flow: Flow) -> Flow:
     to its source.
     """
     via = request.via
-    if flow.transport != "UDP" or via is None or via.param("rport") is not None:
+    if flow.transport != "UDP" or via is None or via.wants_port:
         return flow
     port = via.address[1]
     if port == flow.remote[1]:

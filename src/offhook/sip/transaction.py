@@ -251,15 +251,13 @@ class Transaction(Timed):
     __slots__ = ("end_at", "flow", "interval_s", "key", "machine", "repeat_at", "sent", "state")
 
     def __init__(self, machine: Machine, key: str, flow: Flow) -> None:
-        super().__init__()
+        self.due = self.queued = self.repeat_at = self.end_at = inf
         self.machine = machine
         self.key = key
         self.flow = flow
         self.state = machine.initial.state
         self.sent = b""
         self.interval_s = 0.0
-        self.repeat_at = inf
-        self.end_at = inf
 
 
 class ServerTransaction(Transaction):

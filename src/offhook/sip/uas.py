@@ -83,7 +83,7 @@ class Uas:
         core.legs[local_tag] = leg
         core.counters.calls_in += 1
         expires = request.get("expires")
-        if expires is not None and expires.isascii() and expires.isdecimal() and len(expires) < 6:
+        if expires is not None and expires.isascii() and expires.isdecimal() and 0 < int(expires[:9]) < 100_000:
             core.layer.deadlines.set(leg, now + int(expires))
         out.append(Invited(leg, request, offer))
 

@@ -1,0 +1,95 @@
+"""What the documentation shows is run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripts.generate_docs import DOCS, PAGES
+from tests.socket.live import SECRET, Live, run
+
+from offhook.cli import _parser
+from offhook.config import load_config
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md")])
+LONGEST_LINE = 132
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every offhook command of an indented block; a backslash joins lines, a # begins a remark."""
+    found = []
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        found += [(path.name, line) for line in re.findall(r"^    (offhook .*)$", text, re.MULTILINE)]
+    return found
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_made_from_the_code_are_up_to_date(name: str) -> None:
+    assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), "run scripts/generate-docs"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize(("name", "command"), commands())
+def test_commands_are_understood(name: str, command: str) -> None:
+    arguments = _parser().parse_args(shlex.split(command, comments=True)[1:])
+    if hasattr(arguments, "http"):
+        load_config(vars(arguments), {})
+
+
+def test_the_settings_file_can_be_read(tmp_path: Path) -> None:
+    (block,) = blocks(DOCS / "running.md", "toml")
+    path = tmp_path / "offhook.toml"
+    path.write_text(block, encoding="utf-8")
+    config = load_config({}, {}, path)
+    assert [project.id for project in config.projects] == ["proj_shop", "proj_clinic"]
+
+
+def test_settings_named_in_the_text_exist() -> None:
+    from offhook.config import SETTINGS, flag_of
+
+    known = {flag_of(setting.name) for setting in SETTINGS} | {"--config", "--help", "--once"}
+    known |= {"--say", "--hear", "--interrupt-after", "--json", "--dtmf"}
+    for path in DOCUMENTS:
+        for flag in re.findall(r"`(--[a-z-]+)", path.read_text(encoding="utf-8")):
+            assert flag in known, (path.name, flag)
+
+
+def test_the_base_url_of_the_moving_page_is_all_the_sdk_needs() -> None:
+    (block,) = [each for each in blocks(DOCS / "moving.md", "python") if "OpenAI(" in each]
+    names: dict[str, Any] = {}
+    exec(block.replace("whsec_...", SECRET), names)
+    assert str(names["client"].base_url) == "http://127.0.0.1:8080/v1/"
+
+
+def test_the_telephone_of_the_calling_page_makes_a_call(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (block,) = blocks(DOCS / "calling.md", "python")
+    names: dict[str, Any] = {}
+    exec(block, names)
+    session = tmp_path / "session.json"
+    session.write_text('{"type": "realtime"}', encoding="utf-8")
+
+    async def test(one: Live) -> None:
+        await names["main"](one.ready.sip)
+
+    run(test, answer=f"always:{session}")
+    assert re.fullmatch(r"answered \d+ ms after the last sound\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_lines_are_of_a_length_that_can_be_read(path: Path) -> None:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        assert len(line) <= LONGEST_LINE or line.startswith(("|", "    ")), (number, len(line))

@@ -1,0 +1,273 @@
+"""The offhook command as a person runs it: what it prints, where, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from offhook.audio.wav import read_wav, write_wav
+from offhook.testing.phone import CallFailedError, Phone
+from offhook.testing.voice import voice
+
+PATIENCE_S = 30
+ANY = ("--http", "127.0.0.1:0", "--sip", "127.0.0.1:0", "--models", "scripted")
+
+
+async def offhook(*arguments: str, **environment: str) -> Process:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("OFFHOOK_")}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "offhook", *arguments, stdout=PIPE, stderr=PIPE, env=clean | environment
+    )
+
+
+async def ends(process: Process) -> tuple[int, str, str]:
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    async def whole() -> tuple[int, str, str]:
+        return await ends(await offhook(*arguments, **environment))
+
+    return asyncio.run(whole())
+
+
+@contextlib.asynccontextmanager
+async def serving(*arguments: str, **environment: str) -> AsyncIterator[tuple[Process, dict[str, str]]]:
+    process = await offhook("serve", *ANY, "--ready-json", *arguments, **environment)
+    assert process.stdout is not None
+    try:
+        ready = json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S))
+        yield process, ready
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def refusal(phone: Phone, target: str) -> int | None:
+    """Call until a call is refused; return the status."""
+    while True:
+        call = await phone.dial(target)
+        try:
+            await call.answered()
+        except CallFailedError as refused:
+            return refused.status
+        await call.hang_up()
+
+
+def session_file(tmp_path: Path) -> str:
+    path = tmp_path / "session.json"
+    path.write_text('{"type": "realtime"}', encoding="utf-8")
+    return f"always:{path}"
+
+
+def test_ready_json_is_exactly_one_line_on_standard_output() -> None:
+    async def test() -> None:
+        async with serving() as (process, ready):
+            assert set(ready) == {"http", "sip", "pid", "api_key", "webhook_secret"}
+            assert ready["http"].startswith("http://127.0.0.1:")
+            assert ready["sip"].startswith("sip:127.0.0.1:")
+            assert int(ready["pid"]) == process.pid
+            assert ready["webhook_secret"].startswith("whsec_")
+            process.send_signal(signal.SIGTERM)
+            status, out, _ = await ends(process)
+            assert (status, out) == (0, "")
+
+    asyncio.run(test())
+
+
+def test_without_ready_json_people_are_told_how_to_call_it() -> None:
+    async def test() -> None:
+        process = await offhook("serve", *ANY)
+        assert process.stdout is not None
+        lines = [(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode() for _ in range(4)]
+        process.send_signal(signal.SIGINT)
+        status, _, err = await ends(process)
+        assert status == 0
+        assert "takes calls" in lines[0]
+        assert "sip:127.0.0.1:" in lines[1]
+        assert "sk-" in lines[3]
+        assert "nobody understands them" not in err, "scripted was asked for"
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--http", "0.0.0.0:0"), "--api-key: is needed"),
+        (("--models", "local"), "--models: local speech models are not installed"),
+        (("--webhook-url", "file:///etc/passwd"), "--webhook-url"),
+        (("--llm-url", "http://127.0.0.1:1/v1", "--models", "auto"), "--stt-url: is missing"),
+        (("--stt-url", "http://127.0.0.1:1/v1"), "--llm-url: is missing"),
+        (("--answer", "always:nowhere.json"), "--answer: cannot read"),
+        (("--config", "nowhere.toml"), "--config: cannot read"),
+        (("--rtp-ports", "20001-20001"), "--rtp-ports"),
+    ],
+)
+def test_what_cannot_work_refuses_to_start_with_the_line_that_mends_it(arguments: tuple[str, ...], says: str) -> None:
+    status, out, err = run("serve", *ANY, *arguments)
+    assert status == 2
+    assert out == ""
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    async def test() -> None:
+        async with serving() as (_, ready):
+            address = ready["http"].removeprefix("http://")
+            status, _, err = await ends(await offhook("serve", *ANY, "--http", address))
+            assert status == 2
+            assert f"cannot listen on {address}" in err
+            sip = ready["sip"].removeprefix("sip:")
+            status, _, err = await ends(await offhook("serve", *ANY, "--sip", sip))
+            assert status == 2
+            assert "cannot bind 127.0.0.1" in err
+
+    asyncio.run(test())
+
+
+def test_a_setting_from_the_environment_counts() -> None:
+    status, _, err = run("serve", OFFHOOK_RING_STATUS="99")
+    assert status == 2
+    assert "OFFHOOK_RING_STATUS" in err
+
+
+def test_sigterm_lets_calls_go_on_and_a_second_one_ends_them(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with serving("--answer", session_file(tmp_path)) as (process, ready), Phone() as phone:
+            call = await phone.dial(ready["sip"])
+            await call.answered()
+            process.send_signal(signal.SIGTERM)
+            # New calls are refused, the old one goes on.
+            assert await refusal(phone, ready["sip"]) == 503
+            assert call.end is None
+            process.send_signal(signal.SIGTERM)
+            end = await call.ended()
+            assert "server_stopped" in end.reason
+            status, _, _ = await ends(process)
+            assert status == 0
+
+    asyncio.run(test())
+
+
+def test_draining_ends_by_itself_with_the_last_call(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with serving("--answer", session_file(tmp_path)) as (process, ready), Phone() as phone:
+            call = await phone.dial(ready["sip"])
+            await call.answered()
+            process.send_signal(signal.SIGTERM)
+            await call.hang_up()
+            assert (await ends(process))[0] == 0
+
+    asyncio.run(test())
+
+
+def test_offhook_call_speaks_listens_records_and_measures(tmp_path: Path) -> None:
+    async def test() -> None:
+        said, heard = tmp_path / "said.wav", tmp_path / "heard.wav"
+        said.write_bytes(write_wav(voice(1000), 8000))
+        async with serving("--answer", session_file(tmp_path)) as (_, ready):
+            arguments = ("--say", str(said), "--hear", str(heard), "--dtmf", "1", "--json")
+            status, out, err = await ends(await offhook("call", ready["sip"], *arguments))
+        assert status == 0, err
+        figures = json.loads(out)
+        assert len(figures["turn_ms"]) == 1
+        assert figures["turn_ms"][0] >= 400
+        assert figures["longest_gap_ms"] <= 40
+        assert figures["packets_lost"] == 0
+        recording = read_wav(heard.read_bytes())
+        assert recording.samples.shape[1] == 2
+        assert recording.rate_hz == 8000
+
+    asyncio.run(test())
+
+
+def test_offhook_call_says_why_a_call_failed() -> None:
+    async def test() -> None:
+        async with serving("--answer", "reject:486") as (_, ready):
+            status, out, _ = await ends(await offhook("call", ready["sip"]))
+        assert status == 1
+        assert "486 Busy Here" in out
+
+    asyncio.run(test())
+
+
+def test_a_call_is_kept_and_its_journal_replays(tmp_path: Path) -> None:
+    async def test() -> str:
+        store = tmp_path / "store"
+        said = tmp_path / "said.wav"
+        said.write_bytes(write_wav(voice(800), 8000))
+        arguments = ("--answer", session_file(tmp_path), "--store", str(store))
+        async with serving(*arguments) as (process, ready):
+            await ends(await offhook("call", ready["sip"], "--say", str(said)))
+            process.send_signal(signal.SIGTERM)
+            await ends(process)
+        (journal,) = (store / "journals").iterdir()
+        status, out, _ = await ends(await offhook("replay", str(journal)))
+        assert status == 0
+        assert "Everything followed as recorded." in out
+        assert "input_audio_buffer.speech_started" in out
+        spoiled = journal.with_suffix(".spoiled")
+        spoiled.write_text(
+            journal.read_text(encoding="utf-8").replace("speech_started", "speech_begun"), encoding="utf-8"
+        )
+        status, out, _ = await ends(await offhook("replay", str(spoiled)))
+        assert status == 1
+        assert "1 of" in out
+        return str(store)
+
+    asyncio.run(test())
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "store" / "calls.sqlite3")) as database:
+        (record,) = [json.loads(row[0]) for row in database.execute("SELECT record FROM calls")]
+    assert record["end"]["result"] == "completed"
+
+
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text("hello", encoding="utf-8")
+    status, _, err = run("replay", str(path))
+    assert status == 1
+    assert "no journal" in err
+    assert run("replay", str(tmp_path / "none"))[0] == 2
+
+
+def test_doctor_finds_what_is_wrong_and_says_what_to_mend() -> None:
+    status, out, err = run(
+        "doctor", *ANY, "--webhook-url", "http://127.0.0.1:1/hook", "--max-calls", "20", "--rtp-ports", "10000-10011"
+    )
+    assert status == 1, err
+    assert re.search(r"^  ok  HTTP port ", out, re.MULTILINE)
+    assert re.search(r"^ BAD  webhook .*no connection", out, re.MULTILINE)
+    assert "widen --rtp-ports" in out
+
+
+def test_doctor_is_content_with_a_good_set_up() -> None:
+    status, out, err = run("doctor", *ANY, "--answer", "reject:486", "--api-key", "k")
+    assert status == 0, err
+    assert "BAD" not in out
+
+
+def test_help_fits_a_terminal_and_names_every_command() -> None:
+    status, out, _ = run("--help")
+    assert status == 0
+    for command in ("serve", "call", "doctor", "replay"):
+        assert command in out
+    status, out, _ = run("serve", "--help")
+    assert status == 0
+    assert "--ring-seconds" in out

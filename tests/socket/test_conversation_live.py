@@ -1,0 +1,103 @@
+"""A caller talks to a language model over real sockets: words go there and back, and failures are survived."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from tests.socket.live import Live, Socket, live
+from tests.socket.model_server import ModelHost, Received, Reply, serve
+from tests.socket.test_models import delta, sse
+
+from offhook.audio.tone import find_tones
+from offhook.model.scripted import HEARD
+from offhook.testing.voice import voice
+
+
+def with_model(replies: Iterator[Reply], test: Any, **flags: Any) -> list[dict[str, object]]:
+    """Run a conversation with a language model that gives these replies; return what it was asked."""
+    asked: list[dict[str, object]] = []
+
+    def answer(received: Received) -> Reply:
+        asked.append(received.json)
+        return next(replies)
+
+    async def whole() -> None:
+        host: ModelHost
+        async with asyncio.timeout(120), serve(answer) as host, live(llm_url=host.url, **flags) as one:
+            await test(one)
+
+    asyncio.run(whole())
+    return asked
+
+
+def test_a_conversation_of_two_turns() -> None:
+    async def test(one: Live) -> None:
+        session = {"instructions": "Be brief.", "audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+        call, call_id = await one.talk(session)
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            for _ in range(2):
+                await call.say(voice(900))
+                events = await socket.until("response.done")
+                assert events[-1]["response"]["status"] == "completed"
+                await socket.until("output_audio_buffer.stopped")
+        said = events[-1]["response"]["output"][0]["content"][0]["transcript"]
+        assert said == "We open at nine. And close at five."
+        assert len(find_tones(call.heard)) == 4, "two sentences an answer"
+
+    answer = sse(delta(content="We open at nine. "), delta(content="And close at five."), delta("stop"))
+    asked = with_model(iter([Reply(answer), Reply(answer)]), test)
+    assert [message["role"] for message in asked[1]["messages"]] == ["system", "user", "assistant", "user"]  # type: ignore[attr-defined,index]
+    assert asked[1]["messages"][1]["content"] == HEARD  # type: ignore[index]
+
+
+def test_a_model_that_breaks_off_in_mid_sentence_fails_its_response_and_the_call_goes_on() -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            for status in ("failed", "failed", "completed"):
+                await connection.response.create()
+                response = (await socket.until("response.done"))[-1]["response"]
+                assert response["status"] == status
+                if status == "failed":
+                    assert response["status_details"]["error"]["code"] == "model_error"
+        assert call.end is None
+
+    broken = sse(delta(content="We open. At n"))[:1]
+    good = sse(delta(content="At nine."), delta("stop"))
+    with_model(iter([Reply(broken, cut=True), Reply([b"{}"], 503), Reply(good)]), test)
+
+
+def test_a_model_that_never_answers_is_given_up_and_said_so() -> None:
+    async def test(one: Live) -> None:
+        _, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection.response.create()
+            response = (await socket.until("response.done"))[-1]["response"]
+            assert response["status_details"]["error"]["code"] == "model_timeout"
+
+    with_model(iter([Reply([], hang=True)]), test, llm_seconds=0.3)
+
+
+def test_a_caller_who_interrupts_stops_the_model() -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection.response.create()
+            await call.hears_sound()
+            call.begin_saying(voice(1200))
+            response = (await socket.until("response.done"))[-1]["response"]
+            assert response["status"] == "cancelled"
+            assert response["status_details"]["reason"] == "turn_detected"
+            (item,) = response["output"]
+            assert item["status"] == "incomplete"
+            assert "Once upon a time".startswith(item["content"][0]["transcript"][:10])
+
+    story = sse(delta(content="Once upon a time there was a telephone that nobody answered. And so it rang. "))[:1]
+    good = sse(delta(content="Yes?"), delta("stop"))
+    with_model(iter([Reply(story, hang=True), Reply(good)]), test)
