@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from tests.media_world import Phone, World
 from tests.memory_network import Weather
-from offhook.testing.voice import voice
 
 from offhook.audio.dtmf import dial
 from offhook.audio.g711 import Codec
@@ -15,6 +14,7 @@ from offhook.audio.turn import TurnOptions
 from offhook.media.command import Direction, LegOptions
 from offhook.media.edge import PlayoutStopped, SpeechStarted, SpeechStopped
 from offhook.media.vad import load_silero
+from offhook.testing.voice import voice
 
 FRAME_MS, STEP_MS, WINDOW_MS = 20, 5, 32
 TURNS = LegOptions(turns=TurnOptions())
