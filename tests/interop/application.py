@@ -39,6 +39,6 @@ async def outcome(one: Live, call_id: str) -> dict[str, Any]:
 
 async def _record(one: Live, call_id: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     async with asyncio.timeout(PATIENCE_S):
-        while not wanted(record := await one.record(call_id)):
+        while not wanted(record := await one.record(call_id)):  # noqa: ASYNC110 - it is over in another program
             await asyncio.sleep(0.01)
     return record
