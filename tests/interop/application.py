@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from tests.socket.live import PATIENCE_S, Incoming, Live
+from tests.socket.live import PATIENCE_S, Incoming, Live, until
 
 
 async def accept(one: Live, event: Incoming) -> None:
@@ -18,13 +18,6 @@ async def stand(one: Live, event: Incoming) -> None:
     """Accept, and wait for the ACK: SIPp gives up on a request that comes while it still wants to send."""
     await accept(one, event)
     await until(lambda: not any(leg.unacknowledged for leg in one.server.agent.legs))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something in the server that no event tells of."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - there is no event for it
-            await asyncio.sleep(0.01)
 
 
 async def over(one: Live, call_id: str) -> dict[str, Any]:

@@ -8,19 +8,17 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from openai import NotFoundError
-from tests.interop.application import accept, stand, until
+from tests.interop.application import accept, stand
 from tests.interop.run_sipp import Ran, header, needs_sipp, run_sipp
-from tests.socket.live import KEY, PATIENCE_S, Incoming, Live, Socket, run
+from tests.socket.live import KEY, PATIENCE_S, Incoming, Live, Socket, hurry, run, until
 from websockets.asyncio.client import connect
 
-from offhook import server as wiring
 from offhook.audio.g711 import Codec, encode
 from offhook.audio.pcm import silence
 from offhook.rtp.packet import parse_rtp
@@ -59,16 +57,6 @@ async def ended_call(one: Live) -> dict[str, Any]:
 
 def facts(caplog: pytest.LogCaptureFixture, start: str) -> list[str]:
     return [message for message in caplog.messages if message.startswith(start)]
-
-
-def hurry(monkeypatch: pytest.MonkeyPatch, **timers: float) -> None:
-    """Let the agent's clocks run faster: the timers of RFC 3261 are options of the agent, not settings of a server."""
-    usual = wiring._agent_options
-
-    def quick(config: Any) -> Any:
-        return replace(usual(config), **timers)
-
-    monkeypatch.setattr(wiring, "_agent_options", quick)
 
 
 # -- calls that come and go
