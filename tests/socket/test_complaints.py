@@ -6,9 +6,12 @@ Each test is named after a symptom. Complaints about SIP itself are tried by SIP
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import socket
+import weakref
+from typing import Any
 
 import pytest
 from openai import BadRequestError
@@ -18,6 +21,7 @@ from websockets.exceptions import ConnectionClosedOK
 
 from offhook.audio.tone import find_tones, tone
 from offhook.config import ProjectConfig
+from offhook.host import directory
 from offhook.testing.hearing import AUDIBLE_GAP_MS
 from offhook.testing.phone import CallFailedError, PhoneCall
 from offhook.testing.voice import voice
@@ -188,6 +192,36 @@ def test_a_server_for_one_call_takes_one_call_at_a_time() -> None:
         assert one.server.directory.total == 2
 
     run(test, app=accept, max_calls=1)
+
+
+def test_memory_is_released_when_calls_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a call held (its sound, its conversation) goes with it; the record stays while the call is listed."""
+    monkeypatch.setattr(directory, "MAX_ENDED", 2)
+    owners: list[weakref.ref[Any]] = []
+    belongings: list[weakref.ref[Any]] = []
+
+    async def talk(one: Live) -> None:
+        call, call_id = await one.talk()
+        (owner,) = one.server.directory.active
+        owners.append(weakref.ref(owner))
+        belongings.extend([weakref.ref(owner.line), weakref.ref(owner.call.engine)])
+        del owner
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            await connection.response.create()
+            await Socket(connection).until("output_audio_buffer.started")
+            await call.hang_up()
+
+    async def test(one: Live) -> None:
+        for _ in range(4):
+            await talk(one)
+        await until(lambda: one.server.plane.load().legs == 0 and not one.server.lines._owners)
+        gc.collect()
+        assert [held() for held in belongings] == [None] * 8
+        assert [owner() is None for owner in owners] == [True, True, False, False]
+        listed = (await one.http("GET", "/offhook/v1/calls")).json()["data"]
+        assert [record["end"]["reason"] for record in listed] == ["caller_hung_up"] * 2
+
+    run(test)
 
 
 def test_nothing_goes_on_after_the_caller_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
