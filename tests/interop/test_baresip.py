@@ -175,6 +175,7 @@ def test_a_softphone_is_transferred_and_the_outcome_is_known(tmp_path: Path) -> 
             baresip(tmp_path / "phone", tone(7, 1000)) as softphone,
         ):
             call_id = await talk(one, softphone)
+            await softphone.told("CALL_RTPESTAB")  # sound of this server
             target = agent_of(other, "echo")
             await one.calls.refer(call_id, target_uri=target)
             assert (await softphone.told("TRANSFER"))["param"] == f"<{target}>"
