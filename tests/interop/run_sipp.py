@@ -84,9 +84,19 @@ async def run_sipp(
     failure = printed.decode(errors="replace")[-2000:] + text["errors.log"][-4000:] + text["messages.log"][-8000:]
     assert process.returncode == 0, failure
     logged = [(way, message.strip("\n")) for way, message in _LOGGED.findall(text["messages.log"])]
-    return Ran(
-        [message for way, message in logged if way == "sent"], [message for way, message in logged if way == "received"]
-    )
+    received = [message for way, message in logged if way == "received"]
+    assert received, "SIPp's log of messages could not be read"
+    for message in received:
+        _assert_complete(message)
+    return Ran([message for way, message in logged if way == "sent"], received)
+
+
+def _assert_complete(message: str) -> None:
+    """Users' complaint: a 200 OK without Content-Type, at which Asterisk hung up (RFC 3261 20.15)."""
+    has_body = bool(message.partition("\n\n")[2])
+    assert len(header(message, "Content-Type")) == has_body, message
+    (size,) = header(message, "Content-Length")
+    assert (size != "0") is has_body, message
 
 
 def _read(path: Path) -> str:

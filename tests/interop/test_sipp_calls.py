@@ -115,6 +115,27 @@ def test_a_caller_without_a_common_codec_gets_488_and_the_log_says_why(
     run(test)
 
 
+def test_a_server_for_one_call_tells_the_next_caller_when_to_try_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Users' complaint: a worker could not reliably be capped at one job."""
+    caplog.set_level(logging.INFO, "offhook")
+
+    async def test(one: Live) -> None:
+        call = await one.dial()
+        await call.answered()
+        ran = await sipp(one, "full", tmp_path)
+        (refusal,) = ran.received_with("SIP/2.0 503")
+        assert header(refusal, "Retry-After") == ["5"]
+        assert "the limit" in facts(caplog, "call refused status=503")[0]
+        await call.hang_up()
+        await until(lambda: one.server.directory.calls == 0)
+        await sipp(one, "call", tmp_path)
+        assert one.server.directory.total == 2
+
+    run(test, app=accept, max_calls=1)
+
+
 def test_an_invite_that_comes_three_times_is_one_call(tmp_path: Path) -> None:
     async def test(one: Live) -> None:
         async with calling(one, "resent_invite", tmp_path) as (event, _):
