@@ -264,8 +264,11 @@ class SipTransport:
     def stream_opened(self, stream: Stream, remote: tuple[str, int]) -> bool:
         """A connection is there; whether it may stay. Called by the stream."""
         if not stream.outgoing:
-            full = self.connections >= self._options.max_connections
-            if full or not self.agent.accepts_from(remote[0], self._clock()):
+            now = self._clock()
+            welcome = self.agent.accepts_from(remote[0], now)
+            if not welcome:
+                self.perform(self.agent.turned_away(remote, now))
+            if not welcome or self.connections >= self._options.max_connections:
                 self.counters.connections_refused += 1
                 return False
             self.counters.connections_in += 1
