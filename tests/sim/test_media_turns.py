@@ -34,7 +34,7 @@ def say(world: World, phone: Phone, sound: Samples) -> float:
     return phone.next_at - FRAME_MS / 1000
 
 
-@pytest.mark.parametrize("seed", [0, 2, 3, 8, 9, 15])
+@pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("silence_duration_ms", [200, 500])
 def test_a_turn_on_a_clean_line_is_told_within_a_frame_and_two_steps(seed: int, silence_duration_ms: int) -> None:
     world = heard_world(seed)
@@ -157,7 +157,7 @@ def test_calls_in_both_laws_are_heard_side_by_side() -> None:
     world.run(1000)
     for index, phone in enumerate(phones):
         if index % 2:
-            phone.say(voice(1000, seed=(0, 2, 8)[index % 3]))
+            phone.say(voice(1000, seed=index))
     world.run(2500)
     assert {edge.leg for edge in world.of(SpeechStarted)} == {f"leg{index}" for index in range(1, 12, 2)}
     assert len(world.of(SpeechStopped)) == 6

@@ -26,10 +26,7 @@ _TELEPHONE_INPUTS = frozenset(telephone.CallInput.__args__)
 
 
 class Call:
-    """One call. ``handle`` takes what happened, ``pass_deadline`` the time; both return what to do, in order.
-
-    ``engine`` is the conversation: None before the answer, and after the end, since ended calls are kept for a while.
-    """
+    """One call. ``handle`` takes what happened, ``pass_deadline`` the time; both return what to do, in order."""
 
     def __init__(self, call_id: str, seed: bytes, options: CallOptions, now: float) -> None:
         self.id = call_id
@@ -75,7 +72,6 @@ class Call:
             for output in self.machine.handle(event, now):  # type: ignore[arg-type]
                 if isinstance(output, telephone.Finish) and self.engine is not None:
                     outputs += self.engine.close(now)
-                    self.engine = None
                 outputs.append(output)
             return outputs
         if self.engine is None or self.end is not None:

@@ -325,7 +325,6 @@ class CallOwner:
         self._conversing.close()
         if self.line is not None:
             self.line.close()
-            self.line = None  # an ended call is still listed, but what the caller said is nobody's any more
         self.tell_own("offhook.call.ended", call_id=self.call.id, end=_shown_end(end))
         closing = EXPIRED if end.reason == "session_expired" else Closing(1000, end.reason)
         for sideband in self._sidebands.values():
