@@ -66,6 +66,20 @@ def test_the_sound_of_a_turn_can_be_had_by_its_times() -> None:
     assert lags.max() > 0.9 * (spoken[800:1600].astype(float) ** 2).sum()
 
 
+def test_a_long_turn_is_kept_whole_and_a_long_silence_is_not() -> None:
+    world = heard_world()
+    phone, _ = world.call(options=TURNS)
+    world.run(60_000)
+    assert len(world.plane.input_audio("leg", 0, 60_000)) <= 17_000 * 8
+    for seed in range(12):
+        phone.say(voice(2000, seed=seed))
+    world.run(26_000)
+    (started,), (stopped,) = world.of(SpeechStarted), world.of(SpeechStopped)
+    turn = world.plane.input_audio("leg", started.audio_from_ms, stopped.end_ms)
+    assert len(turn) == (stopped.end_ms - started.audio_from_ms) * 8
+    assert len(turn) >= 24_000 * 8
+
+
 def test_three_turns_are_three_turns() -> None:
     world = heard_world()
     phone, _ = world.call(options=TURNS)

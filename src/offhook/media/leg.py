@@ -165,6 +165,8 @@ class Leg:
         if now >= self._attend_at:
             self._attend_at = now + limits.ATTEND_S
             self.inbound.attend(now, edges, quiet=self.turns.quiet)
+            if self.turns.listening:
+                self.audio.shorten(limits.BETWEEN_TURNS_S)
             if now >= self._rtcp_at:
                 self._rtcp_at = now + limits.RTCP_INTERVAL_S * (0.5 + randbits(16) / 65536)
                 self._send_control(self._report(now))
