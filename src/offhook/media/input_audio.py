@@ -16,7 +16,7 @@ _STRIDE: Final = limits.RATE_HZ  # Dropped at a time: moving what is kept costs 
 class InputAudio:
     """Keeps one leg's input on its time line, as G.711: one byte a sample, decoded when it is read.
 
-    The media thread appends, any thread reads. ``keep_s`` seconds are kept, and up to one more; `shorten` gives up what
+    The media thread appends, any thread reads. ``keep_s`` seconds are kept, and up to one more; `release` gives up what
     nobody will ask for any more, so that a long call does not hold what it has long transcribed.
     """
 
@@ -58,10 +58,10 @@ class InputAudio:
             payload = bytes(self._kept[start:end])
         return g711.decode(payload, self._codec)
 
-    def shorten(self, keep_s: int) -> None:
-        """Keep only the last seconds."""
+    def release(self, before_ms: int) -> None:
+        """Give up what lies before a place on the line, but for a second at most."""
         with self._lock:
-            surplus = len(self._kept) - keep_s * limits.RATE_HZ
+            surplus = min(before_ms * limits.TICKS_PER_MS - self._first, len(self._kept))
             if surplus > _STRIDE:
                 del self._kept[:surplus]
                 self._first += surplus

@@ -41,7 +41,7 @@ INPUT_S: Final = 120
 """Input sound kept for one leg: longer than a turn that a recogniser takes; the oldest is dropped beyond it."""
 
 BETWEEN_TURNS_S: Final = 15
-"""Input sound kept while nobody speaks and turns are detected: the last turn and what led to the next one."""
+"""Input sound kept while nobody speaks and turns are detected, beside a last turn that is not older than this."""
 
 RECORDING_S: Final = 3600
 """Longest recording of one leg; it ends there."""
