@@ -221,6 +221,35 @@ def test_draining_lets_calls_go_on_up_to_its_end() -> None:
     assert finished(outputs).reason == "server_stopped"
 
 
+def test_a_call_that_rang_when_the_drain_began_and_is_accepted_ends_with_the_drain() -> None:
+    call = Call(CallOptions(ring_s=30, session_s=3600))
+    call.takes(DrainBegan(call.now + 20))
+    call.takes(ACCEPT, after_s=5)
+    call.takes(LegAnswered())
+    assert call.waits(14) == []
+    outputs = call.waits(2)
+    assert outputs[0] == HangUpLeg("server_stopped")
+    assert finished(outputs) == End(Result.COMPLETED, By.SERVER, "server_stopped")
+
+
+def test_a_call_accepted_during_a_long_drain_still_ends_at_its_cap() -> None:
+    call = Call(CallOptions(session_s=60))
+    call.takes(DrainBegan(call.now + 3600))
+    call.takes(ACCEPT)
+    call.takes(LegAnswered())
+    assert finished(call.waits(61)).reason == "session_expired"
+
+
+def test_a_call_that_still_rings_when_the_drain_ends_says_that_the_server_stopped() -> None:
+    call = Call(CallOptions(ring_s=30))
+    call.takes(DrainBegan(call.now + 3600))
+    call.takes(DrainBegan(call.now + 5))
+    call.takes(DrainBegan(call.now + 20))
+    outputs = call.waits(6)
+    assert outputs[0] == RejectLeg(480)
+    assert finished(outputs) == End(Result.UNANSWERED, By.SERVER, "server_stopped", 480)
+
+
 def test_an_ended_call_takes_everything_and_does_nothing() -> None:
     call = Call()
     call.takes(CallerCancelled())

@@ -7,7 +7,7 @@ that arrives twice does no harm: SDKs retry what they got no answer to. Source: 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from offhook.call.end import By, End, Result
@@ -224,9 +224,15 @@ class Refer:
 
 @dataclass(frozen=True, slots=True)
 class Ringing:
-    """Somebody has to decide until then."""
+    """Somebody has to decide until ``rings_out_at``. ``stops_at``: when the server ends what is left; None: it runs."""
 
-    until: float
+    rings_out_at: float
+    stops_at: float | None = None
+
+    @property
+    def until(self) -> float:
+        """When it is over without a decision."""
+        return self.rings_out_at if self.stops_at is None else min(self.rings_out_at, self.stops_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,16 +241,27 @@ class Answering:
 
     body: bytes
     reply: int
+    stops_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The call stands, until ``until`` (None: without limit). ``body`` is the accept that made it."""
+    """The call stands. ``body`` is the accept that made it, ``expires_at`` its cap, ``stops_at`` as while it rang."""
 
     body: bytes
-    until: float | None
-    ends_as: str = "session_expired"
+    expires_at: float | None
+    stops_at: float | None = None
     refer: Refer | None = None
+
+    @property
+    def until(self) -> float | None:
+        """When it is ended by us; None: never."""
+        return min((each for each in (self.expires_at, self.stops_at) if each is not None), default=None)
+
+    @property
+    def ends_as(self) -> str:
+        """Why it is ended then."""
+        return "session_expired" if self.until == self.expires_at else "server_stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +339,7 @@ class CallMachine:
     def _ringing(self, state: Ringing, event: CallInput, now: float) -> Iterator[CallOutput]:
         match event:
             case AcceptAsked(params=params, body=body, reply=reply):
-                self.state = Answering(body, reply)
+                self.state = Answering(body, reply, state.stops_at)
                 yield AnswerLeg(params)
             case RejectAsked(status=status, reply=reply):
                 end = End(Result.REJECTED, By.APPLICATION, "rejected", status)
@@ -344,11 +361,14 @@ class CallMachine:
             case BugFound(detail=detail):
                 yield from self._refuse(End(Result.FAILED, By.SERVER, "bug", 500, detail))
             case DrainBegan(until=until):
-                self.state = Ringing(min(state.until, until))
-            case DeadlinePassed() if now >= state.until:
+                self.state = replace(state, stops_at=_sooner(state.stops_at, until))
+            case DeadlinePassed() if now >= state.rings_out_at:
                 status = self._options.ring_out_status
                 detail = f"nobody accepted within {self._options.ring_s:g} s"
                 yield from self._refuse(End(Result.UNANSWERED, By.SERVER, "ring_timeout", status, detail))
+            case DeadlinePassed() if now >= state.until:
+                status = self._options.ring_out_status
+                yield from self._refuse(End(Result.UNANSWERED, By.SERVER, "server_stopped", status))
             case LegAnswered() | AnswerFailed() | MediaLost() | ReferMoved() | DeadlinePassed():
                 pass
             case _:
@@ -368,7 +388,7 @@ class CallMachine:
         match event:
             case LegAnswered():
                 session_s = self._options.session_s
-                self.state = Answered(state.body, now + session_s if session_s else None)
+                self.state = Answered(state.body, now + session_s if session_s else None, state.stops_at)
                 yield Reply(state.reply)
             case AnswerFailed(status=status, detail=detail):
                 yield from self._refuse(End(Result.FAILED, By.SERVER, "answer_failed", status, detail))
@@ -410,8 +430,7 @@ class CallMachine:
             case BugFound(detail=detail):
                 yield from self._hang_up(End(Result.FAILED, By.SERVER, "bug", None, detail))
             case DrainBegan(until=until):
-                if state.until is None or until < state.until:
-                    self.state = Answered(state.body, until, "server_stopped", state.refer)
+                self.state = replace(state, stops_at=_sooner(state.stops_at, until))
             case DeadlinePassed() if state.until is not None and now >= state.until:
                 yield from self._hang_up(End(Result.COMPLETED, By.SERVER, state.ends_as))
             case LegAnswered() | AnswerFailed() | CallerCancelled() | DeadlinePassed():
@@ -432,7 +451,7 @@ class CallMachine:
             yield Reply(reply, ApiProblem(400, "refer_in_progress", message))
             return
         refer = Refer(target)
-        self.state = Answered(state.body, state.until, state.ends_as, refer)
+        self.state = replace(state, refer=refer)
         yield SendRefer(target)
         yield ReportRefer(refer)
         yield Reply(reply)
@@ -441,7 +460,7 @@ class CallMachine:
         if state.refer is None or state.refer.final:
             return
         refer = Refer(state.refer.target, status, detail, final)
-        self.state = Answered(state.body, state.until, state.ends_as, refer)
+        self.state = replace(state, refer=refer)
         yield ReportRefer(refer)
         if refer.succeeded:
             yield from self._hang_up(End(Result.TRANSFERRED, By.APPLICATION, "transferred", status))
@@ -462,3 +481,7 @@ class CallMachine:
 
 def _already_accepted() -> ApiProblem:
     return ApiProblem(400, "call_already_accepted", "The call was accepted already.")
+
+
+def _sooner(known: float | None, until: float) -> float:
+    return until if known is None else min(known, until)
