@@ -183,6 +183,34 @@ def test_a_bye_during_an_accepted_transfer_means_that_the_trunk_took_over() -> N
     assert finished(call.takes(CallerHungUp())).result is Result.TRANSFERRED
 
 
+@pytest.mark.parametrize("why", ["the peer reports no outcome (Refer-Sub: false)", "no NOTIFY came"])
+def test_a_bye_after_an_accepted_transfer_that_nobody_reports_on_means_that_the_trunk_took_over(why: str) -> None:
+    call = answered()
+    call.takes(ReferAsked("tel:1", 2))
+    call.takes(ReferMoved(202, "Accepted", final=False))
+    (report,) = call.takes(ReferMoved(None, why, final=True))
+    assert isinstance(report, ReportRefer)
+    assert (report.refer.status, report.refer.detail, report.refer.final) == (None, why, True)
+    assert not report.refer.succeeded
+    assert finished(call.takes(CallerHungUp())) == End(Result.TRANSFERRED, By.CALLER, "transferred")
+
+
+@pytest.mark.parametrize(
+    "reports",
+    [
+        [ReferMoved(202, "Accepted", final=False), ReferMoved(486, "Busy Here", final=True)],
+        [ReferMoved(None, "cannot transfer a leg that is Ended", final=True)],
+        [ReferMoved(603, "Decline", final=True)],
+    ],
+)
+def test_a_bye_after_a_transfer_that_failed_is_the_callers(reports: list[ReferMoved]) -> None:
+    call = answered()
+    call.takes(ReferAsked("tel:1", 2))
+    for report in reports:
+        call.takes(report)
+    assert finished(call.takes(CallerHungUp())).reason == "caller_hung_up"
+
+
 def test_a_bye_before_the_transfer_was_answered_is_the_callers() -> None:
     call = answered()
     call.takes(ReferAsked("tel:1", 2))

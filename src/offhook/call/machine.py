@@ -204,17 +204,26 @@ CallOutput = Announce | AnswerLeg | RejectLeg | HangUpLeg | SendRefer | ReportRe
 
 @dataclass(frozen=True, slots=True)
 class Refer:
-    """A transfer under way: its target, and what was last heard of it."""
+    """A transfer: its target, and what was last heard of it. ``status`` None in the end: nobody tells the outcome.
+
+    ``accepted``: the other side took it on.
+    """
 
     target: str
     status: int | None = None
     detail: str = ""
     final: bool = False
+    accepted: bool = False
+
+    def moved(self, status: int | None, detail: str, *, final: bool) -> Refer:
+        """Return the transfer with what was heard of it now."""
+        accepted = self.accepted or (not final and status is not None and status < 300)
+        return Refer(self.target, status, detail, final, accepted)
 
     @property
-    def accepted(self) -> bool:
-        """Whether the other side works on it."""
-        return not self.final and self.status is not None and self.status < 300
+    def may_take_over(self) -> bool:
+        """Whether a BYE of the other side is the transfer: it was taken on, and nobody said that it failed."""
+        return self.accepted and not (self.final and self.status is not None)
 
     @property
     def succeeded(self) -> bool:
@@ -416,8 +425,8 @@ class CallMachine:
             case ReferMoved(status=status, detail=detail, final=final):
                 yield from self._move_refer(state, status, detail, final=final)
             case CallerHungUp(detail=detail):
-                # Many trunks take a transfer over with a BYE and never report on it.
-                if state.refer is not None and state.refer.accepted:
+                # Many trunks take a transfer over with a BYE and never report on it; some say so (RFC 4488).
+                if state.refer is not None and state.refer.may_take_over:
                     end = End(Result.TRANSFERRED, By.CALLER, "transferred", None, detail)
                 else:
                     end = End(Result.COMPLETED, By.CALLER, "caller_hung_up", None, detail)
@@ -459,7 +468,7 @@ class CallMachine:
     def _move_refer(self, state: Answered, status: int | None, detail: str, *, final: bool) -> Iterator[CallOutput]:
         if state.refer is None or state.refer.final:
             return
-        refer = Refer(state.refer.target, status, detail, final)
+        refer = state.refer.moved(status, detail, final=final)
         self.state = replace(state, refer=refer)
         yield ReportRefer(refer)
         if refer.succeeded:
