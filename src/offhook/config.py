@@ -104,6 +104,11 @@ def _url(key: str, value: Any) -> str:
     return check_url(key, _text(key, value))
 
 
+def _base_url(key: str, value: Any) -> str:
+    """A URL that paths are put behind."""
+    return _url(key, value).rstrip("/")
+
+
 def _secrets(key: str, value: Any) -> tuple[str, ...]:
     secrets = _texts(key, value)
     for secret in secrets:
@@ -222,14 +227,14 @@ class Config:
         "which models hear, think and speak; auto is local when installed",
         show="WHICH",
     )
-    llm_url: str | None = _setting(None, _url, "an OpenAI-compatible API that thinks", show="URL")
+    llm_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that thinks", show="URL")
     llm_model: str = _setting("default", _text, "what that API calls the model", show="NAME")
     llm_key: str | None = _setting(None, _text, "its key", show="KEY")
     llm_seconds: float = _setting(20.0, _number(0.1, 600), "how long it may be silent", show="S")
-    stt_url: str | None = _setting(None, _url, "an OpenAI-compatible API that transcribes", show="URL")
+    stt_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that transcribes", show="URL")
     stt_model: str = _setting("whisper-1", _text, "what that API calls the model", show="NAME")
     stt_key: str | None = _setting(None, _text, "its key", show="KEY")
-    tts_url: str | None = _setting(None, _url, "an OpenAI-compatible API that speaks", show="URL")
+    tts_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that speaks", show="URL")
     tts_model: str = _setting("tts-1", _text, "what that API calls the model", show="NAME")
     tts_voice: str | None = _setting(None, _text, "its voice; else the session's voice is asked for", show="NAME")
     tts_rate: int = _setting(24000, _integer(8000, 48000), "samples per second of its pcm format", show="HZ")

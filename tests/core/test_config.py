@@ -110,6 +110,18 @@ def test_several_projects(tmp_path: Path) -> None:
         load_config({}, {}, write(tmp_path, "[projects.proj_c]\nkey = 1"))
 
 
+def test_a_webhook_is_sent_to_the_url_as_it_was_given(tmp_path: Path) -> None:
+    """An application whose path ends in a slash answers 404 or a redirect without it."""
+    assert load_config({"webhook_url": "http://h/hook/"}, {}).webhook_url == "http://h/hook/"
+    text = '[projects.p]\napi_keys = ["k"]\nwebhook_url = "http://h/hook/"\nwebhook_secrets = ["s"]'
+    assert load_config({}, {}, write(tmp_path, text)).projects[0].webhook_url == "http://h/hook/"
+
+
+@pytest.mark.parametrize("name", ["llm_url", "stt_url", "tts_url"])
+def test_the_base_url_of_a_model_may_end_in_a_slash(name: str) -> None:
+    assert getattr(load_config({name: "http://h/v1/"}, {}), name) == "http://h/v1"
+
+
 def test_secrets_are_never_shown() -> None:
     config = load_config({"api_key": ["sk-secret"], "llm_key": "llm-secret"}, {})
     assert "secret" not in repr(config)
