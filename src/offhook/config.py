@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from offhook.errors import ApiProblem, ConfigError
 from offhook.host.answer import Answer, AnswerAlways, AnswerByWebhook, AnswerEcho, AnswerReject
+from offhook.net.address import parse_public_address
 from offhook.telemetry.log import LEVELS
 from offhook.wire import limits
 from offhook.wire.decode import decode_session
@@ -88,6 +89,14 @@ def _ports(key: str, value: Any) -> tuple[int, int]:
     if not dash or not (first.isdigit() and last.isdigit()) or not 1 <= int(first) < int(last) <= 65535:
         raise ConfigError(key, f"'{value}' is not a range of ports", "for example 10000-29999")
     return int(first), int(last)
+
+
+def _public_address(key: str, value: Any) -> str:
+    try:
+        parse_public_address(_text(key, value))
+    except ConfigError as problem:
+        raise ConfigError(key, problem.message, problem.mend) from None
+    return str(value).strip()
 
 
 def _networks(key: str, value: Any) -> tuple[str, ...]:
@@ -201,7 +210,10 @@ class Config:
     )
     rtp_ports: tuple[int, int] = _setting((10000, 29999), _ports, "ports for audio", show="A-B")
     public_address: str | None = _setting(
-        None, _text, "the address that others reach this machine at, when it stands behind a NAT", show="HOST"
+        None,
+        _public_address,
+        "the address that others reach this machine at, when it stands behind a NAT; HOST:PORT when SIP's port differs",
+        show="HOST",
     )
     allow: tuple[str, ...] = _setting(
         (), _networks, "networks that may send SIP; none given: all may", show="CIDR", repeat=True
@@ -242,7 +254,7 @@ class Config:
     default_model: str = _setting("gpt-realtime", _text, "the model of a session that names none", show="NAME")
     voice: str = _setting("marin", _text, "the voice of a session that names none", show="NAME")
     instructions: str | None = _setting(None, _text, "the instructions of a session that gives none", show="TEXT")
-    strict_models: bool = _setting(False, _switch, "refuse models that the [models] table does not name")
+    strict_models: bool = _setting(False, _switch, "refuse models that the [model_names] table does not name")
     vad_onset_ms: int = _setting(60, _integer(10, 1000), "how much speech begins a turn", show="MS")
     jitter_ms: int = _setting(40, _integer(0, 120), "how deep the jitter buffer starts at most; 0 is off", show="MS")
     media_seconds: float = _setting(30.0, _number(0, 3600), "a call without audio for so long ends; 0: never", show="S")
@@ -283,7 +295,8 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str], path: Path | N
             values[name] = parse(flag_of(name), flags[name])
         elif variable in env:
             given = env[variable]
-            values[name] = parse(variable, given.split(",") if setting.metadata["repeat"] else given)
+            several = [each.strip() for each in given.split(",")]
+            values[name] = parse(variable, several if setting.metadata["repeat"] else given)
         elif name in table:
             values[name] = parse(f"{path}: {name}", table[name])
     values["projects"] = _projects(path, table.get("projects", {}))

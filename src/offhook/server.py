@@ -39,6 +39,7 @@ from offhook.media.plane import MediaPlane
 from offhook.media.thread import MediaThread
 from offhook.media.vad import load_silero
 from offhook.model.registry import EndpointOptions, ModelOptions, choose_backend
+from offhook.net.address import parse_public_address
 from offhook.net.http import HttpServer
 from offhook.net.rtp import PortRange, SocketPoller, raise_descriptor_limit
 from offhook.net.sip import SipTransport, SipTransportOptions
@@ -143,10 +144,11 @@ class Server:
         await self.sip.start()
         self._spawn(self.sampler.run())
         sip_host, sip_port = self.sip.address
+        told_host, told_port = parse_public_address(config.public_address or "") or (sip_host, sip_port)
         made = not config.projects
         ready = Ready(
             http=f"http://{_host(http_host)}:{http_port}",
-            sip=f"sip:{_host(config.public_address or sip_host)}:{sip_port}",
+            sip=f"sip:{_host(told_host)}:{told_port or sip_port}",
             pid=os.getpid(),
             api_key=(config.api_key or (self._made_key,))[0] if made else None,
             webhook_secret=(config.webhook_secret or (self._made_secret,))[0] if made else None,

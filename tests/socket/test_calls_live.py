@@ -375,6 +375,22 @@ def test_a_session_ends_at_its_cap_with_the_known_close() -> None:
     run(test, session_seconds=1)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("192.0.2.1:5080", "sip:192.0.2.1:5080"),
+        ("[2001:db8::1]:5080", "sip:[2001:db8::1]:5080"),
+        ("192.0.2.1", "sip:192.0.2.1:{port}"),
+        ("2001:db8::1", "sip:[2001:db8::1]:{port}"),
+    ],
+)
+def test_the_public_address_is_told_as_a_sip_address(given: str, told: str) -> None:
+    async def test(one: Live) -> None:
+        assert one.ready.sip == told.format(port=one.server.sip.address[1])
+
+    run(test, public_address=given)
+
+
 def test_health_says_what_runs_and_needs_no_key() -> None:
     async def test(one: Live) -> None:
         await one.talk()
