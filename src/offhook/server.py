@@ -118,8 +118,9 @@ class Server:
             wall_s=time.time,
             log=self._log,
         )
-        self.directory = Directory(self._projects(), self.admission, services, self.telephone, self.lines)
-        self.agent = UserAgent(_agent_options(config), TokenStream(secrets.token_bytes(SEED_BYTES)))
+        projects = projects_of(config, self._made_key, self._made_secret)
+        self.directory = Directory(projects, self.admission, services, self.telephone, self.lines)
+        self.agent = UserAgent(agent_options(config), TokenStream(secrets.token_bytes(SEED_BYTES)))
         self.sip = SipTransport(
             self.agent,
             SipTransportOptions(config.sip.host, config.sip.port, config.public_address or ""),
@@ -206,24 +207,6 @@ class Server:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
             self._loop.call_soon_threadsafe(self.lines.take, edges)
 
-    # -- what it is made of
-
-    def _projects(self) -> Projects:
-        config = self._config
-        if not config.projects:
-            keys = config.api_key or (self._made_key,)
-            secrets_ = config.webhook_secret or (self._made_secret,)
-            endpoint = _endpoint(config.webhook_url, secrets_)
-            return Projects([Project(config.project, frozenset(map(digest_key, keys)), endpoint)])
-        return Projects(
-            Project(
-                each.id,
-                frozenset(map(digest_key, each.api_keys)),
-                _endpoint(each.webhook_url, each.webhook_secrets),
-            )
-            for each in config.projects
-        )
-
     def health(self) -> dict[str, Any]:
         """Say what runs, for people and load balancers."""
         load = self.plane.load()
@@ -284,7 +267,8 @@ def _host_options(config: Config, *, needs_transcripts: bool) -> HostOptions:
     )
 
 
-def _agent_options(config: Config) -> AgentOptions:
+def agent_options(config: Config) -> AgentOptions:
+    """Return the settings of the SIP agent."""
     return AgentOptions(
         product=f"offhook/{__version__}",
         contact_user="" if config.projects else config.project,
@@ -293,11 +277,31 @@ def _agent_options(config: Config) -> AgentOptions:
     )
 
 
-def _endpoint(url: str | None, secrets_: tuple[str, ...]) -> Endpoint | None:
+def projects_of(config: Config, made_key: str, made_secret: str) -> Projects:
+    """Return the projects. The one of a server without a projects table uses what was made when it has no own.
+
+    Raises ConfigError when they do not fit together.
+    """
+    if not config.projects:
+        keys = config.api_key or (made_key,)
+        endpoint = _endpoint(config.project, config.webhook_url, config.webhook_secret or (made_secret,))
+        return Projects([Project(config.project, frozenset(map(digest_key, keys)), endpoint)])
+    return Projects(
+        Project(
+            each.id,
+            frozenset(map(digest_key, each.api_keys)),
+            _endpoint(each.id, each.webhook_url, each.webhook_secrets),
+        )
+        for each in config.projects
+    )
+
+
+def _endpoint(project: str, url: str | None, secrets_: tuple[str, ...]) -> Endpoint | None:
     if url is None:
         return None
     if not secrets_:
-        raise ConfigError("webhook_secrets", f"are missing for {url}", "give the secret that signs its webhooks")
+        key = f"projects.{project}.webhook_secrets"
+        raise ConfigError(key, f"are missing for {url}", "give the secret that signs its webhooks")
     return Endpoint(url, tuple(map(webhook_key, secrets_)))
 
 

@@ -257,6 +257,33 @@ def test_doctor_finds_what_is_wrong_and_says_what_to_mend() -> None:
     assert "widen --rtp-ports" in out
 
 
+@pytest.mark.parametrize(
+    ("projects", "says"),
+    [
+        ('[projects.p1]\napi_keys = ["a"]\nwebhook_url = "http://127.0.0.1:1/"', "are missing for http://127.0.0.1:1/"),
+        ('[projects.p1]\napi_keys = ["a"]\n[projects.p2]\napi_keys = ["b", "a"]', "holds a key of project p1 too"),
+    ],
+)
+def test_doctor_finds_the_projects_that_serve_refuses(tmp_path: Path, projects: str, says: str) -> None:
+    path = tmp_path / "offhook.toml"
+    path.write_text(projects, encoding="utf-8")
+    status, _, err = run("serve", *ANY, "--config", str(path))
+    assert status == 2
+    assert says in err
+    status, out, err = run("doctor", *ANY, "--config", str(path))
+    assert status == 1, err
+    assert re.search(rf"^ BAD  projects?\S* .*{re.escape(says)}", out, re.MULTILINE), out
+
+
+def test_doctor_finds_a_store_that_serve_refuses(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    store = ("--store", str(tmp_path / "file" / "store"))
+    assert run("serve", *ANY, *store)[0] == 2
+    status, out, err = run("doctor", *ANY, *store)
+    assert status == 1, err
+    assert re.search(r"^ BAD  --store .*cannot keep calls", out, re.MULTILINE), out
+
+
 def test_doctor_is_content_with_a_good_set_up() -> None:
     status, out, err = run("doctor", *ANY, "--answer", "reject:486", "--api-key", "k")
     assert status == 0, err
