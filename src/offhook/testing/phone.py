@@ -26,7 +26,7 @@ import numpy as np
 from offhook.audio.level import levels_dbfs
 from offhook.audio.pcm import Samples
 from offhook.call.tokens import SEED_BYTES, TokenStream
-from offhook.errors import LocalError, RemoteError
+from offhook.errors import LocalError, OffhookError, RemoteError
 from offhook.media import edge as happened
 from offhook.media.agreement import agreed
 from offhook.media.command import LegOptions
@@ -91,6 +91,7 @@ class PhoneCall:
         self._answered = asyncio.Event()
         self._over = asyncio.Event()
         self._silent = asyncio.Event()
+        self._released = asyncio.Event()
 
     # -- the call
 
@@ -229,6 +230,9 @@ class PhoneCall:
                 self._agree(body)
             case _:
                 pass
+        if isinstance(output, sip.Refused | sip.HungUp | sip.LegLost | sip.Released):
+            self._released.set()
+            self._phone.forget(self)
 
     def begin(self, leg: Leg) -> None:
         """The INVITE is on its way."""
@@ -241,25 +245,32 @@ class PhoneCall:
         return offer
 
     def _stand(self, body: bytes | None) -> None:
+        options = LegOptions(recorder=self.recorder, media_timeout_s=None, cname="offhook-phone")
         try:
             negotiated = sdp.read_answer(self._local, body or b"")
-        except RemoteError as failure:
-            self._finish(Ended("us", None, f"the answer cannot be used: {failure}"))
+            self._phone.plane.open_leg(self._id, self._pair, agreed(negotiated), options)
+        except OffhookError as failure:
+            self._give_up(f"the answer cannot be used: {failure}")
             return
         self.answered_at = time.monotonic()
-        options = LegOptions(recorder=self.recorder, media_timeout_s=None, cname="offhook-phone")
-        self._phone.plane.open_leg(self._id, self._pair, agreed(negotiated), options)
         self._answered.set()
 
     def _agree(self, body: bytes) -> None:
-        self._phone.plane.update_leg(self._id, agreed(sdp.read_answer(self._local, body)))
+        try:
+            self._phone.plane.update_leg(self._id, agreed(sdp.read_answer(self._local, body)))
+        except OffhookError as failure:
+            self._give_up(f"the answer cannot be used: {failure}")
 
     def _reoffered(self, leg: Leg, body: bytes | None) -> None:
         agent, now = self._phone.agent, time.monotonic()
         if body is None:
             self._phone.perform(agent.answer_offer(leg, self.offer(), now))
             return
-        negotiated = sdp.negotiate(body, self._local)
+        try:
+            negotiated = sdp.negotiate(body, self._local)
+        except RemoteError:
+            self._phone.perform(agent.answer_offer(leg, None, now, 488))
+            return
         self._local = self._local.after(negotiated.answer)
         self._phone.plane.update_leg(self._id, agreed(negotiated))
         self._phone.perform(agent.answer_offer(leg, negotiated.answer, now))
@@ -276,8 +287,17 @@ class PhoneCall:
             case happened.LegClosed(stats=stats):
                 self.stats = stats
                 self._silent.set()
+            case happened.MediaFailed(reason=reason):
+                self._silent.set()
+                self._give_up(f"the audio failed: {reason}")
             case _:
                 pass
+
+    def _give_up(self, why: str) -> None:
+        """End a call that is no use to us: it is over here at once, and over there with the BYE (RFC 3261 13.2.2.4)."""
+        self._finish(Ended("us", None, why))
+        if self._leg is not None:
+            self._phone.perform(self._phone.agent.hang_up(self._leg, time.monotonic()))
 
     def _finish(self, end: Ended) -> None:
         if self.end is not None:
@@ -292,7 +312,10 @@ class PhoneCall:
             playing.set()
         self._answered.set()
         self._over.set()
-        self._phone.forget(self)
+
+    async def released(self) -> None:
+        """Wait until the SIP side is over too, the answer to a BYE of ours included."""
+        await self._released.wait()
 
     async def settled(self) -> None:
         """Wait until the audio plane has let go of the call; then ``stats`` are final."""
@@ -335,6 +358,7 @@ class Phone:
     ) -> None:
         for call in list(self._legs.values()):
             await call.hang_up()
+            await call.released()
         for call in list(self._calls.values()):
             await call.settled()
         await self._transport.close()
