@@ -196,6 +196,29 @@ def test_offhook_call_speaks_listens_records_and_measures(tmp_path: Path) -> Non
     asyncio.run(test())
 
 
+def test_offhook_call_with_nothing_but_keys_presses_them_all(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = tmp_path / "store"
+        async with serving("--answer", session_file(tmp_path), "--store", str(store)) as (process, ready):
+            status, out, err = await ends(await offhook("call", ready["sip"], "--dtmf", "123456#"))
+            assert status == 0, out + err
+            process.send_signal(signal.SIGTERM)
+            await ends(process)
+        (journal,) = (store / "journals").iterdir()
+        lines = map(json.loads, journal.read_text(encoding="utf-8").splitlines()[1:])
+        pressed = [line["data"]["digit"] for line in lines if line["in"] == "session.DigitPressed"]
+        assert "".join(pressed) == "123456#"
+
+    asyncio.run(test())
+
+
+def test_offhook_call_to_a_name_that_nobody_knows_says_so() -> None:
+    status, _, err = run("call", "sip:x@nosuch.invalid")
+    assert status == 1
+    assert "nosuch.invalid" in err
+    assert "Traceback" not in err
+
+
 def test_offhook_call_says_why_a_call_failed() -> None:
     async def test() -> None:
         async with serving("--answer", "reject:486") as (_, ready):

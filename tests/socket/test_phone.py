@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
 
+from offhook.errors import LocalError
 from offhook.media import limits
-from offhook.testing.phone import CallFailedError, Phone, PhoneCall
+from offhook.net.address import RouteFinder
+from offhook.testing.phone import CallFailedError, Ended, Phone, PhoneCall
 
 PATIENCE_S = 10
+ELSEWHERE = "192.0.2.1"
 
 
 def description(*, host: str = "127.0.0.1", port: int = 40000, payload_type: int = 0) -> bytes:
@@ -168,5 +172,132 @@ def test_an_answer_to_hold_that_cannot_be_used_ends_the_call() -> None:
             end = await call.ended(PATIENCE_S)
             assert (end.by, end.reason.partition(":")[0]) == ("us", "the answer cannot be used")
             await other.sees("BYE")
+
+    run(test)
+
+
+def test_a_target_that_cannot_be_dialled_leaves_no_port_open() -> None:
+    async def test() -> None:
+        async with callee() as other, Phone(ports=(39998, 39999)) as phone:
+            with pytest.raises(LocalError):
+                await phone.dial(other.uri, headers=[("Bad\r\n", "x")])
+            with pytest.raises(LocalError, match="0 of 1 pairs are in use"):
+                await phone.dial(other.uri)
+
+    run(test)
+
+
+# -- where it calls from
+
+
+def test_a_name_that_nobody_knows_is_refused_in_words() -> None:
+    async def test() -> None:
+        async with Phone() as phone:
+            with pytest.raises(LocalError, match=r"nosuch\.invalid: "):
+                await phone.dial("sip:x@nosuch.invalid")
+
+    run(test)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_call_on_this_machine_comes_from_loopback(host: str) -> None:
+    if host == "::1" and RouteFinder().local_host(host) is None:
+        pytest.skip("this machine has no IPv6")
+
+    async def test() -> None:
+        async with callee(description(host=host), host=host) as other, Phone() as phone:
+            call = await phone.dial(other.uri)
+            await call.answered(PATIENCE_S)
+            await call.hang_up()
+            assert other.callers == [host]
+            assert phone.host == host
+
+    run(test)
+
+
+def test_a_call_to_another_machine_comes_from_the_address_that_leads_there() -> None:
+    """From 127.0.0.1 nothing arrives, and half a minute later the call ends with 408."""
+    ours = RouteFinder().local_host(ELSEWHERE)
+    if ours is None:
+        pytest.skip("no route leads off this machine")
+
+    async def test() -> None:
+        async with callee(description(host=ours), host=ours) as other, Phone() as phone:
+            call = await phone.dial(other.uri)
+            await call.answered(PATIENCE_S)
+            assert other.callers == [ours]
+            await call.hang_up()
+
+    run(test)
+
+
+def test_a_call_from_loopback_to_another_machine_is_refused_at_once() -> None:
+    async def test() -> None:
+        async with Phone(host="127.0.0.1") as phone:
+            with pytest.raises(LocalError, match=ELSEWHERE):
+                await phone.dial(f"sip:x@{ELSEWHERE}")
+
+    run(test)
+
+
+def test_a_callee_that_says_nothing_did_not_end_the_call() -> None:
+    async def test() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+            listener.bind(("127.0.0.1", 0))  # and does not listen: the connection is refused
+            async with Phone() as phone:
+                call = await phone.dial(f"sip:x@127.0.0.1:{listener.getsockname()[1]}", transport="TCP")
+                await refused(call)
+                assert await call.ended(PATIENCE_S) == Ended("nobody", 503, "Service Unavailable")
+
+    run(test)
+
+
+def test_an_address_that_is_not_this_machines_is_refused_in_words() -> None:
+    async def test() -> None:
+        with pytest.raises(LocalError, match=r"cannot call from 203\.0\.113\.1: "):
+            async with Phone(host="203.0.113.1"):
+                pass
+
+    run(test)
+
+
+def test_a_call_from_every_address_tells_one_that_can_be_sent_to() -> None:
+    async def test() -> None:
+        async with callee(description()) as other, Phone(host="0.0.0.0") as phone:
+            call = await phone.dial(other.uri)
+            await call.answered(PATIENCE_S)
+            await call.hang_up()
+            assert b"c=IN IP4 127.0.0.1\r\n" in other.offers[0]
+
+    run(test)
+
+
+# -- keys
+
+
+def test_keys_have_gone_out_when_pressed_returns() -> None:
+    async def test() -> None:
+        async with callee(description()) as other, Phone() as phone:
+            call = await phone.dial(other.uri)
+            await call.answered(PATIENCE_S)
+            call.press("12")
+            call.press("3")
+            await call.pressed()
+            assert call.keys_sent == "123"
+            await call.hang_up()
+
+    run(test)
+
+
+def test_waiting_for_keys_ends_with_the_call() -> None:
+    async def test() -> None:
+        async with callee(description()) as other, Phone() as phone:
+            call = await phone.dial(other.uri)
+            await call.answered(PATIENCE_S)
+            call.press("1234567890", 5000)
+            waiting = asyncio.ensure_future(call.pressed())
+            await call.hang_up()
+            with pytest.raises(CallFailedError, match="the call ended"):
+                await waiting
 
     run(test)
