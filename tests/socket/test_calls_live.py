@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from openai import (
@@ -214,6 +215,32 @@ def test_a_sideband_may_be_opened_from_the_webhook_on() -> None:
             await call.answered()
             (updated,) = await socket.until("session.updated")
             assert updated["session"]["instructions"] == "Early."
+
+    run(test)
+
+
+def test_what_is_said_too_much_while_it_rings_is_refused_by_name_and_the_rest_is_heard() -> None:
+    """It waits in memory for a session that may never come, so there is an end to it; nothing is lost in silence."""
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.ring()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            for number in range(1, 6):
+                part = {"type": "input_text", "text": str(number) * 600_000}
+                item = {"type": "message", "role": "user", "content": [part]}
+                event: Any = {"type": "conversation.item.create", "event_id": f"e{number}", "item": item}
+                await connection.send(event)
+            for number in (4, 5):
+                (refused,) = await socket.until("error")
+                assert refused["error"]["code"] == "rate_limit_exceeded"
+                assert refused["error"]["event_id"] == f"e{number}"
+            assert (await one.record(call_id))["early_events_refused"] == 2
+            await one.calls.accept(call_id, type="realtime")
+            await call.answered()
+            for number in (1, 2, 3):
+                added = (await socket.until("conversation.item.added"))[-1]
+                assert added["item"]["content"][0]["text"][0] == str(number)
 
     run(test)
 
