@@ -176,7 +176,7 @@ class Server:
             return
         self._draining = True
         self._log.info("draining", calls=self.directory.calls, seconds=self._config.drain_seconds)
-        self.sip.perform(self.agent.stop(time.monotonic()))
+        self.sip.perform(self.agent.drain(time.monotonic()))
         self.directory.drain(time.monotonic() + self._config.drain_seconds)
 
     async def drained(self) -> None:

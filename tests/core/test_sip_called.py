@@ -755,7 +755,7 @@ def test_notify_without_our_subscription_gets_481(bench: Bench) -> None:
 
 def test_draining_agent_refuses_new_calls_with_503_and_keeps_the_old(bench: Bench) -> None:
     caller, leg = establish(bench)
-    bench.take(bench.agent.stop(bench.now))
+    bench.take(bench.agent.drain(bench.now))
     bench.receive(Caller(call_id="second").invite(branch="second"))
     assert bench.statuses() == [503]
     assert bench.last.get("retry-after") == "30"

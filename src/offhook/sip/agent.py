@@ -150,7 +150,7 @@ class UserAgent:
         layer = self._layer
         return not (self._core.legs or layer.server or layer.client or layer.merged) and layer.deadlines.next() is None
 
-    def stop(self, now: float) -> list[Output]:
+    def drain(self, now: float) -> list[Output]:
         """Admit no new call from now on: INVITEs get 503 with Retry-After. Calls in progress go on."""
         self._draining = True
         return self.advance(now)
