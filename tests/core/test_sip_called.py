@@ -113,9 +113,9 @@ def test_180_is_repeated_every_minute_against_impatient_proxies(bench: Bench) ->
 
 def test_100_is_not_sent_when_the_caller_knows_more(bench: Bench) -> None:
     _, leg = ring(bench)
-    bench.take(bench.agent.trying(leg, bench.now))
+    bench.take(bench.agent.ring(leg, bench.now, 100))
     bench.take(bench.agent.ring(leg, bench.now))
-    assert bench.agent.trying(leg, bench.now) == []
+    assert bench.agent.ring(leg, bench.now, 100) == []
     assert bench.statuses() == [100, 180]
 
 
