@@ -60,7 +60,7 @@ class Telephone:
                 self._log.info(
                     "request refused", method=method, status=status, why=why, source=f"{source[0]}:{source[1]}"
                 )
-            case sip.PongReceived() | sip.Transmit():
+            case sip.Transmit():
                 pass
             case _:
                 leg = output.leg

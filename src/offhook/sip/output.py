@@ -225,13 +225,6 @@ class Rejected:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class PongReceived:
-    """The peer of a stream answered our keep-alive (RFC 5626 4.4.1)."""
-
-    flow: Flow
-
-
 Output = (
     Transmit
     | Invited
@@ -253,5 +246,4 @@ Output = (
     | ReferEnded
     | InfoReceived
     | Rejected
-    | PongReceived
 )
