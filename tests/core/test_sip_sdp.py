@@ -7,7 +7,17 @@ from dataclasses import replace
 import pytest
 
 from offhook.sip.errors import NoCommonCodec, SdpError
-from offhook.sip.sdp import Direction, LocalMedia, Negotiated, make_offer, negotiate, parse_sdp, read_answer
+from offhook.sip.sdp import (
+    Direction,
+    LocalMedia,
+    Negotiated,
+    answer_offer,
+    make_offer,
+    negotiate,
+    parse_sdp,
+    read_answer,
+    read_offer,
+)
 
 LOCAL = LocalMedia(("192.0.2.1", 4000), session_id=77)
 HEAD = "v=0\r\no=- 1 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\n"
@@ -283,3 +293,40 @@ def test_description_of_the_torture_set_is_read() -> None:
     )
     assert result.remote_rtp == ("192.0.2.4", 49217)
     assert len(parse_sdp(result.answer).media) == 2
+
+
+def test_an_offer_that_was_read_once_is_answered_from_any_port() -> None:
+    read = read_offer(offer("m=video 7000 RTP/AVP 31", "m=audio 6000 RTP/AVP 8 0", "m=audio 6002 RTP/AVP 0"))
+    for port in (4000, 4002):
+        result = answer_offer(read, replace(LOCAL, address=("192.0.2.1", port)))
+        lines = [line for line in answer_lines(result) if line.startswith("m=")]
+        assert lines == ["m=video 0 RTP/AVP 31", f"m=audio {port} RTP/AVP 0", "m=audio 0 RTP/AVP 0"]
+
+
+def test_an_offer_without_the_one_codec_we_want_is_refused_though_it_was_read() -> None:
+    read = read_offer(offer("m=audio 6000 RTP/AVP 0"))
+    with pytest.raises(NoCommonCodec):
+        answer_offer(read, replace(LOCAL, codecs=("PCMA",)))
+
+
+@pytest.mark.parametrize(
+    ("line", "codec"),
+    [
+        ("a=rtpmap: 96 pcma/8000/1", "PCMA"),
+        ("a=rtpmap:96 PCMA", "PCMA"),
+        ("a=RTPMAP:96 PCMA/8000", "PCMA"),
+        ("a=rtpmap:96 PCMA/16000", None),
+        ("a=rtpmap:x PCMA/8000", None),
+        ("a=rtpmap:", None),
+    ],
+)
+def test_rtpmaps_are_read_tolerantly(line: str, codec: str | None) -> None:
+    if codec is None:
+        with pytest.raises(NoCommonCodec):
+            read_offer(offer("m=audio 6000 RTP/AVP 96", line))
+    else:
+        assert negotiate(offer("m=audio 6000 RTP/AVP 96", line), LOCAL).codec == codec
+
+
+def test_of_contradictory_directions_the_most_reluctant_counts() -> None:
+    assert negotiate(offer("m=audio 6000 RTP/AVP 0", "a=sendrecv", "a=inactive"), LOCAL).receive is False

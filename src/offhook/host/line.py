@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 # semantic_vad waits by what was said; until that is understood, eagerness sets the pause.
 _EAGERNESS_MS: Final = {"low": 1200, "auto": 700, "medium": 700, "high": 400}
-_PLACEHOLDER: Final = sdp.LocalMedia(("127.0.0.1", 9))
 
 
 class LineError(OffhookError):
@@ -38,14 +37,6 @@ class LineError(OffhookError):
         super().__init__(detail)
         self.status = status
         self.detail = detail
-
-
-def check_offer(offer: bytes) -> None:
-    """Raise LineError 488 for an offer that this server can never answer."""
-    try:
-        sdp.negotiate(offer, _PLACEHOLDER)
-    except RemoteError as failure:
-        raise LineError(488, str(failure)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +66,7 @@ class Line:
             settled = Negotiated(remote=None)
         else:
             self._ours = None
-            negotiated = sdp.negotiate(offer, self._local)
+            negotiated = sdp.answer_offer(offer, self._local)
             self.description = negotiated.answer
             self.codec = negotiated.codec
             self.held = negotiated.held

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from offhook.call import machine as happened
-from offhook.errors import LocalError
+from offhook.errors import LocalError, RemoteError
 from offhook.host.invitation import read_invitation
-from offhook.host.line import LineError, check_offer
+from offhook.host.line import LineError
 from offhook.net.sip import SipTransport
 from offhook.session.inputs import DigitPressed
 from offhook.sip import output as sip
 from offhook.sip.errors import SipParseError
 from offhook.sip.leg import Leg
+from offhook.sip.sdp import read_offer
 from offhook.sip.uri import SipUri, parse_uri
 from offhook.telemetry.log import FactLog
 
@@ -78,12 +79,11 @@ class Telephone:
             self._refuse(leg, 404, "the request URI names no project")
             return
         try:
-            if invited.offer is not None:
-                check_offer(invited.offer)
-        except LineError as failure:
-            self._refuse(leg, failure.status, failure.detail)
+            offer = read_offer(invited.offer) if invited.offer is not None else None
+        except RemoteError as failure:
+            self._refuse(leg, 488, str(failure))
             return
-        owner = directory.welcome(read_invitation(leg, request, invited.offer), project)
+        owner = directory.welcome(read_invitation(leg, request, offer), project)
         if not owner.ended:
             self._owners[leg.id] = owner
             self.quiet.clear()
