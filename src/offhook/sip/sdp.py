@@ -24,7 +24,6 @@ _STATIC: Final = {"0": "PCMU", "8": "PCMA"}
 
 # A description that contradicts itself is taken at its most reluctant.
 _DIRECTIONS: Final[tuple[Direction, ...]] = ("inactive", "sendonly", "recvonly", "sendrecv")
-_MIN_PTIME_MS, _MAX_PTIME_MS = 10, 60
 _DEFAULT_EVENT_TYPE = 101
 EVENTS = "0-16"
 
@@ -98,7 +97,6 @@ class Negotiated:
     remote_rtcp: Address | None
     send: bool
     receive: bool
-    ptime_ms: int
     rtcp_mux: bool
     version: int
 
@@ -177,7 +175,6 @@ class Audio:
     codecs: tuple[tuple[Codec, int], ...]
     event: int | None
     direction: Direction
-    ptime_ms: int | None
     rtp: Address | None
     rtcp: Address | None
     rtcp_mux: bool
@@ -207,7 +204,6 @@ def _read_audio(session: SessionDescription, media: Media) -> Audio:
         codecs=tuple(codecs),
         event=event,
         direction=_read_direction(session, media),
-        ptime_ms=_read_ptime(session, media),
         rtp=rtp,
         rtcp=rtcp,
         rtcp_mux="rtcp-mux" in media.attributes,
@@ -228,22 +224,6 @@ def _first_direction(attributes: dict[str, str]) -> Direction | None:
         if direction in attributes:
             return direction
     return None
-
-
-def _read_ptime(session: SessionDescription, media: Media) -> int | None:
-    """The packet time the peer asks for, from 10 to 60 ms and not above its maxptime; None when it does not care."""
-    ptime = _attribute_ms(session, media, "ptime")
-    longest = _attribute_ms(session, media, "maxptime")
-    if ptime is None and longest is None:
-        return None
-    wanted = ptime if ptime is not None else 20
-    wanted = min(wanted, longest) if longest is not None else wanted
-    return max(_MIN_PTIME_MS, min(_MAX_PTIME_MS, wanted // 10 * 10))
-
-
-def _attribute_ms(session: SessionDescription, media: Media, name: str) -> int | None:
-    value = media.attributes.get(name, session.attributes.get(name, ""))
-    return _number(value.partition(".")[0].strip(), 1000) or None
 
 
 def _addresses(media: Media) -> tuple[Address | None, Address | None]:
@@ -322,7 +302,6 @@ def answer_offer(offer: Offer, local: LocalMedia) -> Negotiated:
         remote_rtcp=audio.rtp if mux else audio.rtcp,
         send=direction in ("sendrecv", "sendonly") and audio.rtp is not None,
         receive=direction in ("sendrecv", "recvonly"),
-        ptime_ms=audio.ptime_ms or local.ptime_ms,
         rtcp_mux=mux,
         version=version,
     )
@@ -367,7 +346,6 @@ def read_answer(local: LocalMedia, answer: bytes) -> Negotiated:
         remote_rtcp=audio.rtp if mux else audio.rtcp,
         send=direction in ("sendrecv", "sendonly") and audio.rtp is not None,
         receive=direction in ("sendrecv", "recvonly"),
-        ptime_ms=audio.ptime_ms or local.ptime_ms,
         rtcp_mux=mux,
         version=local.version,
     )
