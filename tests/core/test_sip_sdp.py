@@ -24,7 +24,7 @@ HEAD = "v=0\r\no=- 1 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\
 
 
 def offer(*lines: str, head: str = HEAD) -> bytes:
-    return (head + "".join(f"{line}\r\n" for line in lines)).encode()
+    return (head + "".join(f"{line}\r\n" for line in lines)).encode("utf-8", "surrogateescape")
 
 
 def answer_lines(result: Negotiated) -> list[str]:
@@ -173,9 +173,41 @@ def test_ipv6() -> None:
     assert "c=IN IP6 2001:db8::1" in answer_lines(result)
 
 
-def test_missing_address_sends_nowhere() -> None:
+def test_a_caller_without_an_address_may_be_sent_to_once_it_is_heard() -> None:
     result = negotiate(offer("m=audio 6000 RTP/AVP 0", head="v=0\r\ns=-\r\n"), LOCAL)
-    assert (result.remote_rtp, result.send) == (None, False)
+    assert (result.remote_rtp, result.send, result.held) == (None, True, False)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "media.carrier.example",  # A lookup would hold up the audio of every call.
+        "\udcff\udcfe",
+        "münchen.example",
+        "224.2.17.12",
+        "ff02::1",
+        "2001:db8::10",  # Not to be reached from a socket for IPv4.
+        "fe80::1%eth0",
+        "0x7f.1",
+        "127.1",
+        "1" * 10_000,
+        "::" + "1" * 10_000,
+    ],
+    ids=lambda host: ascii(host[:20]),
+)
+def test_what_is_no_address_of_one_host_is_never_sent_to(host: str) -> None:
+    head = f"v=0\r\no=- 1 1 IN IP4 x\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
+    result = negotiate(offer("m=audio 6000 RTP/AVP 0", head=head), LOCAL)
+    assert (result.remote_rtp, result.remote_rtcp, result.send) == (None, None, True)
+    reports = negotiate(offer("m=audio 6000 RTP/AVP 0", f"a=rtcp:7001 IN IP4 {host}"), LOCAL)
+    assert (reports.remote_rtp, reports.remote_rtcp) == (("192.0.2.10", 6000), ("192.0.2.10", 7001))
+    assert read_answer(LOCAL, offer("m=audio 6000 RTP/AVP 0", head=head)).remote_rtp is None
+
+
+def test_ipv6_is_written_the_way_that_packets_bring_it() -> None:
+    head = "v=0\r\ns=-\r\nc=IN IP6 2001:DB8:0:0::10\r\nt=0 0\r\n"
+    result = negotiate(offer("m=audio 6000 RTP/AVP 0", head=head), replace(LOCAL, address=("2001:db8::1", 4000)))
+    assert result.remote_rtp == ("2001:db8::10", 6000)
 
 
 def test_rtcp_port_and_address_of_rfc_3605() -> None:

@@ -7,10 +7,12 @@ use with port 0.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final, Literal
 
 from offhook.sip.errors import NoCommonCodec, SdpError
 from offhook.sip.limits import MAX_SDP_BYTES, MAX_SDP_LINES, MAX_SDP_MEDIA
+from offhook.sip.uri import literal_address
 
 Codec = Literal["PCMU", "PCMA"]
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
@@ -26,6 +28,8 @@ _STATIC: Final = {"0": "PCMU", "8": "PCMA"}
 _DIRECTIONS: Final[tuple[Direction, ...]] = ("inactive", "sendonly", "recvonly", "sendrecv")
 _DEFAULT_EVENT_TYPE = 101
 EVENTS = "0-16"
+_LONGEST_LITERAL = 45
+"""Characters of the longest way to write an IPv6 address (RFC 4291 2.2)."""
 
 
 @dataclass(slots=True)
@@ -84,8 +88,8 @@ class Negotiated:
     """What both ends agreed on.
 
     ``answer`` is our description (empty when we offered). ``payload_type`` is what we send and ``receive_payload_type``
-    what the peer sends for ``codec``. ``remote_rtp`` is None when the peer gave no address to send to. ``send`` and
-    ``receive`` say what may flow.
+    what the peer sends for ``codec``. ``remote_rtp`` is a literal address, or None when the peer gave none that we
+    could send to: then its first packet shows where it is. ``send`` and ``receive`` say what may flow.
     """
 
     answer: bytes
@@ -227,18 +231,40 @@ def _first_direction(attributes: dict[str, str]) -> Direction | None:
 
 
 def _addresses(media: Media) -> tuple[Address | None, Address | None]:
-    host, port = media.address, media.port
-    if host is None or port == 0 or host in ("0.0.0.0", "::"):  # noqa: S104 - see above
+    """Where the peer wants RTP and RTCP; None where it named no literal address of one host."""
+    host, port = _one_host(media.address), media.port
+    if host is None or port == 0:
         return None, None
     rtcp: Address = (host, port + 1 if port < 65535 else port)
     words = media.attributes.get("rtcp", "").split()
     rtcp_port = _number(words[0], 65535) if words else None
     if rtcp_port:
-        own = _read_connection(" ".join(words[1:4])) if len(words) >= 4 else None
-        rtcp = (own or host, rtcp_port)
+        own = _one_host(_read_connection(" ".join(words[1:4]))) if len(words) >= 4 else None
+        rtcp = (own if own is not None and (":" in own) == (":" in host) else host, rtcp_port)
     if "rtcp-mux" in media.attributes:
         rtcp = (host, port)
     return (host, port), rtcp
+
+
+def _one_host(text: str | None) -> str | None:
+    return _literal_unicast(text) if text is not None and len(text) <= _LONGEST_LITERAL else None
+
+
+@lru_cache(maxsize=1024)  # The media gateways of a trunk are a handful.
+def _literal_unicast(text: str) -> str | None:
+    """The address as a socket tells it, or None.
+
+    A name is none: whoever sends to it looks it up, twenty milliseconds after twenty milliseconds.
+    """
+    address = literal_address(text)
+    if address is None or address.is_multicast or address.is_unspecified or "%" in text:
+        return None
+    return str(address)
+
+
+def _reachable(address: Address | None, local: LocalMedia) -> Address | None:
+    """The peer's address, if it is of the family that our end sends from."""
+    return address if address is not None and (":" in address[0]) == (":" in local.address[0]) else None
 
 
 # -- offer and answer --------------------------------------------------------------------------------------------------
@@ -298,9 +324,9 @@ def answer_offer(offer: Offer, local: LocalMedia) -> Negotiated:
         payload_type=payload_type,
         receive_payload_type=payload_type,
         event_payload_type=audio.event,
-        remote_rtp=audio.rtp,
-        remote_rtcp=audio.rtp if mux else audio.rtcp,
-        send=direction in ("sendrecv", "sendonly") and audio.rtp is not None,
+        remote_rtp=_reachable(audio.rtp, local),
+        remote_rtcp=_reachable(audio.rtp if mux else audio.rtcp, local),
+        send=direction in ("sendrecv", "sendonly"),
         receive=direction in ("sendrecv", "recvonly"),
         rtcp_mux=mux,
         version=version,
@@ -342,9 +368,9 @@ def read_answer(local: LocalMedia, answer: bytes) -> Negotiated:
         payload_type=payload_type,
         receive_payload_type=0 if codec == "PCMU" else 8,
         event_payload_type=audio.event,
-        remote_rtp=audio.rtp,
-        remote_rtcp=audio.rtp if mux else audio.rtcp,
-        send=direction in ("sendrecv", "sendonly") and audio.rtp is not None,
+        remote_rtp=_reachable(audio.rtp, local),
+        remote_rtcp=_reachable(audio.rtp if mux else audio.rtcp, local),
+        send=direction in ("sendrecv", "sendonly"),
         receive=direction in ("sendrecv", "recvonly"),
         rtcp_mux=mux,
         version=local.version,
