@@ -570,6 +570,29 @@ def test_a_leg_that_breaks_does_not_take_the_others_with_it() -> None:
     assert world.plane.load().failures == 1
 
 
+@pytest.mark.parametrize("breaks_by", ["sending", "closing"])
+def test_a_leg_that_cannot_even_say_goodbye_gives_its_ports_back(breaks_by: str) -> None:
+    class BrokenPort(MemoryPort):
+        def send(self, data: bytes, to: object, /) -> None:
+            raise TypeError("a bug")
+
+    world = World()
+    good, _ = world.call("good")
+    pair = world.pair()
+    pair.rtcp = BrokenPort(world.network, pair.rtcp.address)
+    if breaks_by == "sending":
+        pair.rtp = BrokenPort(world.network, pair.rtp.address)
+    world.plane.open_leg("bad", pair, Negotiated(("192.0.2.99", 4000)))
+    world.run(500)
+    world.plane.close_leg("bad")
+    world.run(500)
+    assert pair.closed_at is not None
+    assert [edge.leg for edge in world.of(LegClosed)] == ["bad"]
+    assert len(world.of(MediaFailed)) == world.plane.load().failures == 1
+    assert world.plane.load().legs == 1
+    assert len(good.packets) == pytest.approx(50, abs=1)
+
+
 def test_a_network_that_refuses_to_send_is_counted_and_survived() -> None:
     class UnreachablePort(MemoryPort):
         def send(self, data: bytes, to: object, /) -> None:

@@ -169,10 +169,9 @@ class Leg:
                 self._rtcp_at = now + limits.RTCP_INTERVAL_S * (0.5 + randbits(16) / 65536)
                 self._send_control(self._report(now))
 
-    def close(self, now: float) -> None:
-        """Say goodbye and close the ports, which rest from ``now`` on."""
+    def say_goodbye(self, now: float) -> None:
+        """Send the last report, and tell the other side that nothing more comes (RFC 3550 section 6.6)."""
         self._send_control([*self._report(now), Goodbye((self.outbound.ssrc,))])
-        self.ports.close(now)
 
     def stats(self) -> LegStats:
         """Read the counters."""
