@@ -240,7 +240,9 @@ class Config:
     strict_models: bool = _setting(False, _switch, "refuse models that the [models] table does not name")
     vad_onset_ms: int = _setting(60, _integer(10, 1000), "how much speech begins a turn", show="MS")
     jitter_ms: int = _setting(40, _integer(0, 120), "how deep the jitter buffer starts at most; 0 is off", show="MS")
-    media_seconds: float = _setting(30.0, _number(0, 3600), "a call without audio for so long ends; 0: never", show="S")
+    media_seconds: float = _setting(
+        30.0, _number(0, 3600), "a caller who sends nothing for so long is gone; 0: never", show="S"
+    )
     store: Path | None = _setting(None, _path, "a folder for call records and journals", show="DIR")
     log_level: str = _setting("info", _choice(*LEVELS), "how much is logged: debug, info, warning, error", show="LEVEL")
     log_pii: bool = _setting(False, _switch, "log numbers and what was said too")

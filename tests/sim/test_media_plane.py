@@ -495,6 +495,46 @@ def test_nobody_is_missed_on_hold_or_when_it_is_switched_off(how: str) -> None:
         assert len(world.of(MediaTimedOut)) == 1
 
 
+@pytest.mark.parametrize("held", [Direction.RECVONLY, Direction.INACTIVE])
+def test_a_caller_who_holds_without_music_is_not_missed(held: Direction) -> None:
+    """Users' complaint: hold that outlasts the media time-out ends the call."""
+    world = World()
+    phone, _ = world.call()
+    world.run(500)
+    on_hold = Negotiated(phone.port.address, direction=held)
+    world.plane.update_leg("leg", on_hold)
+    phone.talking = False
+    world.run(100_000)
+    assert world.of(MediaTimedOut) == []
+    world.plane.update_leg("leg", Negotiated(phone.port.address))
+    world.run(31_000)
+    assert len(world.of(MediaTimedOut)) == 1
+
+
+def test_a_caller_who_sends_reports_but_no_sound_is_not_missed() -> None:
+    world = World()
+    phone, pair = world.call()
+    world.run(500)
+    phone.talking = False
+    for _ in range(20):
+        phone.control.send(build_rtcp([ReceiverReport(phone.ssrc, ())]), pair.rtcp.address)
+        world.run(5000)
+    assert world.of(MediaTimedOut) == []
+    world.run(31_000)
+    assert len(world.of(MediaTimedOut)) == 1
+
+
+def test_reports_of_strangers_do_not_stand_for_the_caller() -> None:
+    world = World()
+    phone, pair = world.call()
+    stranger = world.phone(pair.rtp.address[:2])
+    phone.talking = stranger.talking = False
+    for _ in range(7):
+        stranger.control.send(build_rtcp([ReceiverReport(phone.ssrc, ())]), pair.rtcp.address)
+        world.run(5000)
+    assert len(world.of(MediaTimedOut)) == 1
+
+
 def test_the_end_says_goodbye_closes_the_ports_and_sums_up() -> None:
     world = World()
     phone, pair = world.call()

@@ -141,6 +141,8 @@ class Leg:
             self.inbound.rejected += 1
             return
         self._rtcp_seen = address
+        # Who reports is there, though it may have nothing to say: silence need not be sent (RFC 3551 section 4.1).
+        self.inbound.heard_at = now
         for packet in packets:
             match packet:
                 case SenderReport(ssrc=ssrc, ntp=ntp, blocks=blocks):

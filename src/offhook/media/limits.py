@@ -65,7 +65,7 @@ ATTEND_S: Final = 0.2
 """How often a leg is looked after: time-outs, clocks, reports. None of it is nearer to its time than this."""
 
 MEDIA_TIMEOUT_S: Final = 30.0
-"""Without any packet for so long the caller is taken to be gone."""
+"""Without any packet for so long, a report included, the caller is taken to be gone."""
 
 RTCP_INTERVAL_S: Final = 5.0
 """The least interval of RFC 3550 section 6.2; it is varied by half to either side (section 6.3.1)."""
