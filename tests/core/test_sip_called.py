@@ -53,6 +53,12 @@ def test_call_with_offer_is_answered_confirmed_and_hung_up(bench: Bench) -> None
     assert bench.agent.is_idle
 
 
+def test_an_ack_that_repeats_the_offer_is_no_answer(bench: Bench) -> None:
+    caller, leg = ring(bench)
+    bench.take(bench.agent.answer(leg, OUR_SDP, bench.now))
+    assert bench.receive(caller.ack(body=SDP)) == [Confirmed(leg, None)]
+
+
 def test_offerless_invite_gets_our_offer_and_the_answer_comes_with_the_ack(bench: Bench) -> None:
     caller, leg = ring(bench, body=b"")
     [invited] = bench.told(Invited)

@@ -12,6 +12,7 @@ from openai import (
 )
 from tests.socket.live import Live, Socket, run
 from tests.socket.model_server import Reply
+from tests.socket.raw_caller import raw_caller
 from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 
 from offhook.audio.tone import find_tones, tone
@@ -404,3 +405,55 @@ def test_a_body_without_end_is_refused() -> None:
         assert answer.status_code == 413
 
     run(test)
+
+
+# -- callers that do as they like --------------------------------------------------------------------------------------
+
+
+def test_an_ack_that_repeats_the_callers_offer_changes_nothing() -> None:
+    """A telephone that puts its offer into the ACK as well was taken to have answered, and lost the call."""
+
+    async def test(one: Live) -> None:
+        async with raw_caller(one.server.sip.address) as caller:
+            offer = caller.describe(formats="8 0")
+            caller.send(caller.peer.next("INVITE", body=offer))
+            event = await asyncio.wait_for(one.incoming.get(), 10)
+            await one.calls.accept(event.data.call_id, type="realtime")
+            answer = await caller.final("INVITE")
+            assert b" RTP/AVP 0\r\n" in answer.body
+            caller.peer.to_tag = answer.to_tag
+            caller.send(caller.peer.ack(body=offer))
+            assert (await caller.request("OPTIONS")).status == 200
+            # Everything from here on was sent after the ACK was read.
+            caller.hush()
+            for _ in range(5):
+                assert (await caller.hear())[1] & 0x7F == 0
+            assert (await caller.request("BYE")).status == 200
+            assert (await one.record(event.data.call_id))["end"]["reason"] == "caller_hung_up"
+
+    run(test)
+
+
+def test_a_hold_that_comes_in_an_ack_is_seen() -> None:
+    """A re-INVITE without an offer is answered with ours; what the caller wants stands in its ACK."""
+
+    async def test(one: Live) -> None:
+        async with raw_caller(one.server.sip.address) as caller:
+            await caller.call(caller.describe())
+            (call,) = one.server.directory.active
+            told = call.attach(own_events=True)
+            ours = await caller.request("INVITE")
+            assert b"m=audio" in ours.body
+            caller.send(caller.peer.ack(body=caller.describe("a=recvonly", version=2)))
+            # Requests are worked off in order: its answer shows that the ACK was.
+            await caller.request("OPTIONS")
+            assert not call.record()["on_hold"]
+            await caller.request("INVITE")
+            caller.send(caller.peer.ack(body=caller.describe("a=sendonly", version=3)))
+            event = await asyncio.wait_for(told.take(), 10)
+            assert isinstance(event, str)
+            assert '"type":"offhook.call.hold"' in event
+            assert '"on_hold":true' in event
+            assert call.record()["on_hold"]
+
+    run(test, answer="echo")

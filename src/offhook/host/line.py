@@ -60,12 +60,10 @@ class Line:
         self._local = sdp.LocalMedia((host, pair.port), rtcp_port=pair.port + 1, session_id=lines.next_session_id())
         offer = owner.invitation.offer
         if offer is None:
-            self._ours: bytes | None = sdp.make_offer(self._local)
-            self.description = self._ours
+            self.description = sdp.make_offer(self._local)
             self.codec: sdp.Codec = "PCMU"
             settled = Negotiated(remote=None)
         else:
-            self._ours = None
             negotiated = sdp.answer_offer(offer, self._local)
             self.description = negotiated.answer
             self.codec = negotiated.codec
@@ -88,15 +86,19 @@ class Line:
     # -- changes of the session
 
     def confirm(self, answer: bytes) -> None:
-        """Take the caller's answer to the offer that the 200 OK carried. Raises LineError."""
-        self._take_answer(answer)
+        """Take the caller's answer to the offer that a 200 OK of ours carried. Raises LineError."""
+        try:
+            negotiated = sdp.read_answer(self._local, answer)
+        except RemoteError as failure:
+            raise LineError(488, str(failure)) from None
+        self._apply(negotiated)
 
     def reoffer(self, offer: bytes | None) -> bytes:
         """Take a new offer and return the answer; None asks for ours. Raises LineError 488; nothing changes then."""
         if offer is None:
-            self._ours = sdp.make_offer(self._local)
-            self._local = self._local.after(self._ours)
-            return self._ours
+            ours = sdp.make_offer(self._local)
+            self._local = self._local.after(ours)
+            return ours
         try:
             negotiated = sdp.negotiate(offer, self._local)
         except RemoteError as failure:
@@ -104,14 +106,6 @@ class Line:
         self._local = self._local.after(negotiated.answer)
         self._apply(negotiated)
         return negotiated.answer
-
-    def _take_answer(self, answer: bytes) -> None:
-        try:
-            negotiated = sdp.read_answer(self._local, answer)
-        except RemoteError as failure:
-            raise LineError(488, str(failure)) from None
-        self._ours = None
-        self._apply(negotiated)
 
     def _apply(self, negotiated: sdp.Negotiated) -> None:
         self.codec = negotiated.codec

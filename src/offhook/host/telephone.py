@@ -125,12 +125,15 @@ class Telephone:
 
     def _confirm(self, owner: CallOwner, body: bytes) -> None:
         """The caller answered the offer that we made, since its INVITE had none."""
+        if owner.line is None:
+            return
         try:
-            if owner.line is not None:
-                owner.line.confirm(body)
+            owner.line.confirm(body)
         except LineError as failure:
             owner.take(happened.LegLost("no_common_codec", failure.detail))
             self.hang_up(owner.invitation.leg, "no_common_codec")
+            return
+        owner.held_or_resumed()
 
     def _reoffer(self, owner: CallOwner, leg: Leg, body: bytes | None) -> None:
         """Hold, resume, a session timer's refresh, or new addresses: always answered."""
