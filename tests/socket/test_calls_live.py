@@ -365,6 +365,15 @@ def test_an_echo_test_line_needs_no_model() -> None:
     run(test, answer="echo")
 
 
+def test_the_jitter_buffer_starts_as_deep_as_was_set() -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        await call.say(tone(1, 60))
+        assert one.server.plane.stats(call_id).depth_ms == 120
+
+    run(test, jitter_ms=120)
+
+
 def test_a_session_ends_at_its_cap_with_the_known_close() -> None:
     async def test(one: Live) -> None:
         call, call_id = await one.talk()

@@ -16,6 +16,7 @@ from offhook.host.answer import AnswerEcho
 from offhook.media import edge as happened
 from offhook.media.agreement import agreed
 from offhook.media.command import LegOptions, Negotiated
+from offhook.media.limits import JITTER_MS
 from offhook.media.plane import MediaPlane
 from offhook.net.rtp import PortPair, PortRange
 from offhook.session import inputs as talk
@@ -41,10 +42,10 @@ class LineError(OffhookError):
 
 @dataclass(frozen=True, slots=True)
 class LineOptions:
-    """``onset_ms``: how much speech begins a turn. ``adaptive``: whether there is a jitter buffer."""
+    """``onset_ms``: how much speech begins a turn. ``jitter_ms``: how deep the jitter buffer starts, 0 for none."""
 
     onset_ms: int = 60
-    adaptive: bool = True
+    jitter_ms: int = JITTER_MS
     media_timeout_s: float | None = 30.0
 
 
@@ -73,7 +74,7 @@ class Line:
         options = LegOptions(
             turns=None,
             echo=self.echoes,
-            adaptive=lines.options.adaptive and not self.echoes,
+            jitter_ms=0 if self.echoes else lines.options.jitter_ms,
             media_timeout_s=lines.options.media_timeout_s,
         )
         self._audio = self._media.open_leg(self._leg, pair, settled, options)

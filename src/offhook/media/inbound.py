@@ -12,7 +12,7 @@ from offhook.audio.g711 import Codec
 from offhook.media.command import Direction, LegOptions, Negotiated
 from offhook.media.edge import DtmfReceived, Edge, MediaStarted, MediaTimedOut
 from offhook.media.input_audio import InputAudio
-from offhook.media.limits import RATE_HZ
+from offhook.media.limits import RATE_HZ, TICKS_PER_MS
 from offhook.media.ports import Address
 from offhook.rtp.jitter import Frame, JitterBuffer, Lost, Pause, Piece
 from offhook.rtp.limits import PAYLOAD_TICKS
@@ -80,7 +80,7 @@ class Inbound:
         """The law of the line. It stays what it was when the leg was opened; packets of the other law are recoded."""
         self.guard = SourceGuard(negotiated.remote)
         self.streams = SsrcFollower()
-        self.jitter = JitterBuffer(adaptive=options.adaptive)
+        self.jitter = JitterBuffer(depth=options.jitter_ms * TICKS_PER_MS)
         self.reception = Reception(0, 0)
         self.heard_at = now
         self.rejected = self.keys = 0
