@@ -90,6 +90,19 @@ class UserAgent:
         """Whether an address may talk to us: asked before a connection is accepted."""
         return self._guard.lets_in(host, now)
 
+    def trusts(self, host: str, now: float) -> bool:
+        """Whether an address may take more than a stranger's share: it is allowed by name."""
+        return self._guard.trusts(host, now)
+
+    def carries_call(self, flow: Flow) -> bool:
+        """Whether the dialog of some leg goes over a connection. Looks at every leg: for now and then."""
+        dialogs = (leg.dialog for leg in self._core.legs.values())
+        return any(
+            dialog.flow.connection == flow.connection or dialog.flow.remote == flow.remote
+            for dialog in dialogs
+            if dialog is not None and dialog.flow.transport == flow.transport
+        )
+
     def connection_closed(self, flow: Flow, now: float) -> list[Output]:
         """A TCP connection is closed. Dialogs survive it: their next request opens another (RFC 3261 18)."""
         out: list[Output] = []
