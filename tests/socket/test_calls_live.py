@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 from openai import (
@@ -466,3 +467,17 @@ def test_a_hold_that_comes_in_an_ack_is_seen() -> None:
             assert call.record()["on_hold"]
 
     run(test, answer="echo")
+
+
+def test_a_refused_call_is_told_why_and_the_log_names_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(one: Live) -> None:
+        async with raw_caller(one.server.sip.address) as caller:
+            with caplog.at_level(logging.INFO, logger="offhook"):
+                refused = await caller.call(caller.describe(formats="18"))
+            why = "no audio line with PCMU or PCMA over RTP/AVP"
+            assert (refused.status, refused.get("warning")) == (488, f'399 offhook "{why}"')
+            host, port = caller.sip.getsockname()
+            whose = f"source={host}:{port} sip_call_id={caller.peer.call_id}"
+            assert caplog.messages == [f'call refused status=488 why="{why}" {whose}']
+
+    run(test)

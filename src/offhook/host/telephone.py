@@ -14,7 +14,9 @@ from offhook.net.sip import SipTransport
 from offhook.session.inputs import DigitPressed
 from offhook.sip import output as sip
 from offhook.sip.errors import SipParseError
+from offhook.sip.flow import hostport
 from offhook.sip.leg import Leg
+from offhook.sip.response import warning
 from offhook.sip.sdp import read_offer
 from offhook.sip.uri import SipUri, parse_uri
 from offhook.telemetry.log import FactLog
@@ -56,9 +58,7 @@ class Telephone:
             case sip.Invited(leg=leg):
                 self._invited(output)
             case sip.Rejected(source=source, status=status, method=method, why=why):
-                self._log.info(
-                    "request refused", method=method, status=status, why=why, source=f"{source[0]}:{source[1]}"
-                )
+                self._log.info("request refused", method=method, status=status, why=why, source=hostport(source))
             case sip.PongReceived() | sip.Transmit():
                 pass
             case _:
@@ -72,7 +72,7 @@ class Telephone:
         if directory is None:
             return
         if (why := directory.refuse()) is not None:
-            self._refuse(leg, 503, why, retry_after_s=self._retry_after_s)
+            self._refuse(leg, 503, why)
             return
         project = directory.projects.of_user(_user_of(request.uri))
         if project is None:
@@ -88,11 +88,17 @@ class Telephone:
             self._owners[leg.id] = owner
             self.quiet.clear()
 
-    def _refuse(self, leg: Leg, status: int, why: str, *, retry_after_s: int | None = None) -> None:
-        self._log.info("call refused", status=status, why=why)
-        transport = self._transport
-        if transport is not None:
-            transport.perform(transport.agent.reject(leg, status, self._clock(), retry_after_s=retry_after_s))
+    def _refuse(self, leg: Leg, status: int, why: str) -> None:
+        source = hostport(leg.dialog.flow.remote) if leg.dialog is not None else None
+        self._log.info("call refused", status=status, why=why, source=source, sip_call_id=leg.call_id)
+        if (transport := self._transport) is None:
+            return
+        agent, now = transport.agent, self._clock()
+        if status == 503:
+            # How many calls we can hold is nobody's business: only when to try again.
+            transport.perform(agent.reject(leg, status, now, retry_after_s=self._retry_after_s))
+        else:
+            transport.perform(agent.reject(leg, status, now, headers=[warning(why)]))
 
     def _tell(self, owner: CallOwner, leg: Leg, output: sip.Output) -> None:
         match output:
