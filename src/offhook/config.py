@@ -150,6 +150,13 @@ def _integer(least: int, most: int) -> Callable[[str, Any], int]:
     return parse
 
 
+def _jitter_ms(key: str, value: Any) -> int:
+    parsed = _integer(0, 120)(key, value)
+    if 0 < parsed < 20:
+        raise ConfigError(key, f"'{value}' is less than a packet holds", "give 20 to 120, or 0 to switch it off")
+    return parsed
+
+
 def _choice(*choices: str) -> Callable[[str, Any], str]:
     def parse(key: str, value: Any) -> str:
         if value not in choices:
@@ -256,8 +263,10 @@ class Config:
     instructions: str | None = _setting(None, _text, "the instructions of a session that gives none", show="TEXT")
     strict_models: bool = _setting(False, _switch, "refuse models that the [model_names] table does not name")
     vad_onset_ms: int = _setting(60, _integer(10, 1000), "how much speech begins a turn", show="MS")
-    jitter_ms: int = _setting(40, _integer(0, 120), "how deep the jitter buffer starts at most; 0 is off", show="MS")
-    media_seconds: float = _setting(30.0, _number(0, 3600), "a call without audio for so long ends; 0: never", show="S")
+    jitter_ms: int = _setting(40, _jitter_ms, "how deep the jitter buffer starts, 20 to 120; 0 is off", show="MS")
+    media_seconds: float = _setting(
+        30.0, _number(0, 3600), "a caller who sends nothing for so long is gone; 0: never", show="S"
+    )
     store: Path | None = _setting(None, _path, "a folder for call records and journals", show="DIR")
     log_level: str = _setting("info", _choice(*LEVELS), "how much is logged: debug, info, warning, error", show="LEVEL")
     log_pii: bool = _setting(False, _switch, "log numbers and what was said too")

@@ -115,7 +115,7 @@ class Server:
             answer=config.answer,
             options=LineOptions(
                 onset_ms=config.vad_onset_ms,
-                adaptive=config.jitter_ms > 0,
+                jitter_ms=config.jitter_ms,
                 media_timeout_s=config.media_seconds or None,
             ),
             clock=time.monotonic,

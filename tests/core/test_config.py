@@ -46,6 +46,8 @@ def test_every_setting_has_a_text_for_people() -> None:
     ("flags", "named"),
     [
         ({"http": "8080"}, "--http"),
+        ({"jitter_ms": "10"}, "--jitter-ms"),
+        ({"jitter_ms": "121"}, "--jitter-ms"),
         ({"sip": "host:99999"}, "--sip"),
         ({"rtp_ports": "20000-10000"}, "--rtp-ports"),
         ({"rtp_ports": "lots"}, "--rtp-ports"),

@@ -512,6 +512,46 @@ def test_nobody_is_missed_on_hold_or_when_it_is_switched_off(how: str) -> None:
         assert len(world.of(MediaTimedOut)) == 1
 
 
+@pytest.mark.parametrize("held", [Direction.RECVONLY, Direction.INACTIVE])
+def test_a_caller_who_holds_without_music_is_not_missed(held: Direction) -> None:
+    """Users' complaint: hold that outlasts the media time-out ends the call."""
+    world = World()
+    phone, _ = world.call()
+    world.run(500)
+    on_hold = Negotiated(phone.port.address, direction=held)
+    world.plane.update_leg("leg", on_hold)
+    phone.talking = False
+    world.run(100_000)
+    assert world.of(MediaTimedOut) == []
+    world.plane.update_leg("leg", Negotiated(phone.port.address))
+    world.run(31_000)
+    assert len(world.of(MediaTimedOut)) == 1
+
+
+def test_a_caller_who_sends_reports_but_no_sound_is_not_missed() -> None:
+    world = World()
+    phone, pair = world.call()
+    world.run(500)
+    phone.talking = False
+    for _ in range(20):
+        phone.control.send(build_rtcp([ReceiverReport(phone.ssrc, ())]), pair.rtcp.address)
+        world.run(5000)
+    assert world.of(MediaTimedOut) == []
+    world.run(31_000)
+    assert len(world.of(MediaTimedOut)) == 1
+
+
+def test_reports_of_strangers_do_not_stand_for_the_caller() -> None:
+    world = World()
+    phone, pair = world.call()
+    stranger = world.phone(pair.rtp.address[:2])
+    phone.talking = stranger.talking = False
+    for _ in range(7):
+        stranger.control.send(build_rtcp([ReceiverReport(phone.ssrc, ())]), pair.rtcp.address)
+        world.run(5000)
+    assert len(world.of(MediaTimedOut)) == 1
+
+
 def test_the_end_says_goodbye_closes_the_ports_and_sums_up() -> None:
     world = World()
     phone, pair = world.call()
@@ -584,6 +624,29 @@ def test_a_leg_that_breaks_does_not_take_the_others_with_it() -> None:
     assert pair.closed_at is not None
     assert len(good.packets) == pytest.approx(30, abs=1)
     assert world.plane.load().failures == 1
+
+
+@pytest.mark.parametrize("breaks_by", ["sending", "closing"])
+def test_a_leg_that_cannot_even_say_goodbye_gives_its_ports_back(breaks_by: str) -> None:
+    class BrokenPort(MemoryPort):
+        def send(self, data: bytes, to: object, /) -> None:
+            raise TypeError("a bug")
+
+    world = World()
+    good, _ = world.call("good")
+    pair = world.pair()
+    pair.rtcp = BrokenPort(world.network, pair.rtcp.address)
+    if breaks_by == "sending":
+        pair.rtp = BrokenPort(world.network, pair.rtp.address)
+    world.plane.open_leg("bad", pair, Negotiated(("192.0.2.99", 4000)))
+    world.run(500)
+    world.plane.close_leg("bad")
+    world.run(500)
+    assert pair.closed_at is not None
+    assert [edge.leg for edge in world.of(LegClosed)] == ["bad"]
+    assert len(world.of(MediaFailed)) == world.plane.load().failures == 1
+    assert world.plane.load().legs == 1
+    assert len(good.packets) == pytest.approx(50, abs=1)
 
 
 def test_a_network_that_refuses_to_send_is_counted_and_survived() -> None:

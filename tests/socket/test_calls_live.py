@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from openai import (
 )
 from tests.socket.live import Live, Socket, run, until
 from tests.socket.model_server import Reply
+from tests.socket.raw_caller import raw_caller
 from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 
 from offhook.audio.tone import find_tones, tone
@@ -399,6 +401,15 @@ def test_an_echo_test_line_needs_no_model() -> None:
     run(test, answer="echo")
 
 
+def test_the_jitter_buffer_starts_as_deep_as_was_set() -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        await call.say(tone(1, 60))
+        assert one.server.plane.stats(call_id).depth_ms == 120
+
+    run(test, jitter_ms=120)
+
+
 def test_a_session_ends_at_its_cap_with_the_known_close() -> None:
     async def test(one: Live) -> None:
         call, call_id = await one.talk()
@@ -508,3 +519,69 @@ def test_a_call_for_which_no_ports_are_left_is_refused_while_it_could_still_go_e
         assert len(one.hooks.received) == 2
 
     run(test, rtp_ports="19990-19993")
+
+
+# -- callers that do as they like --------------------------------------------------------------------------------------
+
+
+def test_an_ack_that_repeats_the_callers_offer_changes_nothing() -> None:
+    """A telephone that puts its offer into the ACK as well was taken to have answered, and lost the call."""
+
+    async def test(one: Live) -> None:
+        async with raw_caller(one.server.sip.address) as caller:
+            offer = caller.describe(formats="8 0")
+            caller.send(caller.peer.next("INVITE", body=offer))
+            event = await asyncio.wait_for(one.incoming.get(), 10)
+            await one.calls.accept(event.data.call_id, type="realtime")
+            answer = await caller.final("INVITE")
+            assert b" RTP/AVP 0\r\n" in answer.body
+            caller.peer.to_tag = answer.to_tag
+            caller.send(caller.peer.ack(body=offer))
+            assert (await caller.request("OPTIONS")).status == 200
+            # Everything from here on was sent after the ACK was read.
+            caller.hush()
+            for _ in range(5):
+                assert (await caller.hear())[1] & 0x7F == 0
+            assert (await caller.request("BYE")).status == 200
+            assert (await one.record(event.data.call_id))["end"]["reason"] == "caller_hung_up"
+
+    run(test)
+
+
+def test_a_hold_that_comes_in_an_ack_is_seen() -> None:
+    """A re-INVITE without an offer is answered with ours; what the caller wants stands in its ACK."""
+
+    async def test(one: Live) -> None:
+        async with raw_caller(one.server.sip.address) as caller:
+            await caller.call(caller.describe())
+            (call,) = one.server.directory.active
+            told = call.attach(own_events=True)
+            ours = await caller.request("INVITE")
+            assert b"m=audio" in ours.body
+            caller.send(caller.peer.ack(body=caller.describe("a=recvonly", version=2)))
+            # Requests are worked off in order: its answer shows that the ACK was.
+            await caller.request("OPTIONS")
+            assert not call.record()["on_hold"]
+            await caller.request("INVITE")
+            caller.send(caller.peer.ack(body=caller.describe("a=sendonly", version=3)))
+            event = await asyncio.wait_for(told.take(), 10)
+            assert isinstance(event, str)
+            assert '"type":"offhook.call.hold"' in event
+            assert '"on_hold":true' in event
+            assert call.record()["on_hold"]
+
+    run(test, answer="echo")
+
+
+def test_a_refused_call_is_told_why_and_the_log_names_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(one: Live) -> None:
+        async with raw_caller(one.server.sip.address) as caller:
+            with caplog.at_level(logging.INFO, logger="offhook"):
+                refused = await caller.call(caller.describe(formats="18"))
+            why = "no audio line with PCMU or PCMA over RTP/AVP"
+            assert (refused.status, refused.get("warning")) == (488, f'399 offhook "{why}"')
+            host, port = caller.sip.getsockname()
+            whose = f"source={host}:{port} sip_call_id={caller.peer.call_id}"
+            assert caplog.messages == [f'call refused status=488 why="{why}" {whose}']
+
+    run(test)

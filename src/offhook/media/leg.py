@@ -138,6 +138,8 @@ class Leg:
             self.inbound.rejected += 1
             return
         self._rtcp_seen = address
+        # Who reports is there, though it may have nothing to say: silence need not be sent (RFC 3551 section 4.1).
+        self.inbound.heard_at = now
         for packet in packets:
             match packet:
                 case SenderReport(ssrc=ssrc, ntp=ntp, blocks=blocks):
@@ -174,10 +176,9 @@ class Leg:
         start_ms, end_ms = self.last_turn_ms
         self.audio.release(oldest_ms if end_ms < oldest_ms else min(start_ms, oldest_ms))
 
-    def close(self, now: float) -> None:
-        """Say goodbye and close the ports, which rest from ``now`` on."""
+    def say_goodbye(self, now: float) -> None:
+        """Send the last report, and tell the other side that nothing more comes (RFC 3550 section 6.6)."""
         self._send_control([*self._report(now), Goodbye((self.outbound.ssrc,))])
-        self.ports.close(now)
 
     def stats(self) -> LegStats:
         """Read the counters."""

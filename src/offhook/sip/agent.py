@@ -96,6 +96,19 @@ class UserAgent:
         self._dropped(source, "", "its address is outside the allow-list", now, out)
         return out
 
+    def trusts(self, host: str, now: float) -> bool:
+        """Whether an address may take more than a stranger's share: it is allowed by name."""
+        return self._guard.trusts(host, now)
+
+    def carries_call(self, flow: Flow) -> bool:
+        """Whether the dialog of some leg goes over a connection. Looks at every leg: for now and then."""
+        dialogs = (leg.dialog for leg in self._core.legs.values())
+        return any(
+            dialog.flow.connection == flow.connection or dialog.flow.remote == flow.remote
+            for dialog in dialogs
+            if dialog is not None and dialog.flow.transport == flow.transport
+        )
+
     def connection_closed(self, flow: Flow, now: float) -> list[Output]:
         """A TCP connection is closed. Dialogs survive it: their next request opens another (RFC 3261 18)."""
         out: list[Output] = []
@@ -157,7 +170,7 @@ class UserAgent:
         return not (self._core.legs or layer.server or layer.client or layer.merged) and layer.deadlines.next() is None
 
     def drain(self, now: float) -> list[Output]:
-        """Admit no new call from now on: INVITEs get 503 with Retry-After. Calls in progress go on."""
+        """Admit no new call from now on: INVITE and OPTIONS get 503 with Retry-After. Calls in progress go on."""
         self._draining = True
         return self.advance(now)
 
@@ -347,20 +360,18 @@ class UserAgent:
         self, request: Request, transaction: ServerTransaction, flow: Flow, now: float, out: list[Output]
     ) -> None:
         core = self._core
-        if request.to_tag:
+        if request.to_tag or request.method not in ("INVITE", "OPTIONS"):
             self._refuse(request, transaction, Refusal(481, "no such call"), flow, now, out)
+        elif self._draining or len(core.legs) >= self.options.max_legs:
+            # OPTIONS is answered as an INVITE would be (RFC 3261 11.2): trunks ask so whether to send calls here.
+            core.counters.refused_busy += request.method == "INVITE"
+            why = "draining" if self._draining else "too many calls"
+            extra = f"Retry-After: {self.options.retry_after_s}\r\n"
+            self._refuse(request, transaction, Refusal(503, why, extra), flow, now, out)
         elif request.method == "INVITE":
-            if self._draining or len(core.legs) >= self.options.max_legs:
-                core.counters.refused_busy += 1
-                why = "draining" if self._draining else "too many calls"
-                extra = f"Retry-After: {self.options.retry_after_s}\r\n"
-                self._refuse(request, transaction, Refusal(503, why, extra), flow, now, out)
-            else:
-                self._uas.invited(request, transaction, flow, now, out)
-        elif request.method == "OPTIONS":
-            self._options(transaction, flow, now, out)
+            self._uas.invited(request, transaction, flow, now, out)
         else:
-            self._refuse(request, transaction, Refusal(481, "no such call"), flow, now, out)
+            self._options(transaction, flow, now, out)
 
     def _in_dialog(
         self, leg: Leg, request: Request, transaction: ServerTransaction, flow: Flow, now: float, out: list[Output]

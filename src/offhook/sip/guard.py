@@ -53,6 +53,11 @@ class Guard:
             source = self._remember(host, now)
         return source.standing is not _Standing.REFUSED
 
+    def trusts(self, host: str, now: float) -> bool:
+        """Whether the address is named in the allow-list, or trusted anyway."""
+        source = self._sources.get(host) or self._remember(host, now)
+        return source.standing is _Standing.TRUSTED
+
     def lets_request(self, host: str, now: float) -> bool:
         """Whether the address may start one more transaction outside a dialog; takes a token when so."""
         rate = self._options.new_requests_per_s

@@ -49,7 +49,10 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """The first ACK to a 2xx of ours came; ``body`` is the answer when the 2xx carried our offer."""
+    """The first ACK to a 2xx of ours came; ``body`` is the answer when the 2xx carried our offer, else None.
+
+    What an ACK says although the peer's own offer is answered is left unread (RFC 3264 4: one answer to an offer).
+    """
 
     leg: Leg
     body: bytes | None
