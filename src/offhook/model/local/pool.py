@@ -233,6 +233,9 @@ class Pool:
             await self.stop()
             raise
         self.about = abouts[0]
+        self._log.info(
+            "model ready", workers=len(abouts), **{k: v for k, v in self.about.items() if isinstance(v, str)}
+        )
 
     async def stop(self) -> None:
         """End all workers; what is still open fails."""
