@@ -111,7 +111,7 @@ def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced_at_once() -> 
     async def test(pool: Pool) -> None:
         (before,) = pool.pids
         os.kill(before, signal.SIGKILL)
-        while not pool.counters.died:
+        while not pool.counters.died:  # noqa: ASYNC110 - a pool tells nobody that it has noticed
             await asyncio.sleep(0)
         assert len(await results(pool.ask(ECHO))) == 1
         assert pool.pids != [before]
