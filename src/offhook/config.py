@@ -253,6 +253,15 @@ class Config:
     stt_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that transcribes", show="URL")
     stt_model: str = _setting("whisper-1", _text, "what that API calls the model", show="NAME")
     stt_key: str | None = _setting(None, _text, "its key", show="KEY")
+    stt_workers: int = _setting(
+        0, _integer(0, 64), "processes that hear, with local models; 0 finds a number", show="N"
+    )
+    whisper: str = _setting(
+        "tiny.en",
+        _text,
+        "what they hear with: tiny.en, base (99 languages), or a CTranslate2 model's folder",
+        show="MODEL",
+    )
     tts_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that speaks", show="URL")
     tts_model: str = _setting("tts-1", _text, "what that API calls the model", show="NAME")
     tts_voice: str | None = _setting(None, _text, "its voice; else the session's voice is asked for", show="NAME")

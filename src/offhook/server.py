@@ -39,6 +39,7 @@ from offhook.media.edge import Edge
 from offhook.media.plane import MediaPlane
 from offhook.media.thread import MediaThread
 from offhook.media.vad import load_silero
+from offhook.model.local.ear import EarOptions
 from offhook.model.registry import EndpointOptions, ModelOptions, choose_backend
 from offhook.net.address import parse_public_address
 from offhook.net.http import HttpServer
@@ -264,6 +265,7 @@ def model_options(config: Config) -> ModelOptions:
         voice=config.tts_voice,
         rate_hz=config.tts_rate,
         names=dict(config.model_names),
+        ear=EarOptions(config.whisper, config.stt_workers),
     )
 
 

@@ -31,6 +31,7 @@ class Conversing:
         self._services = services
         self._generating: dict[int, asyncio.Task[None]] = {}
         self._hearing: set[asyncio.Task[None]] = set()
+        self._language = ""
 
     def close(self) -> None:
         """Stop everything that is under way."""
@@ -101,7 +102,7 @@ class Conversing:
 
     def _speech(self, start_ms: int, end_ms: int) -> Speech:
         line = self._owner.line
-        return Speech(b"" if line is None else line.input_audio(start_ms, end_ms), 8000)
+        return Speech(b"" if line is None else line.input_audio(start_ms, end_ms), 8000, self._language)
 
     async def _transcribe(self, wanted: do.Hear) -> None:
         take, item_id = self._owner.take, wanted.item_id
@@ -114,6 +115,7 @@ class Conversing:
                 async for piece in pieces:
                     texts.append(piece.text)
                     logprobs += piece.logprobs
+                    self._language = piece.language or self._language
                     take(talk.TranscriptGrew(item_id, piece.text, piece.logprobs))
         except ModelError as failure:
             self._owner.log.warning("transcription failed", code=failure.code, why=failure.message)

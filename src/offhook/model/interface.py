@@ -49,10 +49,11 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """A stretch of the caller's audio: 16-bit mono samples."""
+    """A stretch of the caller's audio: 16-bit mono samples. ``language``: what the call was found to speak before."""
 
     pcm: bytes
     rate_hz: int
+    language: str = ""
 
     @property
     def seconds(self) -> float:
@@ -62,10 +63,11 @@ class Speech:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Some words of a transcript, in order; together they are all of it."""
+    """Some words of a transcript, in order; together they are all of it. ``language``: the speech's, where sure."""
 
     text: str
     logprobs: tuple[LogProb, ...] = ()
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from offhook.errors import ConfigError
 from offhook.model.cascade import Cascade
 from offhook.model.http import ModelServer
 from offhook.model.interface import Backend, SpeechToText, TextToSpeech
+from offhook.model.local.ear import EarOptions, local_ear
+from offhook.model.local.whisper.folder import how_to_install, is_installed
 from offhook.model.openai_http import ChatCompletions, ChatOptions, SpokenOverHttp, Transcriptions
 from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
 
@@ -25,7 +27,7 @@ class EndpointOptions:
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """Which models hear, think and speak. ``voice`` and ``rate_hz`` are the speech endpoint's own."""
+    """Which models hear, think and speak. ``voice`` and ``rate_hz`` are the speech endpoint's own, ``ear`` is local."""
 
     which: Literal["auto", "scripted", "local"] = "auto"
     llm: EndpointOptions | None = None
@@ -34,15 +36,15 @@ class ModelOptions:
     voice: str | None = None
     rate_hz: int = 24000
     names: dict[str, str] = field(default_factory=dict)
+    ear: EarOptions = field(default_factory=EarOptions)
 
 
 def choose_backend(options: ModelOptions) -> Backend:
     """Return the backend that the settings ask for; nothing is loaded yet. Raises ConfigError."""
-    if options.which == "local":
-        mend = "use --models scripted, or endpoints: --llm-url with --stt-url and --tts-url"
-        raise ConfigError("--models", "local speech models are not installed", mend)
+    if options.which == "local" and options.stt is None and not is_installed(options.ear.whisper):
+        raise ConfigError("--models", "local speech models are not installed", how_to_install(options.ear.whisper))
     if options.llm is None:
-        if options.stt is not None or options.tts is not None:
+        if options.which == "local" or options.stt is not None or options.tts is not None:
             raise ConfigError("--llm-url", "is missing: something has to think", "give an OpenAI-compatible API")
         return ScriptedBackend()
     mind = ChatCompletions(_server("language model", options.llm), ChatOptions(options.llm.model, names=options.names))
@@ -58,7 +60,10 @@ def _ear(options: ModelOptions) -> SpeechToText:
         return Transcriptions(_server("speech recogniser", options.stt), options.stt.model)
     if options.which == "scripted":
         return ScriptedEar()
-    raise ConfigError("--stt-url", "is missing: something has to hear the caller", "or take --models scripted")
+    if options.which == "local" or is_installed(options.ear.whisper):
+        return local_ear(options.ear)
+    mend = f"or {how_to_install(options.ear.whisper)}, or take --models scripted"
+    raise ConfigError("--stt-url", "is missing: something has to hear the caller", mend)
 
 
 def _voice(options: ModelOptions) -> TextToSpeech:

