@@ -53,6 +53,11 @@ PROVIDED: Final = {
 """The further voices of the package, by name."""
 
 
+def is_installed() -> bool:
+    """Whether the package that has the voice is there."""
+    return find_spec("hibari") is not None
+
+
 def folder() -> Path:
     """Return where the package keeps its files; ConfigError when it is not installed. Nothing of it is imported."""
     found = find_spec("hibari")

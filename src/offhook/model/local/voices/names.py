@@ -20,8 +20,8 @@ from offhook.model.local.voices.assets import INSTALLED, PROVIDED
 class Timbre:
     """A voice file, and how it is changed.
 
-    ``melody`` multiplies the pitch of the voice's source. ``grown`` is ``(of, to)``: the resonances, and with them the
-    pitch once more, are multiplied by ``of / to``.
+    ``melody`` multiplies the pitch. ``grown`` is ``(of, to)``: the speaker grows from one size to the other, so that all
+    resonances are multiplied by ``of / to``.
     """
 
     model: str = INSTALLED
@@ -37,11 +37,11 @@ TIMBRES: Final[dict[str, Timbre]] = {
     "sage": Timbre(melody=0.94),
     "marin": Timbre(melody=0.98, grown=(24, 25)),
     "shimmer": Timbre(melody=1.06, grown=(25, 24)),
-    "ballad": Timbre(melody=0.86, grown=(15, 16)),
-    "verse": Timbre(melody=0.80, grown=(9, 10)),
-    "echo": Timbre(melody=0.76, grown=(9, 10)),
-    "ash": Timbre(melody=0.74, grown=(8, 9)),
-    "cedar": Timbre(melody=0.70, grown=(7, 8)),
+    "ballad": Timbre(melody=0.80, grown=(15, 16)),
+    "verse": Timbre(melody=0.70, grown=(9, 10)),
+    "echo": Timbre(melody=0.66, grown=(9, 10)),
+    "ash": Timbre(melody=0.62, grown=(8, 9)),
+    "cedar": Timbre(melody=0.58, grown=(7, 8)),
 }
 
 

@@ -177,7 +177,7 @@ def _sound(
 ) -> tuple[Samples, npt.NDArray[np.int64], int]:
     """Return the samples, where each phoneme ends in them, and where the last one does."""
     of, to = chosen.grown
-    drawn = acoustic.draw(phonemes, chosen.melody * to / of, of / to)
+    drawn = acoustic.draw(phonemes, chosen.melody * to / of, to / of)
     samples = saturate(drawn.wave * 32768)
     start, ends = drawn.start_sample, drawn.ends
     if of != to:
