@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import numpy as np
 import numpy.typing as npt
 
-from offhook.model.local.voices.speaker import Piece, Speaker
+from offhook.model.local.voices.placed import Piece
+from offhook.model.local.voices.speaker import Speaker
 from offhook.session.heard import Heard
 from offhook.wire.session import VOICE_NAMES
 

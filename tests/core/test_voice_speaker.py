@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 
 from offhook.errors import ConfigError
 from offhook.model.interface import ModelError
-from offhook.model.local.voices import assets
+from offhook.model.local.voices import assets, pico
 from offhook.model.local.voices.names import TIMBRES, timbre
-from offhook.model.local.voices.speaker import Piece, Speaker
+from offhook.model.local.voices.placed import Piece
+from offhook.model.local.voices.speaker import Speaker
 from offhook.wire.session import VOICE_NAMES
 
 SENTENCE = "Thank you for calling, your table for four is booked on Friday evening. "
@@ -138,7 +140,7 @@ def test_what_it_cannot_speak_is_told_without_sound(speaker: Speaker, text: str)
 
 
 @needs_voice
-@pytest.mark.parametrize("text", ["...", " \n", "**", "?!"])
+@pytest.mark.parametrize("text", ["...", " \n", "**", "?!", "—"])
 def test_layout_alone_is_accounted_for_without_sound(speaker: Speaker, text: str) -> None:
     assert list(speaker.speak(text)) == [Piece(b"", RATE_HZ, text)]
 
@@ -229,3 +231,43 @@ def test_a_voice_that_is_not_installed_says_what_to_install(monkeypatch: pytest.
     monkeypatch.setattr(assets, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"offhook\[local\]"):
         Speaker().load()
+
+
+needs_pico = pytest.mark.skipif(
+    find_spec("py_nanotts") is None, reason="needs the Pico voices: pip install 'offhook[multilingual]'"
+)
+
+
+@needs_pico
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("de-DE", "Guten Tag, wie kann ich Ihnen helfen? Ihr Termin ist am 5. Januar. "),
+        ("fr-FR", "Bonjour, comment puis-je vous aider ?"),
+        ("es-ES", "Buenos días, ¿en qué puedo ayudarle?"),
+        ("it-IT", "Buongiorno, come posso aiutarla?"),
+        ("en-GB", "Good morning, write to jane@example.com or call 555-0123."),
+    ],
+)
+def test_other_languages_are_spoken_word_by_word(language: str, text: str) -> None:
+    speaker = Speaker()
+    usual, faster = (list(speaker.speak(text, language, speed)) for speed in (1.0, 1.25))
+    assert "".join(piece.text for piece in usual) == text
+    assert len(usual) > 4
+    assert all(len(piece.pcm) >= 2 * 160 for piece in usual[:-1])
+    assert 5000 < np.abs(sound_of(usual)).max() < 16000
+    assert len(sound_of(faster)) == pytest.approx(len(sound_of(usual)) / 1.25, rel=0.01)
+
+
+@needs_pico
+@pytest.mark.parametrize(("text", "spoken"), [("Привет", False), ("...", True), ("", True)])
+def test_other_languages_too_tell_what_they_cannot_speak(text: str, spoken: bool) -> None:
+    pieces = list(Speaker().speak(text, "de-DE"))
+    assert "".join(piece.text for piece in pieces) == text
+    assert all(not piece.pcm and piece.spoken is spoken for piece in pieces)
+
+
+def test_a_language_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pico, "find_spec", lambda _: None)
+    with pytest.raises(ModelError, match=r"offhook\[multilingual\]"):
+        next(Speaker().speak("Guten Tag.", "de-DE"))

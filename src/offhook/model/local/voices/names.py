@@ -20,8 +20,8 @@ from offhook.model.local.voices.assets import INSTALLED, PROVIDED
 class Timbre:
     """A voice file, and how it is changed.
 
-    ``melody`` multiplies the pitch. ``grown`` is ``(of, to)``: the speaker grows from one size to the other, so that all
-    resonances are multiplied by ``of / to``.
+    ``melody`` multiplies the pitch. ``grown`` is ``(of, to)``: the speaker grows from one size to the other, so that
+    all resonances are multiplied by ``of / to``.
     """
 
     model: str = INSTALLED
