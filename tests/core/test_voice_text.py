@@ -104,6 +104,9 @@ FRAGMENTS = st.sampled_from(
 @example("a@" * 300)
 @example("[" * 300 + "](" * 300)
 @example("1-" * 500)
+@example(" " * 20000)
+@example("\n" * 5000)
+@example("code number is " * 500)
 def test_the_phrases_are_the_text_and_are_bounded(text: str) -> None:
     found = phrases(text)
     assert "".join(phrase.text for phrase in found) == text

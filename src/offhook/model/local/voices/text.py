@@ -21,7 +21,7 @@ from offhook.model.local.voices.wording import wording
 LONGEST_SAY_CHARS: Final = 160
 LONGEST_WORD_CHARS: Final = 40
 
-_WORD: Final = re.compile(r"\s*\S+")
+_WORD: Final = re.compile(r"\S+")
 _BREAKS: Final = ("—", "\u2013", "…", ",")
 _PAUSES: Final = ".!?…,;:—\u2013"
 # Signs that the voice reads out, or that shape how it reads what is around them.
