@@ -64,6 +64,7 @@ class Acoustic:
         self._synthesize = import_module("hibari.dsp").synth
         vocabulary = json.loads((assets.folder() / "vocab.json").read_text(encoding="utf-8"))
         self._numbers: dict[str, int] = vocabulary
+        self._hiss = _Hiss()
         self.alphabet = frozenset(self._numbers)
         """The phonemes that it speaks."""
 
@@ -78,10 +79,27 @@ class Acoustic:
         if melody != 1.0:
             moved = np.maximum(pitch_hz * np.float32(melody), np.float32(_LOWEST_PITCH_HZ))
             pitch_hz = np.where(pitch_hz > _LOWEST_VOICED_HZ, moved, pitch_hz)
-        # A fixed seed: the same words always sound the same.
-        wave = self._synthesize(*(part[0, :, skipped:] for part in parts), pitch_hz, np.random.default_rng(0))
+        wave = self._synthesize(*(part[0, :, skipped:] for part in parts), pitch_hz, self._hiss)
         ends = np.maximum(ends - skipped * _FRAME_SAMPLES - _LEAD_SAMPLES, 0)
         return Drawn(wave, int(ends[0]), ends[1:-1])
+
+
+class _Hiss:
+    """The noise in the voice, in the place of a random generator: drawn once, and the same for the same words.
+
+    It lies some 70 dB under the speech, so nobody hears it come round again; drawing it anew is a fifth of the work.
+    """
+
+    _COLUMNS: Final = 1024
+    _ROWS: Final = 601
+
+    def __init__(self) -> None:
+        self._drawn = np.random.default_rng(0).standard_normal((self._ROWS, self._COLUMNS), dtype=np.float32)
+
+    def standard_normal(self, shape: tuple[int, int], dtype: object) -> npt.NDArray[np.float32]:
+        del dtype
+        rows, columns = shape
+        return np.take(self._drawn[:rows], np.arange(columns) % self._COLUMNS, axis=1)
 
 
 def _one_more_output(name: bytes) -> bytes:
