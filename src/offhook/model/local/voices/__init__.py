@@ -1,0 +1,1 @@
+"""Speech that is made on this machine, from the voice inside an installed package."""
