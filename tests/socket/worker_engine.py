@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -68,3 +69,26 @@ def load(options: dict[str, Any]) -> Engine:
     if options.get("crashes"):
         raise RuntimeError("the weights are from the moon")
     return Engine()
+
+
+class Talker:
+    """A voice for tests: two samples a word; blanks have none, and "hold" goes on until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.about: dict[str, Any] = {"voice": "talker"}
+
+    def serve(self, task: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
+        asked = f"{task['voice']} {task['speed']}"
+        for word in re.findall(r"\s+|\S+", task["text"]):
+            if word == "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            while word == "hold":
+                yield {"pcm": b"\1\0", "rate_hz": 8000, "text": "hold ", "asked": asked}
+                time.sleep(0.001)
+            if word == "asked":
+                word = asked
+            yield {"pcm": b"" if word.isspace() else b"\1\0\2\0", "rate_hz": 8000, "text": word}
+
+
+def talker(options: dict[str, Any]) -> Talker:
+    return Talker()

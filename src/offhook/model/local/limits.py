@@ -22,6 +22,9 @@ WAIT_S: Final = 5.0
 TASK_S: Final = 30.0
 """A worker that says nothing about its request for so long hangs, and is killed. The slowest honest one took 4 s."""
 
+SPEAKING_S: Final = 10.0
+"""The same for a voice, of which a sentence takes 40 ms: nobody waits longer for the next word."""
+
 START_S: Final = 60.0
 """Loading takes a second; a cold disk and a busy machine may take many."""
 

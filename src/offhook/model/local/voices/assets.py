@@ -16,7 +16,8 @@ INSTALLED: Final = "heart"
 _MEND: Final = "pip install --force-reinstall 'offhook[local]'"
 
 # Of hibari-tts 0.2.1: SHA-256, whole. Networks, and the tables that decide how a word is read.
-_VOICE: Final = ("hibari.onnx", "5f70741d4e900f4e85d0037498736cc1b3e1b9a63a13546a5da1e63abf4fccd8")
+INSTALLED_SHA256: Final = "5f70741d4e900f4e85d0037498736cc1b3e1b9a63a13546a5da1e63abf4fccd8"
+_VOICE: Final = ("hibari.onnx", INSTALLED_SHA256)
 _AMERICAN: Final = {
     "oov.onnx": "d3cfd8122c5f172a98c8de38268bf1213ee09f2c2ae4df6e055fc6532590fe76",
     "lexicon_us_gold.json.gz": "63ae94f8ef0e906d5b24fe9b59ffcbd1529aca5686a774610e43973cbaa86ad2",

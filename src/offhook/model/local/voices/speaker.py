@@ -40,6 +40,7 @@ class Speaker:
         self._voices: dict[str, Acoustic] = {}
         self._readers: dict[bool, Reader] = {}
         self._pico: pico.Pico | None = None
+        self.about: dict[str, Any] = {"voice": assets.INSTALLED, "sha256": assets.INSTALLED_SHA256}
 
     def load(self) -> None:
         """Check, load and warm the installed voice. Raises ConfigError with the line that mends it."""
@@ -157,3 +158,11 @@ def _place(readings: list[Reading], acoustic: Acoustic, chosen: Timbre, speed: f
         samples = resample_whole(samples, RATE_HZ * of // to, RATE_HZ)
         start, ends = start * to // of, ends * to // of
     return settle(samples, RATE_HZ, start, ends, rest_ms=rest_ms, speed=speed)
+
+
+def load(options: dict[str, Any]) -> Speaker:
+    """Return a speaker, checked and warm; ``voices`` is the folder of a user's voice files. Raises ConfigError."""
+    folder = options.get("voices")
+    speaker = Speaker(Path(folder) if folder else None)
+    speaker.load()
+    return speaker
