@@ -133,6 +133,7 @@ async def _models(config: Config) -> list[Finding]:
         run=1,
         response_id="resp_1",
         instructions="",
+        directed=False,
         items=(question,),
         tools=(),
         tool_choice="auto",

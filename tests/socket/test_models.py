@@ -33,6 +33,7 @@ def request(**changes: Any) -> Generate:
         "run": 7,
         "response_id": "resp_1",
         "instructions": "Be brief.",
+        "directed": False,
         "items": (Message(id="a", role="user", content=(InputAudio(transcript="When do you open?"),)),),
         "tools": (),
         "tool_choice": "auto",

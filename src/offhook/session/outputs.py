@@ -34,12 +34,13 @@ class Generate:
     """Ask the model for a response.
 
     ``items`` is the context, oldest first, with transcripts where they are known. Every input about this generation
-    carries ``run``.
+    carries ``run``. ``directed``: the instructions were given for this response alone.
     """
 
     run: int
     response_id: str
     instructions: str
+    directed: bool
     items: tuple[Item, ...]
     tools: Tools
     tool_choice: ToolChoice

@@ -64,6 +64,7 @@ def generation_request(
         run=response.run,
         response_id=response.id,
         instructions=session.instructions if given.instructions is UNSET else given.instructions,
+        directed=given.instructions is not UNSET,
         items=items,
         tools=session.tools if given.tools is UNSET else given.tools,
         tool_choice=session.tool_choice if given.tool_choice is UNSET else given.tool_choice,
