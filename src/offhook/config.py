@@ -243,7 +243,7 @@ class Config:
     models: Literal["auto", "scripted", "local"] = _setting(
         "auto",
         _choice("auto", "scripted", "local"),
-        "which models hear, think and speak; auto is local when installed",
+        "which models hear, think and speak; auto is local when installed, else scripted",
         show="WHICH",
     )
     llm_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that thinks", show="URL")
@@ -261,6 +261,9 @@ class Config:
         _text,
         "what they hear with: tiny.en, base (99 languages), or a CTranslate2 model's folder",
         show="MODEL",
+    )
+    voices: Path | None = _setting(
+        None, _path, "a folder of further voice files for local models (docs/models.md)", show="DIR"
     )
     tts_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that speaks", show="URL")
     tts_model: str = _setting("tts-1", _text, "what that API calls the model", show="NAME")

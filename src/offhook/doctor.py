@@ -15,11 +15,15 @@ from offhook.config import Config
 from offhook.errors import ConfigError, OffhookError
 from offhook.host.answer import AnswerByWebhook
 from offhook.media.vad import load_silero
-from offhook.model.interface import ModelError
+from offhook.model.demo_brain import DEMO
+from offhook.model.interface import Backend, ModelError, Speech
+from offhook.model.local.voices import assets
 from offhook.model.registry import choose_backend
+from offhook.model.scripted import SCRIPTED
 from offhook.net.address import bind_pair
 from offhook.net.rtp import PortRange, raise_descriptor_limit
 from offhook.server import CLIENT_THREADS_S, agent_options, model_options, projects_of
+from offhook.session.inputs import AudioProduced
 from offhook.session.outputs import Generate
 from offhook.sip.agent import UserAgent
 from offhook.store.folder import FolderStore
@@ -30,6 +34,8 @@ from offhook.wire.items import Message as Item
 from offhook.wire.signature import webhook_key
 
 DESCRIPTORS_A_CALL: Final = 2
+_SENTENCE: Final = "Good morning, how can I help you?"
+_SHOWN_CHARS: Final = 60
 _GOOD, _BAD, _NOTE = "ok", "BAD", "note"
 
 
@@ -125,35 +131,71 @@ async def _detector(_: Config) -> list[Finding]:
 
 async def _models(config: Config) -> list[Finding]:
     backend = choose_backend(model_options(config))
-    if backend.name == "scripted":
-        mend = "" if config.models == "scripted" else "give --llm-url, --stt-url and --tts-url"
+    if backend.name == SCRIPTED:
+        mend = "" if config.models == "scripted" else f"{assets.INSTALL}, or give --llm-url, --stt-url and --tts-url"
         return [Finding(_NOTE, "models", "scripted: callers hear tones, and nobody understands them", mend)]
-    question = Item(id="item_1", role="user", content=(InputText(text="Say hello in one word."),))
+    began = time.perf_counter()
+    await backend.start()
+    try:
+        found = _parts(backend, (time.perf_counter() - began) * 1000)
+        return found + await _conversation(backend, config)
+    finally:
+        await backend.stop()
+
+
+def _parts(backend: Backend, took_ms: float) -> list[Finding]:
+    found = []
+    for role, part in backend.report().items():
+        if role == "name":
+            continue
+        if part["name"] == DEMO:
+            found.append(Finding(_NOTE, role, "demo: it repeats what callers say", "give --llm-url for a conversation"))
+        else:
+            workers = f", {part['workers']} worker(s), ready in {took_ms:.0f} ms" if "workers" in part else ""
+            found.append(Finding(_GOOD, role, part["name"] + workers))
+    return found
+
+
+async def _conversation(backend: Backend, config: Config) -> list[Finding]:
+    """Let the models say something, and let them hear it."""
     request = Generate(
         run=1,
         response_id="resp_1",
-        instructions="",
-        directed=False,
-        items=(question,),
+        instructions=f'Say: "{_SENTENCE}"',
+        directed=True,
+        items=(Item(id="item_1", role="user", content=(InputText(text="Hello?"),)),),
         tools=(),
         tool_choice="auto",
-        max_output_tokens=16,
+        max_output_tokens=64,
         modality="audio",
         voice=config.voice,
         speed=1.0,
         model=config.default_model,
     )
     began = time.perf_counter()
-    await backend.start()
+    sounds: list[AudioProduced] = []
+    took_ms = 0.0
     try:
-        async for _ in backend.respond(request):
-            took_ms = (time.perf_counter() - began) * 1000
-            return [Finding(_GOOD, "models", f"{backend.name} answered after {took_ms:.0f} ms")]
-        return [Finding(_BAD, "models", f"{backend.name} said nothing")]
+        async for output in backend.respond(request):
+            if isinstance(output, AudioProduced):
+                took_ms = took_ms or (time.perf_counter() - began) * 1000
+                sounds.append(output)
     except ModelError as failure:
         return [Finding(_BAD, "models", failure.message, "check its URL, its key and that it runs")]
-    finally:
-        await backend.stop()
+    if not sounds:
+        return [Finding(_BAD, "models", f"{backend.name} said nothing")]
+    said = Finding(_GOOD, "speaking", f"first sound after {took_ms:.0f} ms")
+    speech = Speech(b"".join(sound.pcm for sound in sounds), sounds[0].rate_hz)
+    began = time.perf_counter()
+    try:
+        heard = "".join([words.text async for words in backend.transcribe(speech, None)])
+    except ModelError as failure:
+        return [said, Finding(_BAD, "hearing", failure.message, "check its URL, its key and that it runs")]
+    if not heard:
+        return [said, Finding(_NOTE, "hearing", "no words were understood in what was said", "try it with a call")]
+    took_ms = (time.perf_counter() - began) * 1000
+    heard = "".join(char for char in heard if char.isprintable())[:_SHOWN_CHARS]
+    return [said, Finding(_GOOD, "hearing", f"{speech.seconds:.1f} s understood in {took_ms:.0f} ms: {heard}")]
 
 
 async def _projects(config: Config) -> list[Finding]:

@@ -39,8 +39,11 @@ from offhook.media.edge import Edge
 from offhook.media.plane import MediaPlane
 from offhook.media.thread import MediaThread
 from offhook.media.vad import load_silero
+from offhook.model.demo_brain import DEMO
 from offhook.model.local.ear import EarOptions
+from offhook.model.local.voice import VoiceOptions
 from offhook.model.registry import EndpointOptions, ModelOptions, choose_backend
+from offhook.model.scripted import SCRIPTED
 from offhook.net.address import parse_public_address
 from offhook.net.http import HttpServer
 from offhook.net.rtp import PortRange, SocketPoller, raise_descriptor_limit
@@ -171,8 +174,10 @@ class Server:
 
     def _warn(self) -> None:
         config = self._config
-        if config.models == "auto" and self.backend.name == "scripted":
+        if config.models == "auto" and self.backend.name == SCRIPTED:
             self._log.warning("no models are configured: callers hear tones, and nobody understands them")
+        if self.backend.name == DEMO:
+            self._log.warning("no language model is configured: a demo brain answers; give one with --llm-url")
         if isinstance(config.answer, AnswerByWebhook) and not any(p.endpoint for p in self.directory.projects):
             self._log.warning("no webhook is configured: accept calls by their id, from /offhook/v1/calls")
         if not config.allow and not config.sip.is_loopback:
@@ -227,7 +232,7 @@ class Server:
             "status": "draining" if self._draining else "ok",
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._began_at, 1),
-            "models": self.backend.name,
+            "models": self.backend.report(),
             "calls": {
                 "active": self.directory.calls,
                 "limit": self.admission.limit,
@@ -266,6 +271,7 @@ def model_options(config: Config) -> ModelOptions:
         rate_hz=config.tts_rate,
         names=dict(config.model_names),
         ear=EarOptions(config.whisper, config.stt_workers),
+        speaker=VoiceOptions(config.voices),
     )
 
 

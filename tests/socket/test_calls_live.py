@@ -443,7 +443,7 @@ def test_health_says_what_runs_and_needs_no_key() -> None:
         health = (await one.http("GET", "/health", key=None)).json()
         assert health["status"] == "ok"
         assert health["calls"]["active"] == 1
-        assert health["models"] == "scripted"
+        assert health["models"] == {"name": "scripted"}
 
     run(test)
 

@@ -21,7 +21,6 @@ from offhook.testing.phone import CallFailedError, Phone
 from offhook.testing.voice import voice
 
 PATIENCE_S = 30
-LOCAL = is_installed("tiny.en")
 NO_FOLDER = "--whisper: /nowhere holds no" if is_installed("/nowhere") else "--models: local speech models are not"
 NOBODY = "http://127.0.0.1:1/v1"
 ANY = ("--http", "127.0.0.1:0", "--sip", "127.0.0.1:0", "--models", "scripted")
@@ -112,13 +111,8 @@ def test_without_ready_json_people_are_told_how_to_call_it() -> None:
     ("arguments", "says"),
     [
         (("--http", "0.0.0.0:0"), "--api-key: is needed"),
-        (
-            ("--models", "local"),
-            "--llm-url: is missing" if LOCAL else "--models: local speech models are not installed",
-        ),
-        (("--models", "local", "--llm-url", NOBODY, "--tts-url", NOBODY, "--whisper", "/nowhere"), NO_FOLDER),
+        (("--models", "local", "--tts-url", NOBODY, "--whisper", "/nowhere"), NO_FOLDER),
         (("--webhook-url", "file:///etc/passwd"), "--webhook-url"),
-        (("--llm-url", "http://127.0.0.1:1/v1", "--models", "auto"), f"--{'tts' if LOCAL else 'stt'}-url: is missing"),
         (("--stt-url", "http://127.0.0.1:1/v1"), "--llm-url: is missing"),
         (("--answer", "always:nowhere.json"), "--answer: cannot read"),
         (("--config", "nowhere.toml"), "--config: cannot read"),

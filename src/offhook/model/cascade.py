@@ -47,12 +47,21 @@ class Cascade:
         """The longest wait of the parts that have queues."""
         return max(getattr(part, "queue_wait_ms", 0.0) for part in (self._hearing, self._mind, self._voice))
 
+    def report(self) -> dict[str, Any]:
+        """Name the parts, with the figures of those that have some."""
+        parts: dict[str, SpeechToText | LanguageModel | TextToSpeech]
+        parts = {"ear": self._hearing, "brain": self._mind, "voice": self._voice}
+        shown = {role: {"name": part.name} | getattr(part, "report", dict)() for role, part in parts.items()}
+        return {"name": self.name, **shown}
+
     async def start(self) -> None:
-        """Start the parts that have to be started."""
-        for part in (self._hearing, self._mind, self._voice):
-            start = getattr(part, "start", None)
-            if start is not None:
-                await start()
+        """Start the parts that have to be started, side by side; all of them run, or none."""
+        starts = [getattr(part, "start", None) for part in (self._hearing, self._mind, self._voice)]
+        ends = await asyncio.gather(*(start() for start in starts if start is not None), return_exceptions=True)
+        failures = [end for end in ends if isinstance(end, BaseException)]
+        if failures:
+            await self.stop()
+            raise failures[0]
 
     async def stop(self) -> None:
         """Stop the parts that have to be stopped."""

@@ -19,6 +19,9 @@ from offhook.session.outputs import Generate
 from offhook.wire.items import FunctionCall, FunctionCallOutput, InputAudio, InputText, Item, Message
 from offhook.wire.session import FunctionTool, ToolChoiceFunction, ToolChoiceMcp
 
+DEMO: Final = "demo"
+"""Its name, in logs and in ``/health``."""
+
 GREETING: Final = (
     "Hello! This is the demo of offhook. I am not a language model: I hold a small talk, and repeat what I hear."
 )
@@ -67,7 +70,10 @@ _GREET: Final = re.compile(r"\b(greet|welcome|introduce yourself|say (hello|hi))
 class DemoBrain:
     """The demo brain as a LanguageModel."""
 
-    name: Final = "demo"
+    @property
+    def name(self) -> str:
+        """It never passes for more than it is."""
+        return DEMO
 
     async def generate(self, request: Generate) -> AsyncIterator[ModelOutput]:
         """Yield a sentence or two, or a function call, and an end."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from offhook.errors import RemoteError
 from offhook.session.inputs import (
@@ -80,7 +80,12 @@ class Sound:
 
 
 class SpeechToText(Protocol):
-    """Turns a caller's speech into words."""
+    """Turns a caller's speech into words. ``name`` is for people, as it is of the other parts."""
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        ...
 
     def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the words as they are known; none when nobody spoke. Raises ModelError."""
@@ -90,6 +95,11 @@ class SpeechToText(Protocol):
 class LanguageModel(Protocol):
     """Answers a conversation in words and function calls."""
 
+    @property
+    def name(self) -> str:
+        """What it is."""
+        ...
+
     def generate(self, request: Generate) -> AsyncIterator[ModelOutput]:
         """Yield words, function calls (one after the other) and an end, all with ``request.run``. Raises ModelError."""
         ...
@@ -97,6 +107,11 @@ class LanguageModel(Protocol):
 
 class TextToSpeech(Protocol):
     """Speaks."""
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        ...
 
     def speak(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
         """Yield the speech of a sentence or two, in pieces of any size. Raises ModelError."""
@@ -112,6 +127,10 @@ class Backend(Protocol):
     @property
     def queue_wait_ms(self) -> float:
         """How long a request has to wait for its turn now; calls are refused when that is too long."""
+        ...
+
+    def report(self) -> dict[str, Any]:
+        """Say what it consists of and how it does, for people; ``name`` is among it."""
         ...
 
     async def start(self) -> None:

@@ -73,6 +73,11 @@ class ChatCompletions:
         self._server = server
         self._options = options
 
+    @property
+    def name(self) -> str:
+        """The model, and where it is."""
+        return f"{self._options.model} at {self._server.base_url}"
+
     async def start(self) -> None:
         """Open the connections."""
         await self._server.start()
@@ -295,6 +300,11 @@ class Transcriptions:
         self._server = server
         self._model = model
 
+    @property
+    def name(self) -> str:
+        """The model, and where it is."""
+        return f"{self._model} at {self._server.base_url}"
+
     async def start(self) -> None:
         """Open the connections."""
         await self._server.start()
@@ -332,6 +342,11 @@ class SpokenOverHttp:
         self._model = model
         self._voice = voice
         self._rate_hz = rate_hz
+
+    @property
+    def name(self) -> str:
+        """The model, and where it is."""
+        return f"{self._model} at {self._server.base_url}"
 
     async def start(self) -> None:
         """Open the connections."""

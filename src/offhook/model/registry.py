@@ -7,10 +7,13 @@ from typing import Literal
 
 from offhook.errors import ConfigError
 from offhook.model.cascade import Cascade
+from offhook.model.demo_brain import DemoBrain
 from offhook.model.http import ModelServer
 from offhook.model.interface import Backend, SpeechToText, TextToSpeech
 from offhook.model.local.ear import EarOptions, local_ear
-from offhook.model.local.whisper.folder import how_to_install, is_installed
+from offhook.model.local.voice import VoiceOptions, local_voice
+from offhook.model.local.voices import assets
+from offhook.model.local.whisper import folder
 from offhook.model.openai_http import ChatCompletions, ChatOptions, SpokenOverHttp, Transcriptions
 from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
 
@@ -27,7 +30,10 @@ class EndpointOptions:
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """Which models hear, think and speak. ``voice`` and ``rate_hz`` are the speech endpoint's own, ``ear`` is local."""
+    """Which models hear, think and speak. ``voice`` and ``rate_hz`` are the speech endpoint's own.
+
+    ``ear`` and ``speaker`` are of the local models.
+    """
 
     which: Literal["auto", "scripted", "local"] = "auto"
     llm: EndpointOptions | None = None
@@ -37,22 +43,57 @@ class ModelOptions:
     rate_hz: int = 24000
     names: dict[str, str] = field(default_factory=dict)
     ear: EarOptions = field(default_factory=EarOptions)
+    speaker: VoiceOptions = field(default_factory=VoiceOptions)
 
 
 def choose_backend(options: ModelOptions) -> Backend:
-    """Return the backend that the settings ask for; nothing is loaded yet. Raises ConfigError."""
-    if options.which == "local" and options.stt is None and not is_installed(options.ear.whisper):
-        raise ConfigError("--models", "local speech models are not installed", how_to_install(options.ear.whisper))
-    if options.llm is None:
-        if options.which == "local" or options.stt is not None or options.tts is not None:
+    """Return the backend that the settings ask for; nothing is loaded yet. Raises ConfigError.
+
+    An endpoint always takes the place of the local part. Without one for the language model the local models have the
+    demo brain, and whoever has no local models has the scripted model.
+    """
+    missing = _missing(options)
+    if options.which == "local" and missing:
+        raise ConfigError("--models", f"local speech models are not installed: {missing[0].what}", missing[0].mend)
+    local = options.which == "local" or (options.which == "auto" and _needs_local(options) and not missing)
+    if options.llm is None and not local:
+        if options.stt is not None or options.tts is not None:
             raise ConfigError("--llm-url", "is missing: something has to think", "give an OpenAI-compatible API")
         return ScriptedBackend()
-    mind = ChatCompletions(_server("language model", options.llm), ChatOptions(options.llm.model, names=options.names))
-    return Cascade(f"{options.llm.model} at {options.llm.url}", _ear(options), mind, _voice(options))
+    mind = DemoBrain() if options.llm is None else _chat(options.llm, options.names)
+    return Cascade(mind.name, _ear(options), mind, _voice(options))
+
+
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """A package that is not installed."""
+
+    setting: str
+    what: str
+    mend: str
+
+
+def _needs_local(options: ModelOptions) -> bool:
+    return options.stt is None or options.tts is None
+
+
+def _missing(options: ModelOptions) -> list[_Missing]:
+    """Return what local models would still need for the parts that no endpoint takes."""
+    missing = []
+    whisper = options.ear.whisper
+    if options.stt is None and not folder.is_installed(whisper):
+        missing.append(_Missing("--stt-url", "something has to hear the caller", folder.how_to_install(whisper)))
+    if options.tts is None and not assets.is_installed():
+        missing.append(_Missing("--tts-url", "something has to speak", assets.INSTALL))
+    return missing
 
 
 def _server(name: str, options: EndpointOptions) -> ModelServer:
     return ModelServer(name, options.url, options.key, options.silence_s)
+
+
+def _chat(llm: EndpointOptions, names: dict[str, str]) -> ChatCompletions:
+    return ChatCompletions(_server("language model", llm), ChatOptions(llm.model, names=names))
 
 
 def _ear(options: ModelOptions) -> SpeechToText:
@@ -60,10 +101,8 @@ def _ear(options: ModelOptions) -> SpeechToText:
         return Transcriptions(_server("speech recogniser", options.stt), options.stt.model)
     if options.which == "scripted":
         return ScriptedEar()
-    if options.which == "local" or is_installed(options.ear.whisper):
-        return local_ear(options.ear)
-    mend = f"or {how_to_install(options.ear.whisper)}, or take --models scripted"
-    raise ConfigError("--stt-url", "is missing: something has to hear the caller", mend)
+    _refuse(options, "--stt-url")
+    return local_ear(options.ear)
 
 
 def _voice(options: ModelOptions) -> TextToSpeech:
@@ -72,4 +111,12 @@ def _voice(options: ModelOptions) -> TextToSpeech:
         return SpokenOverHttp(server, options.tts.model, options.voice, options.rate_hz)
     if options.which == "scripted":
         return ScriptedVoice()
-    raise ConfigError("--tts-url", "is missing: something has to speak", "or take --models scripted")
+    _refuse(options, "--tts-url")
+    return local_voice(options.speaker)
+
+
+def _refuse(options: ModelOptions, setting: str) -> None:
+    for part in _missing(options):
+        if part.setting == setting:
+            mend = f"give an OpenAI-compatible API, or {part.mend}, or take --models scripted"
+            raise ConfigError(setting, f"is missing: {part.what}", mend)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from offhook.audio.pcm import to_bytes
 from offhook.audio.tone import TONES, tone
@@ -24,6 +25,7 @@ from offhook.session.outputs import Generate
 from offhook.wire.items import FunctionCallOutput
 from offhook.wire.session import FunctionTool, ToolChoiceFunction, TranscriptionEcho, Voice
 
+SCRIPTED = "scripted"
 RATE_HZ = 8000
 ANSWER_MS = 2000
 # Speech has about 15 letters a second.
@@ -43,7 +45,7 @@ class ScriptedBackend:
     """Answers with numbered tones, and with a function call when one is demanded by ``tool_choice``."""
 
     def __init__(self, options: ScriptedOptions | None = None) -> None:
-        self.name = "scripted"
+        self.name = SCRIPTED
         self.capabilities = Capabilities(needs_transcripts=False)
         self._options = options or ScriptedOptions()
 
@@ -51,6 +53,10 @@ class ScriptedBackend:
     def queue_wait_ms(self) -> float:
         """Nothing: it answers at once."""
         return 0.0
+
+    def report(self) -> dict[str, Any]:
+        """Its name is all there is to say."""
+        return {"name": self.name}
 
     async def start(self) -> None:
         """Make the tones, so that no call pays for them."""
@@ -86,6 +92,8 @@ class ScriptedBackend:
 class ScriptedEar:
     """Hears one and the same whatever is said: the ear of a cascade under test."""
 
+    name = SCRIPTED
+
     async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the one transcript there is."""
         del speech, wanted
@@ -94,6 +102,8 @@ class ScriptedEar:
 
 class ScriptedVoice:
     """Says every sentence as a tone of its length: the voice of a cascade under test."""
+
+    name = SCRIPTED
 
     async def speak(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
         """Yield a tone that lasts as long as the text would."""

@@ -91,6 +91,11 @@ class LocalEar:
         await self._pool.stop()
 
     @property
+    def name(self) -> str:
+        """What hears."""
+        return f"whisper {self.about.get('model', '')}".rstrip()
+
+    @property
     def about(self) -> dict[str, Any]:
         """``model``, ``sha256`` and ``languages`` of what hears."""
         return self._pool.about
@@ -104,6 +109,10 @@ class LocalEar:
     def pids(self) -> list[int]:
         """The process ids of the workers that live."""
         return self._pool.pids
+
+    def report(self) -> dict[str, Any]:
+        """Return the figures of its workers and of the queue in front of them."""
+        return self._pool.report()
 
     @property
     def queue_wait_ms(self) -> float:

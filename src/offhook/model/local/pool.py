@@ -12,7 +12,7 @@ import enum
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, assert_never
 
 from offhook.errors import ConfigError
@@ -284,6 +284,12 @@ class Pool:
         mean_ms = sum(wait_ms for _, wait_ms in self._waits) / len(self._waits) if self._waits else 0.0
         awaited = self._waiting[Urgency.AWAITED]
         return max(mean_ms, awaited[0].waiting_s(now) * 1000 if awaited else 0.0)
+
+    def report(self) -> dict[str, Any]:
+        """Return the figures of ``/health``."""
+        waiting = sum(map(len, self._waiting.values()))
+        figures = {"workers": len(self.pids), "waiting": waiting, "queue_wait_ms": round(self.queue_wait_ms, 1)}
+        return figures | asdict(self.counters)
 
     @property
     def pids(self) -> list[int]:

@@ -65,6 +65,10 @@ class LocalVoice:
         """The process ids of the workers that live."""
         return self._pool.pids
 
+    def report(self) -> dict[str, Any]:
+        """Return the figures of its workers and of the queue in front of them."""
+        return self._pool.report()
+
     @property
     def queue_wait_ms(self) -> float:
         """How long a sentence waits for a worker these days."""

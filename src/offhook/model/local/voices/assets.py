@@ -13,6 +13,8 @@ from offhook.errors import ConfigError
 INSTALLED: Final = "heart"
 """The voice that comes with the package."""
 
+INSTALL: Final = "pip install 'offhook[local]'"
+
 _MEND: Final = "pip install --force-reinstall 'offhook[local]'"
 
 # Of hibari-tts 0.2.1: SHA-256, whole. Networks, and the tables that decide how a word is read.
@@ -63,7 +65,7 @@ def folder() -> Path:
     """Return where the package keeps its files; ConfigError when it is not installed. Nothing of it is imported."""
     found = find_spec("hibari")
     if found is None or not found.submodule_search_locations:
-        raise ConfigError("--models", "the local voice is not installed", "pip install 'offhook[local]'")
+        raise ConfigError("--models", "the local voice is not installed", INSTALL)
     return Path(found.submodule_search_locations[0]) / "assets"
 
 
