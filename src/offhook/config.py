@@ -71,6 +71,10 @@ def _text(key: str, value: Any) -> str:
     return value
 
 
+def _text_or_none(key: str, value: Any) -> str:
+    return value if value == "" else _text(key, value)
+
+
 def _texts(key: str, value: Any) -> tuple[str, ...]:
     return tuple(_text(key, each) for each in (value if isinstance(value, list | tuple) else [value]))
 
@@ -264,6 +268,12 @@ class Config:
     )
     voices: Path | None = _setting(
         None, _path, "a folder of further voice files for local models (docs/models.md)", show="DIR"
+    )
+    apology: str = _setting(
+        "I am sorry, something went wrong here. Could you say that again, please?",
+        _text_or_none,
+        "what the local voice says when a model has failed; empty: nothing",
+        show="TEXT",
     )
     tts_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that speaks", show="URL")
     tts_model: str = _setting("tts-1", _text, "what that API calls the model", show="NAME")

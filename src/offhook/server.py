@@ -272,6 +272,7 @@ def model_options(config: Config) -> ModelOptions:
         names=dict(config.model_names),
         ear=EarOptions(config.whisper, config.stt_workers),
         speaker=VoiceOptions(config.voices),
+        apology=config.apology,
     )
 
 

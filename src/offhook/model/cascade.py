@@ -1,17 +1,20 @@
 """A backend of three parts: speech to text, a language model, text to speech.
 
-The voice begins with the first sentence while the model still produces the next one.
+The voice begins with the first sentence while the model still produces the next one. When a part has failed, the caller
+hears a sentence that says so, where one is set.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any, TypeAlias
+from contextlib import aclosing
+from typing import Any, TypeAlias, cast
 
 from offhook.model.interface import (
     Capabilities,
     LanguageModel,
+    ModelError,
     ModelOutput,
     Sound,
     Speech,
@@ -22,25 +25,31 @@ from offhook.model.interface import (
 from offhook.model.sentence import SentenceCutter
 from offhook.session.inputs import AudioProduced, GenerationFinished, TextProduced
 from offhook.session.outputs import Generate
+from offhook.wire.items import InputAudio, Message
 from offhook.wire.session import TranscriptionEcho
 
 # Sentences that wait for the voice. The model is faster than speech; this keeps it from running far ahead.
 MAX_WAITING_SENTENCES = 8
 # Words and sounds that wait for the call's task; then the model has to wait.
 MAX_WAITING_OUTPUTS = 256
+# A voice that failed is back by then, if it comes back at all; the failure is not told before.
+APOLOGY_S = 6.0
 
 _Outputs: TypeAlias = "asyncio.Queue[ModelOutput | Exception | None]"
 
 
 class Cascade:
-    """Speech to text, then a language model, then text to speech."""
+    """Speech to text, then a language model, then text to speech. ``apology`` is said when one of them failed."""
 
-    def __init__(self, name: str, hearing: SpeechToText, mind: LanguageModel, voice: TextToSpeech) -> None:
+    def __init__(
+        self, name: str, hearing: SpeechToText, mind: LanguageModel, voice: TextToSpeech, apology: str = ""
+    ) -> None:
         self.name = name
         self.capabilities = Capabilities(needs_transcripts=True)
         self._hearing = hearing
         self._mind = mind
         self._voice = voice
+        self._apology = apology
 
     @property
     def queue_wait_ms(self) -> float:
@@ -75,10 +84,43 @@ class Cascade:
         return self._hearing.transcribe(speech, wanted)
 
     def respond(self, request: Generate) -> AsyncIterator[ModelOutput]:
-        """Yield words, and with them their sound when the response is spoken."""
-        return self._mind.generate(request) if request.modality == "text" else self._respond_aloud(request)
+        """Yield words, and with them their sound when the response is spoken.
+
+        Raises ModelError, also when it would answer a turn of which nobody knows the words.
+        """
+        return self._respond_in_writing(request) if request.modality == "text" else self._respond_aloud(request)
+
+    async def _respond_in_writing(self, request: Generate) -> AsyncIterator[ModelOutput]:
+        _refuse_unheard(request)
+        async with aclosing(cast("Any", self._mind.generate(request))) as outputs:
+            async for output in outputs:
+                yield output
 
     async def _respond_aloud(self, request: Generate) -> AsyncIterator[ModelOutput]:
+        begun = False
+        try:
+            _refuse_unheard(request)
+            async with aclosing(cast("Any", self._answer_aloud(request))) as outputs:
+                async for output in outputs:
+                    begun = True
+                    yield output
+        except Exception:
+            for output in await self._apologize(request, f" {self._apology}" if begun else self._apology):
+                yield output
+            raise
+
+    async def _apologize(self, request: Generate, words: str) -> list[ModelOutput]:
+        """Return an apology and its sound; nothing when the voice fails too."""
+        if not words.strip():
+            return []
+        try:
+            async with asyncio.timeout(APOLOGY_S):
+                sounds = [sound async for sound in self._voice.speak(words, request.voice, request.speed)]
+        except (ModelError, TimeoutError):
+            return []
+        return [TextProduced(request.run, words), *(_produced(request.run, each, each.text) for each in sounds)]
+
+    async def _answer_aloud(self, request: Generate) -> AsyncIterator[ModelOutput]:
         outputs: _Outputs = asyncio.Queue(MAX_WAITING_OUTPUTS)
         sentences: asyncio.Queue[str | None] = asyncio.Queue(MAX_WAITING_SENTENCES)
         thinking = asyncio.create_task(_until_failure(self._think(request, outputs, sentences), outputs))
@@ -119,6 +161,15 @@ class Cascade:
                 text, unplaced = sound.text or unplaced, ""
                 await outputs.put(_produced(request.run, sound, text))
         await outputs.put(None)
+
+
+def _refuse_unheard(request: Generate) -> None:
+    """Raise ModelError for a turn whose transcript failed, unless the client said what to do about it."""
+    last = request.items[-1] if request.items else None
+    if request.directed or not isinstance(last, Message) or last.role != "user":
+        return
+    if any(isinstance(part, InputAudio) and part.transcript is None for part in last.content):
+        raise ModelError("not_understood", "The words of the caller are not known: their transcription failed.")
 
 
 async def _until_failure(work: Coroutine[Any, Any, None], outputs: _Outputs) -> None:

@@ -11,7 +11,7 @@ from offhook.model.demo_brain import DemoBrain
 from offhook.model.http import ModelServer
 from offhook.model.interface import Backend, SpeechToText, TextToSpeech
 from offhook.model.local.ear import EarOptions, local_ear
-from offhook.model.local.voice import VoiceOptions, local_voice
+from offhook.model.local.voice import LocalVoice, VoiceOptions, local_voice
 from offhook.model.local.voices import assets
 from offhook.model.local.whisper import folder
 from offhook.model.openai_http import ChatCompletions, ChatOptions, SpokenOverHttp, Transcriptions
@@ -32,7 +32,7 @@ class EndpointOptions:
 class ModelOptions:
     """Which models hear, think and speak. ``voice`` and ``rate_hz`` are the speech endpoint's own.
 
-    ``ear`` and ``speaker`` are of the local models.
+    ``ear`` and ``speaker`` are of the local models. ``apology`` is what the local voice says when a model has failed.
     """
 
     which: Literal["auto", "scripted", "local"] = "auto"
@@ -44,6 +44,7 @@ class ModelOptions:
     names: dict[str, str] = field(default_factory=dict)
     ear: EarOptions = field(default_factory=EarOptions)
     speaker: VoiceOptions = field(default_factory=VoiceOptions)
+    apology: str = ""
 
 
 def choose_backend(options: ModelOptions) -> Backend:
@@ -61,7 +62,8 @@ def choose_backend(options: ModelOptions) -> Backend:
             raise ConfigError("--llm-url", "is missing: something has to think", "give an OpenAI-compatible API")
         return ScriptedBackend()
     mind = DemoBrain() if options.llm is None else _chat(options.llm, options.names)
-    return Cascade(mind.name, _ear(options), mind, _voice(options))
+    ear, voice = _ear(options), _voice(options)
+    return Cascade(mind.name, ear, mind, voice, options.apology if isinstance(voice, LocalVoice) else "")
 
 
 @dataclass(frozen=True, slots=True)
