@@ -41,7 +41,7 @@ DEFAULT_INSTRUCTIONS = (
 )
 
 # Of these the session keeps and echoes the value, and nothing acts on it yet.
-WITHOUT_EFFECT = ("noise_reduction", "include", "parallel_tool_calls", "prompt", "reasoning", "tracing", "truncation")
+WITHOUT_EFFECT = ("noise_reduction", "parallel_tool_calls", "prompt", "reasoning", "tracing", "truncation")
 
 
 @dataclass(frozen=True, slots=True)
