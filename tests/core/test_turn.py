@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from offhook.audio.turn import SpeechStarted, SpeechStopped, TurnDetector, TurnEvent, TurnOptions
+from offhook.audio.turn import (
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    SpeechStopped,
+    TurnDetector,
+    TurnEvent,
+    TurnOptions,
+)
 
 SILENT, LOUD = -90.0, -22.0
 
@@ -226,3 +234,36 @@ def test_after_half_a_second_without_energy_the_detector_need_not_be_asked() -> 
     assert line.detector.awake
     line.silence(20)
     assert not line.detector.awake
+
+
+# -- pauses
+
+
+def test_a_pause_is_told_before_it_is_the_end_of_the_turn() -> None:
+    line = listen(pause_ms=160).silence(1000).speech(800).silence(1000)
+    assert line.events == [
+        SpeechStarted(1000, 700, 1060),
+        SpeechPaused(1000, 1800, 1960),
+        SpeechStopped(1000, 1800, 2300),
+    ]
+
+
+def test_a_pause_that_was_none_is_taken_back_and_the_next_one_told() -> None:
+    line = listen(pause_ms=160).silence(1000).speech(800).silence(300).speech(500).silence(1000)
+    paused, resumed, again, stopped = line.events[1:]
+    assert paused == SpeechPaused(1000, 1800, 1960)
+    assert isinstance(resumed, SpeechResumed)
+    assert 2100 < resumed.decided_ms <= 2100 + 2 * 32
+    assert again == SpeechPaused(1000, 2600, 2760)
+    assert stopped == SpeechStopped(1000, 2600, 3100)
+
+
+def test_the_gap_inside_a_word_is_no_pause() -> None:
+    line = listen(pause_ms=160).silence(1000).speech(400).silence(100).speech(400)
+    assert line.events == [SpeechStarted(1000, 700, 1060)]
+
+
+@pytest.mark.parametrize("pause_ms", [0, 500, 900])
+def test_no_pause_is_told_where_nobody_asked_or_the_turn_ends_first(pause_ms: int) -> None:
+    line = listen(pause_ms=pause_ms).silence(1000).speech(800).silence(1000)
+    assert line.events == [SpeechStarted(1000, 700, 1060), SpeechStopped(1000, 1800, 2300)]

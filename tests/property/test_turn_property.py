@@ -5,7 +5,15 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offhook.audio.turn import SpeechStarted, TurnDetector, TurnEvent, TurnOptions
+from offhook.audio.turn import (
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    SpeechStopped,
+    TurnDetector,
+    TurnEvent,
+    TurnOptions,
+)
 
 stretches = st.lists(
     st.tuples(st.integers(1, 60), st.floats(-100, 0), st.floats(0, 1)), min_size=1, max_size=20
@@ -16,7 +24,9 @@ options = st.builds(
     silence_duration_ms=st.integers(0, 2000),
     prefix_padding_ms=st.integers(0, 1000),
     onset_ms=st.integers(0, 300),
+    pause_ms=st.integers(0, 600),
 )
+CHANGES = (SpeechStarted, SpeechStopped)
 
 
 @settings(max_examples=300, deadline=None)
@@ -37,23 +47,39 @@ def test_starts_and_stops_alternate_in_order_of_time(
         if index == change_at:
             detector.configure(second)
             on = second is not None
-            if not on and events and isinstance(events[-1], SpeechStarted):
-                events.pop()
+            if not on:
+                while events and not isinstance(events[-1], SpeechStopped):
+                    events.pop()
         events += detector.hear([level])
         while judged_ms + 32 <= (index + 1 - late_steps) * 10:
             events += detector.judge(steps[judged_ms // 10][1], judged_ms + 32)
             judged_ms += 32
-    for index, event in enumerate(events):
-        assert isinstance(event, SpeechStarted) == (index % 2 == 0)
-    times = [time for event in events for time in _times(event)]
+    speaking = paused = False
+    for event in events:
+        match event:
+            case SpeechStarted():
+                assert not speaking
+                speaking, paused = True, False
+            case SpeechPaused():
+                assert speaking
+                assert not paused
+                paused = True
+            case SpeechResumed():
+                assert speaking
+                assert paused
+                paused = False
+            case SpeechStopped():
+                assert speaking
+                speaking = False
+    times = [time for event in events if isinstance(event, CHANGES) for time in _times(event)]
     assert times == sorted(times)
     assert all(0 <= time <= len(steps) * 10 for time in times)
     decided = [event.decided_ms for event in events]
     assert decided == sorted(decided)
-    assert detector.speaking == bool(len(events) % 2)
+    assert detector.speaking == speaking
 
 
-def _times(event: TurnEvent) -> list[int]:
+def _times(event: SpeechStarted | SpeechStopped) -> list[int]:
     if isinstance(event, SpeechStarted):
         assert event.audio_from_ms <= event.start_ms <= event.decided_ms
         return [event.start_ms]

@@ -34,13 +34,20 @@ class TurnOptions:
     """How eagerly turns begin and end.
 
     ``threshold`` is the probability that counts as speech; a turn is announced once it has lasted ``onset_ms`` and ends
-    after ``silence_duration_ms`` of silence; its sound is taken from ``prefix_padding_ms`` before its start.
+    after ``silence_duration_ms`` of silence; its sound is taken from ``prefix_padding_ms`` before its start. After
+    ``pause_ms`` of silence, where that is shorter, it is said that the turn may be about to end; 0 is never.
     """
 
     threshold: float = 0.5
     silence_duration_ms: int = 500
     prefix_padding_ms: int = 300
     onset_ms: int = 60
+    pause_ms: int = 0
+
+    @property
+    def tells_pauses(self) -> bool:
+        """Whether a pause can be told before it is the end of the turn."""
+        return 0 < self.pause_ms < self.silence_duration_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,24 @@ class SpeechStopped:
     decided_ms: int
 
 
-TurnEvent: TypeAlias = SpeechStarted | SpeechStopped
+@dataclass(frozen=True, slots=True)
+class SpeechPaused:
+    """Speech may have ended at ``end_ms``: it has been silent since, for ``pause_ms`` at ``decided_ms``."""
+
+    start_ms: int
+    end_ms: int
+    decided_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechResumed:
+    """It had not: the turn goes on."""
+
+    start_ms: int
+    decided_ms: int
+
+
+TurnEvent: TypeAlias = SpeechStarted | SpeechPaused | SpeechResumed | SpeechStopped
 _NOTHING: Final[tuple[TurnEvent, ...]] = ()
 
 
@@ -93,10 +117,14 @@ class _Suspecting:
 
 @dataclass(slots=True)
 class _Speaking:
-    """A turn. ``likely_ms`` is the end of the last window in which the detector heard speech."""
+    """A turn. ``likely_ms`` is the end of the last window in which the detector heard speech.
+
+    ``paused_ms`` is when a pause was told that lasts still, None outside of one.
+    """
 
     start_ms: int
     likely_ms: int
+    paused_ms: int | None = None
 
 
 class TurnDetector:
@@ -187,6 +215,9 @@ class TurnDetector:
         if isinstance(state, _Speaking):
             if self._likely:
                 state.likely_ms = until_ms
+                if state.paused_ms is not None and until_ms > state.paused_ms:
+                    state.paused_ms = None
+                    return (SpeechResumed(state.start_ms, self._heard_ms),)
             return self._try_stop(state)
         if isinstance(state, _Suspecting):
             if not self._likely:
@@ -211,10 +242,12 @@ class TurnDetector:
         return self._try_start(suspecting)
 
     def _far_from_stop(self, state: _Suspecting | _Speaking, steps: int) -> bool:
-        """Whether no end of the turn can be dated and due within so many steps, whatever they hold."""
+        """Whether nothing can be dated and due within so many steps, whatever they hold."""
         if isinstance(state, _Suspecting):
             return False
-        earliest_ms = state.likely_ms - _LONGEST_LAG_MS + self._options.silence_duration_ms
+        options = self._options
+        pause = options.tells_pauses and state.paused_ms is None
+        earliest_ms = state.likely_ms - _LONGEST_LAG_MS + (options.pause_ms if pause else options.silence_duration_ms)
         return self._heard_ms + steps * STEP_MS < earliest_ms
 
     def _try_start(self, state: _Suspecting) -> Sequence[TurnEvent]:
@@ -235,9 +268,16 @@ class TurnDetector:
         if self._far_from_stop(state, 0):
             return _NOTHING
         end_ms = self._end_ms(state)
-        if self._heard_ms < end_ms + self._options.silence_duration_ms or self._judged_ms < end_ms or self._rising():
+        options = self._options
+        silent_ms = self._heard_ms - end_ms
+        pause = options.tells_pauses and state.paused_ms is None and silent_ms < options.silence_duration_ms
+        wanted_ms = options.pause_ms if pause else options.silence_duration_ms
+        if silent_ms < wanted_ms or self._judged_ms < end_ms or self._rising():
             return _NOTHING
         end_ms = max(end_ms, state.start_ms)
+        if pause:
+            state.paused_ms = self._heard_ms
+            return (SpeechPaused(state.start_ms, end_ms, self._heard_ms),)
         self._state = _Listening(end_ms, armed=not self._likely)
         return (SpeechStopped(state.start_ms, end_ms, self._heard_ms),)
 

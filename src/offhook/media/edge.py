@@ -64,6 +64,23 @@ class SpeechStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechPaused:
+    """The caller may have stopped at ``at_ms``; whether the turn ends there is not known yet."""
+
+    leg: str
+    at_ms: int
+    decided_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechResumed:
+    """The caller, who had paused, speaks on."""
+
+    leg: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class DtmfReceived:
     """The caller pressed a key."""
 
@@ -153,6 +170,8 @@ Edge: TypeAlias = (
     | MediaStarted
     | MediaTimedOut
     | SpeechStarted
+    | SpeechPaused
+    | SpeechResumed
     | SpeechStopped
     | DtmfReceived
     | DtmfSent

@@ -18,7 +18,7 @@ from offhook.audio.g711 import Codec
 from offhook.audio.level import STEP_MS, levels_of_g711
 from offhook.audio.turn import TurnEvent, TurnOptions
 from offhook.media import limits
-from offhook.media.edge import Edge, SpeechStarted, SpeechStopped
+from offhook.media.edge import Edge, SpeechPaused, SpeechResumed, SpeechStarted, SpeechStopped
 from offhook.media.leg import Leg
 from offhook.media.limits import TICKS_PER_MS
 from offhook.media.vad import VoiceDetector
@@ -159,6 +159,10 @@ def _report(leg: Leg, events: Sequence[TurnEvent], edges: list[Edge]) -> None:
             case turns.SpeechStarted(start_ms=start_ms, audio_from_ms=audio_from_ms, decided_ms=decided_ms):
                 leg.last_turn_ms = (audio_from_ms, decided_ms)
                 edges.append(SpeechStarted(leg.id, start_ms, audio_from_ms, decided_ms))
+            case turns.SpeechPaused(end_ms=end_ms, decided_ms=decided_ms):
+                edges.append(SpeechPaused(leg.id, end_ms, decided_ms))
+            case turns.SpeechResumed(decided_ms=decided_ms):
+                edges.append(SpeechResumed(leg.id, decided_ms))
             case turns.SpeechStopped(start_ms=start_ms, end_ms=end_ms, decided_ms=decided_ms):
                 leg.last_turn_ms = (leg.last_turn_ms[0], decided_ms)
                 edges.append(SpeechStopped(leg.id, end_ms, start_ms, decided_ms))
