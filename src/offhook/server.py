@@ -30,7 +30,7 @@ from offhook.errors import ConfigError
 from offhook.host.admission import Admission
 from offhook.host.answer import AnswerByWebhook
 from offhook.host.directory import Directory
-from offhook.host.line import LineOptions, Lines
+from offhook.host.line import PAUSE_MS, LineOptions, Lines
 from offhook.host.project import Project, Projects, digest_key
 from offhook.host.sampler import LoadSampler
 from offhook.host.services import HostOptions, Services
@@ -119,6 +119,7 @@ class Server:
             answer=config.answer,
             options=LineOptions(
                 onset_ms=config.vad_onset_ms,
+                pause_ms=PAUSE_MS if self.backend.capabilities.hears_early else 0,
                 jitter_ms=config.jitter_ms,
                 media_timeout_s=config.media_seconds or None,
             ),

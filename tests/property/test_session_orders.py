@@ -25,6 +25,8 @@ ms = st.integers(0, 3000)
 actions = st.one_of(
     st.tuples(st.just("voice_started")),
     st.tuples(st.just("voice_stopped")),
+    st.tuples(st.just("voice_paused")),
+    st.tuples(st.just("voice_resumed")),
     st.builds(happened.TextProduced, runs, st.sampled_from(["one ", "two three ", ""])).map(lambda e: ("input", e)),
     st.tuples(st.just("audio"), runs, ms),
     st.builds(happened.ToolCallStarted, runs, st.integers(0, 2), st.just("f")).map(lambda e: ("input", e)),
@@ -71,6 +73,10 @@ def perform(talk: Talk, action: tuple[Any, ...]) -> None:
     match action:
         case ("voice_started",):
             talk.happens(happened.VoiceStarted(talk.input_ms))
+        case ("voice_paused",):
+            talk.happens(happened.VoicePaused(talk.input_ms))
+        case ("voice_resumed",):
+            talk.happens(happened.VoiceResumed())
         case ("voice_stopped",):
             talk.happens(happened.VoiceStopped(talk.input_ms, talk.input_ms + 500))
         case ("input", event):

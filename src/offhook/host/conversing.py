@@ -6,13 +6,14 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from msgspec.structs import replace
 
 from offhook.call.call import Output
 from offhook.host.services import Services
-from offhook.model.interface import ModelError, Speech
+from offhook.model.interface import EarlyHearing, ModelError, Speech, Words
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.wire import server_events as ev
@@ -23,6 +24,23 @@ if TYPE_CHECKING:
     from offhook.host.owner import CallOwner
 
 
+@dataclass(frozen=True, slots=True)
+class _Early:
+    """A turn that is being heard although it may go on."""
+
+    wanted: do.HearEarly
+    hearing: EarlyHearing
+
+    def serves(self, wanted: do.Hear) -> bool:
+        """Whether it is the same turn, to be heard in the same way."""
+        begun = self.wanted
+        return (begun.item_id, begun.start_ms, begun.transcription) == (
+            wanted.item_id,
+            wanted.start_ms,
+            wanted.transcription,
+        )
+
+
 class Conversing:
     """The drivers of one conversation. Tasks end with it."""
 
@@ -31,10 +49,12 @@ class Conversing:
         self._services = services
         self._generating: dict[int, asyncio.Task[None]] = {}
         self._hearing: set[asyncio.Task[None]] = set()
+        self._early: _Early | None = None
         self._language = ""
 
     def close(self) -> None:
         """Stop everything that is under way."""
+        self._drop_early()
         for task in [*self._generating.values(), *self._hearing]:
             task.cancel()
 
@@ -63,6 +83,10 @@ class Conversing:
                     running.cancel()
             case do.Hear():
                 self._hear(output)
+            case do.HearEarly():
+                self._hear_early(output)
+            case do.DropEarly():
+                self._drop_early()
             case do.ConfigureTurns(turn_detection=detection) if line is not None:
                 line.configure_turns(detection)
             case do.SendWithAudio():
@@ -91,12 +115,43 @@ class Conversing:
 
     # -- hearing
 
+    def _nobody_reads(self, wanted: do.Hear | do.HearEarly) -> bool:
+        """Whether nobody asked for the words, and the model does not read them."""
+        return wanted.transcription is None and not self._services.backend.capabilities.needs_transcripts
+
+    def _hear_early(self, wanted: do.HearEarly) -> None:
+        self._drop_early()
+        if self._nobody_reads(wanted):
+            return
+        speech = self._speech(wanted.start_ms, wanted.end_ms)
+        try:
+            hearing = self._services.backend.hear_early(speech, cast("Any", wanted.transcription))
+        except Exception as bug:
+            self._owner.log.error("model adapter failed", failure=bug)
+            return
+        if hearing is not None:
+            self._early = _Early(wanted, hearing)
+
+    def _drop_early(self) -> None:
+        early, self._early = self._early, None
+        if early is not None:
+            early.hearing.cancel()
+
+    def _take_early(self, wanted: do.Hear) -> EarlyHearing | None:
+        """Return what was begun of the same turn in the same way; anything else is dropped."""
+        early = self._early
+        if early is None or not early.serves(wanted):
+            self._drop_early()
+            return None
+        self._early = None
+        early.hearing.hasten()
+        return early.hearing
+
     def _hear(self, wanted: do.Hear) -> None:
-        if wanted.transcription is None and not self._services.backend.capabilities.needs_transcripts:
-            # Nobody asked for the words, and the model does not read them.
+        if self._nobody_reads(wanted):
             self._owner.take(talk.TranscriptFailed(wanted.item_id, "not_wanted", "No transcript was asked for."))
             return
-        task = self._spawn(self._transcribe(wanted))
+        task = self._spawn(self._transcribe(wanted, self._take_early(wanted)))
         self._hearing.add(task)
         task.add_done_callback(self._hearing.discard)
 
@@ -104,14 +159,34 @@ class Conversing:
         line = self._owner.line
         return Speech(b"" if line is None else line.input_audio(start_ms, end_ms), 8000, self._language)
 
-    async def _transcribe(self, wanted: do.Hear) -> None:
+    async def _words(self, wanted: do.Hear, speech: Speech, early: EarlyHearing | None) -> AsyncIterator[Words]:
+        """Yield the words that were heard early; where others were more urgent, hear the turn now."""
+        if early is not None:
+            begun = False
+            try:
+                async with aclosing(cast("Any", early.words())) as pieces:
+                    async for piece in pieces:
+                        begun = True
+                        yield piece
+            except ModelError as failure:
+                if begun or failure.code != "overloaded":
+                    raise
+            else:
+                return
+            finally:
+                early.cancel()
+        backend = self._services.backend
+        async with aclosing(cast("Any", backend.transcribe(speech, cast("Any", wanted.transcription)))) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _transcribe(self, wanted: do.Hear, early: EarlyHearing | None) -> None:
         take, item_id = self._owner.take, wanted.item_id
         speech = self._speech(wanted.start_ms, wanted.end_ms)
-        words: AsyncIterator[Any] = self._services.backend.transcribe(speech, cast("Any", wanted.transcription))
         texts: list[str] = []
         logprobs: list[Any] = []
         try:
-            async with aclosing(cast("Any", words)) as pieces:
+            async with aclosing(cast("Any", self._words(wanted, speech, early))) as pieces:
                 async for piece in pieces:
                     texts.append(piece.text)
                     logprobs += piece.logprobs

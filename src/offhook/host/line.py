@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET
@@ -28,6 +28,9 @@ from offhook.wire.session import PcmaFormat, PcmuFormat, SemanticVad, ServerVad,
 if TYPE_CHECKING:
     from offhook.host.owner import CallOwner
 
+PAUSE_MS: Final = 160
+"""Longer than the gaps inside words; the rest of the usual 500 ms is enough to transcribe a turn in."""
+
 # semantic_vad waits by what was said; until that is understood, eagerness sets the pause.
 _EAGERNESS_MS: Final = {"low": 1200, "auto": 700, "medium": 700, "high": 400}
 
@@ -43,9 +46,13 @@ class LineError(OffhookError):
 
 @dataclass(frozen=True, slots=True)
 class LineOptions:
-    """``onset_ms``: how much speech begins a turn. ``jitter_ms``: how deep the jitter buffer starts, 0 for none."""
+    """``onset_ms``: how much speech begins a turn. ``jitter_ms``: how deep the jitter buffer starts, 0 for none.
+
+    ``pause_ms``: so much silence in a turn is told, 0 for never.
+    """
 
     onset_ms: int = 60
+    pause_ms: int = 0
     jitter_ms: int = JITTER_MS
     media_timeout_s: float | None = 30.0
 
@@ -130,7 +137,7 @@ class Line:
 
     def configure_turns(self, detection: TurnDetection | None) -> None:
         """Detect the caller's turns in this way."""
-        self._media.configure_turns(self._leg, turn_options(detection, self._lines.options.onset_ms))
+        self._media.configure_turns(self._leg, turn_options(detection, self._lines.options))
 
     def input_audio(self, start_ms: int, end_ms: int) -> bytes:
         """Return what the caller said between two positions: 16-bit mono samples at 8 kHz."""
@@ -141,8 +148,16 @@ class Line:
         self._media.close_leg(self._leg)
 
 
-def turn_options(detection: TurnDetection | None, onset_ms: int) -> TurnOptions | None:
+def turn_options(detection: TurnDetection | None, line: LineOptions) -> TurnOptions | None:
     """Return how the audio plane detects turns; None is not at all."""
+    options = _turns_of(detection, line.onset_ms)
+    if options is None or not line.pause_ms:
+        return options
+    # What is begun in a pause needs most of the silence after it.
+    return replace(options, pause_ms=min(line.pause_ms, options.silence_duration_ms * 2 // 5))
+
+
+def _turns_of(detection: TurnDetection | None, onset_ms: int) -> TurnOptions | None:
     match detection:
         case None:
             return None
@@ -209,6 +224,10 @@ class Lines:
                 owner.take(talk.PlayoutAdvanced(run, played_ms))
             case happened.SpeechStarted(at_ms=at_ms):
                 owner.take(talk.VoiceStarted(at_ms))
+            case happened.SpeechPaused(decided_ms=decided_ms):
+                owner.take(talk.VoicePaused(decided_ms))
+            case happened.SpeechResumed():
+                owner.take(talk.VoiceResumed())
             case happened.SpeechStopped(at_ms=end_ms, decided_ms=decided_ms):
                 owner.take(talk.VoiceStopped(end_ms, decided_ms))
             case happened.PlayoutStarted(run=run):

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, cast
 
 from offhook.model.interface import (
     Capabilities,
+    EarlyHearing,
     LanguageModel,
     ModelError,
     ModelOutput,
@@ -45,7 +46,8 @@ class Cascade:
         self, name: str, hearing: SpeechToText, mind: LanguageModel, voice: TextToSpeech, apology: str = ""
     ) -> None:
         self.name = name
-        self.capabilities = Capabilities(needs_transcripts=True)
+        self._hear_early = getattr(hearing, "hear_early", None)
+        self.capabilities = Capabilities(needs_transcripts=True, hears_early=self._hear_early is not None)
         self._hearing = hearing
         self._mind = mind
         self._voice = voice
@@ -82,6 +84,11 @@ class Cascade:
     def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the words of the caller."""
         return self._hearing.transcribe(speech, wanted)
+
+    def hear_early(self, speech: Speech, wanted: TranscriptionEcho | None) -> EarlyHearing | None:
+        """Begin to transcribe what may be a whole turn, where the ear offers that and has the time."""
+        hearing: EarlyHearing | None = self._hear_early(speech, wanted) if self._hear_early is not None else None
+        return hearing
 
     def respond(self, request: Generate) -> AsyncIterator[ModelOutput]:
         """Yield words, and with them their sound when the response is spoken.

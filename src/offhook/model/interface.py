@@ -42,9 +42,14 @@ ModelOutput = TextProduced | AudioProduced | ToolCallStarted | ToolArgumentsProd
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a backend can do. ``needs_transcripts``: it reads words, so responses wait for those of the caller."""
+    """What a backend can do.
+
+    ``needs_transcripts``: it reads words, so responses wait for those of the caller. ``hears_early``: it wants to be
+    asked in the pauses of a turn.
+    """
 
     needs_transcripts: bool
+    hears_early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,22 @@ class TextToSpeech(Protocol):
         ...
 
 
+class EarlyHearing(Protocol):
+    """Speech on its way to words before anybody knows whether they will be needed. It goes on by itself."""
+
+    def hasten(self) -> None:
+        """They are needed now."""
+        ...
+
+    def cancel(self) -> None:
+        """They are not needed any more; costs nothing when they are known."""
+        ...
+
+    def words(self) -> AsyncIterator[Words]:
+        """Yield the words. Raises ModelError, ``overloaded`` when others were more urgent."""
+        ...
+
+
 class Backend(Protocol):
     """A whole model. One of them serves all calls; it keeps nothing about a call between two requests."""
 
@@ -147,4 +168,8 @@ class Backend(Protocol):
 
     def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the words of the caller. Raises ModelError."""
+        ...
+
+    def hear_early(self, speech: Speech, wanted: TranscriptionEcho | None) -> EarlyHearing | None:
+        """Begin to transcribe what may be a whole turn; None where that is not offered, or not now."""
         ...

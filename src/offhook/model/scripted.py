@@ -88,6 +88,9 @@ class ScriptedBackend:
         del speech, wanted
         yield Words(self._options.heard)
 
+    def hear_early(self, speech: Speech, wanted: TranscriptionEcho | None) -> None:
+        """Never: there is nothing to gain."""
+
 
 class ScriptedEar:
     """Hears one and the same whatever is said: the ear of a cascade under test."""

@@ -162,6 +162,15 @@ class Engine:
             self._turn_waits = False
             self._interrupt()
 
+    def _voice_paused(self, event: happened.VoicePaused) -> None:
+        if isinstance(turn := self._turn, Speaking):
+            transcription = self.session.audio.input.transcription
+            self.emit(do.HearEarly(turn.item_id, turn.start_ms, event.decided_ms, transcription))
+
+    def _voice_resumed(self, _: happened.VoiceResumed) -> None:
+        if isinstance(self._turn, Speaking):
+            self.emit(do.DropEarly())
+
     def _voice_stopped(self, event: happened.VoiceStopped) -> None:
         detection = self.session.audio.input.turn_detection
         if detection is None or not isinstance(self._turn, Speaking):
@@ -211,12 +220,15 @@ class Engine:
 
     def forget_input(self) -> None:
         """Drop the audio that was not committed yet."""
+        if isinstance(self._turn, Speaking):
+            self.emit(do.DropEarly())
         self._turn = Quiet(self.input_ms)
 
     def reconfigure_turns(self, detection: TurnDetection | None) -> None:
         """Detect turns in another way from now on."""
         if detection is None and isinstance(self._turn, Speaking):
             self._turn = Quiet(self._turn.start_ms)
+            self.emit(do.DropEarly())
         self.emit(do.ConfigureTurns(detection))
 
     # -- silence
@@ -516,6 +528,8 @@ class Engine:
         happened.ClientSent: _client_sent,
         happened.ClientErred: _client_erred,
         happened.VoiceStarted: _voice_started,
+        happened.VoicePaused: _voice_paused,
+        happened.VoiceResumed: _voice_resumed,
         happened.VoiceStopped: _voice_stopped,
         happened.DigitPressed: _digit_pressed,
         happened.PlayoutStarted: _playout_started,

@@ -40,6 +40,18 @@ class VoiceStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class VoicePaused:
+    """The caller's turn may be over; what was said of it until ``decided_ms`` is probably all of it."""
+
+    decided_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceResumed:
+    """The caller, who had paused, speaks on."""
+
+
+@dataclass(frozen=True, slots=True)
 class VoiceStopped:
     """The caller's turn is over; the last speech was at ``end_ms``, the decision fell at ``decided_ms``."""
 
@@ -189,6 +201,8 @@ Input = (
     ClientSent
     | ClientErred
     | VoiceStarted
+    | VoicePaused
+    | VoiceResumed
     | VoiceStopped
     | DigitPressed
     | PlayoutStarted

@@ -90,10 +90,40 @@ class Hear:
 
 
 @dataclass(frozen=True, slots=True)
+class HearEarly:
+    """The same will probably be asked in a moment: begin with it, in the place of what was begun before.
+
+    ``Hear`` of the same item takes the result; until then nobody is told of it.
+    """
+
+    item_id: str
+    start_ms: int
+    end_ms: int
+    transcription: Transcription | TranscriptionEcho | None
+
+
+@dataclass(frozen=True, slots=True)
+class DropEarly:
+    """It will not be asked: drop what ``HearEarly`` began."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigureTurns:
     """Detect turns like this from now on; None is not at all."""
 
     turn_detection: TurnDetection | None
 
 
-Output = Send | SendWithAudio | Generate | CancelGeneration | Play | FinishPlayout | StopPlayout | Hear | ConfigureTurns
+Output = (
+    Send
+    | SendWithAudio
+    | Generate
+    | CancelGeneration
+    | Play
+    | FinishPlayout
+    | StopPlayout
+    | Hear
+    | HearEarly
+    | DropEarly
+    | ConfigureTurns
+)

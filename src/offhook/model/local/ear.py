@@ -1,8 +1,8 @@
 """Speech to text on this machine: Whisper in worker processes, as the ear of a cascade.
 
 ``transcribe`` is what a conversation asks at the end of a turn. Whoever believes that a turn is about to end asks
-``hear`` before it has: what that returns goes on by itself, is dropped for next to nothing when the caller speaks on,
-and is there when the guess was right.
+``hear_early`` before it has: what that returns goes on by itself, is dropped for next to nothing when the caller speaks
+on, and is there when the guess was right.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from offhook.audio.pcm import from_bytes, to_bytes
 from offhook.model.interface import ModelError, Speech, Words
+from offhook.model.local import limits
 from offhook.model.local.pool import Counters, Pool, PoolOptions, Request, Urgency
 from offhook.model.local.whisper.split import split_speech
 from offhook.wire.items import LogProb
@@ -131,6 +132,15 @@ class LocalEar:
             Hearing(requests).cancel()
             raise
         return Hearing(requests)
+
+    def hear_early(self, speech: Speech, wanted: TranscriptionEcho | None) -> Hearing | None:
+        """Begin with what may be a whole turn; None when it is too long, or others have to wait already."""
+        if speech.seconds > limits.EARLY_S or self._pool.queue_wait_ms > limits.EARLY_WAIT_MS:
+            return None
+        try:
+            return self.hear(speech, wanted, Urgency.SPECULATIVE)
+        except ModelError:
+            return None  # it is asked again at the turn's end, and refused with a reason
 
     async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the words of the caller, none when nobody spoke. Raises ModelError."""

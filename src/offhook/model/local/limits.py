@@ -46,5 +46,11 @@ LAST_WORDS: Final = 20
 LINE_BYTES: Final = 4096
 """The longest line of them; the rest of a longer one starts the next."""
 
+EARLY_S: Final = 20.0
+"""A longer turn is not guessed at: in every pause it would be transcribed from its beginning."""
+
+EARLY_WAIT_MS: Final = 100.0
+"""When callers wait so long for their words, guesses would only make it longer."""
+
 NICENESS: Final = 5
 """A model may be late by milliseconds, the audio plane may not: the workers stand behind it for the processor."""

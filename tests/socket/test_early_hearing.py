@@ -1,0 +1,172 @@
+"""A turn is transcribed in the pause that may be its end, so that its words are there when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.socket.live import Live, Socket, run, until
+
+from offhook import server as wiring
+from offhook.audio.pcm import silence
+from offhook.model.cascade import Cascade
+from offhook.model.demo_brain import DemoBrain
+from offhook.model.interface import ModelError, Speech, Words
+from offhook.model.local import limits
+from offhook.model.local.ear import LocalEar
+from offhook.model.local.pool import Pool, PoolOptions
+from offhook.model.scripted import ScriptedVoice
+from offhook.testing.voice import voice
+from offhook.wire.session import TranscriptionEcho
+
+HEARS = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+COMPLETED = "conversation.item.input_audio_transcription.completed"
+
+
+class Early:
+    def __init__(self, number: int, speech: Speech, failure: ModelError | None) -> None:
+        self.number = number
+        self.seconds = speech.seconds
+        self.failure = failure
+        self.hastened = self.cancelled = False
+
+    def hasten(self) -> None:
+        self.hastened = True
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    async def words(self) -> AsyncIterator[Words]:
+        assert self.hastened
+        if self.failure is not None:
+            raise self.failure
+        yield Words(f"Guess {self.number}.")
+
+
+class Ear:
+    """Hears in pauses; ``failure`` is what becomes of its guesses."""
+
+    name = "early"
+
+    def __init__(self, failure: ModelError | None = None) -> None:
+        self.failure = failure
+        self.guesses: list[Early] = []
+        self.asked_late = 0
+
+    def hear_early(self, speech: Speech, wanted: TranscriptionEcho | None) -> Early | None:
+        self.guesses.append(Early(len(self.guesses) + 1, speech, self.failure))
+        return self.guesses[-1]
+
+    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        self.asked_late += 1
+        yield Words("Heard late.")
+
+
+def hear(monkeypatch: pytest.MonkeyPatch, ear: Ear, *speech: Any, session: dict[str, Any] | None = None) -> str:
+    """Let a caller say something to a server with this ear; return the transcript."""
+    backend = Cascade("x", ear, DemoBrain(), ScriptedVoice())
+    monkeypatch.setattr(wiring, "choose_backend", lambda _: backend)
+    transcripts: list[str] = []
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk(session or HEARS)
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            await call.say(np.concatenate(speech))
+            transcripts.append((await Socket(connection).until(COMPLETED))[-1]["transcript"])
+
+    run(test)
+    return transcripts[0]
+
+
+def test_the_words_of_a_turn_come_from_the_pause_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    ear = Ear()
+    assert hear(monkeypatch, ear, voice(900)) == f"Guess {len(ear.guesses)}."
+    assert 0.9 < ear.guesses[-1].seconds < 0.9 + 0.3 + 0.3, "with the prefix, and without the silence of the end"
+    assert ear.asked_late == 0
+
+
+def test_a_pause_that_was_not_the_end_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    ear = Ear()
+    heard = hear(monkeypatch, ear, voice(900), silence(300 * 8), voice(900))
+    *others, last = ear.guesses
+    assert heard == f"Guess {last.number}."
+    assert others
+    assert all(other.cancelled and not other.hastened for other in others)
+    assert last.seconds - others[0].seconds == pytest.approx(1.2, abs=0.2)
+    assert ear.asked_late == 0
+
+
+def test_a_guess_that_had_to_make_room_is_made_good_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    ear = Ear(ModelError("overloaded", "Others were more urgent."))
+    assert hear(monkeypatch, ear, voice(900)) == "Heard late."
+    assert ear.asked_late == 1
+
+
+def test_nothing_is_guessed_where_the_end_comes_too_soon_to_gain_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn that ends with its first silence has no pause before it."""
+    detection = {"type": "server_vad", "silence_duration_ms": 0}
+    session = {"audio": {"input": HEARS["audio"]["input"] | {"turn_detection": detection}}}
+    ear = Ear()
+    assert hear(monkeypatch, ear, voice(900), session=session) == "Heard late."
+    assert ear.guesses == []
+
+
+def test_a_caller_who_hangs_up_in_a_pause_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    ear = Ear()
+    monkeypatch.setattr(wiring, "choose_backend", lambda _: Cascade("x", ear, DemoBrain(), ScriptedVoice()))
+
+    async def test(one: Live) -> None:
+        detection = {"type": "server_vad", "silence_duration_ms": 5000}
+        call, _ = await one.talk({"audio": {"input": {"turn_detection": detection}}})
+        await call.say(voice(900))
+        await until(lambda: bool(ear.guesses))
+        await call.hang_up()
+        await until(lambda: ear.guesses[0].cancelled)
+
+    run(test)
+
+
+# -- the local ear
+
+
+def test_the_local_ear_guesses_at_no_long_turn_and_not_while_callers_wait() -> None:
+    async def test() -> None:
+        now = 100.0
+        pool = Pool(PoolOptions("ear", "tests.socket.worker_engine:load"), clock=lambda: now)
+        ear = LocalEar(pool)
+        await ear.start()
+        try:
+            assert ear.hear_early(speech_of(limits.EARLY_S + 1), None) is None
+            guess = ear.hear_early(speech_of(1), None)
+            assert guess is not None
+            guess.cancel()
+            held, waiting = pool.ask({"do": "hold"}), pool.ask({"do": "echo", "sound": b""})
+            await anext(held.results())
+            assert ear.hear_early(speech_of(1), None) is not None
+            now += limits.EARLY_WAIT_MS / 1000 + 0.01
+            assert ear.hear_early(speech_of(1), None) is None
+            waiting.cancel()
+            held.cancel()
+        finally:
+            await ear.stop()
+
+    asyncio.run(test())
+
+
+def test_a_language_that_it_does_not_hear_is_refused_at_the_end_and_not_before() -> None:
+    async def test() -> None:
+        ear = LocalEar(Pool(PoolOptions("ear", "tests.socket.worker_engine:load")))
+        await ear.start()
+        try:
+            assert ear.hear_early(speech_of(1), TranscriptionEcho(language="xx")) is None
+        finally:
+            await ear.stop()
+
+    asyncio.run(test())
+
+
+def speech_of(seconds: float) -> Speech:
+    return Speech(bytes(int(16000 * seconds)), 8000)
