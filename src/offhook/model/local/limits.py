@@ -49,8 +49,8 @@ LINE_BYTES: Final = 4096
 EARLY_S: Final = 20.0
 """A longer turn is not guessed at: in every pause it would be transcribed from its beginning."""
 
-EARLY_WAIT_MS: Final = 100.0
-"""When callers wait so long for their words, guesses would only make it longer."""
+EARLY_WAIT_MS: Final = 400.0
+"""A guess gives way to whoever waits, and most are right, so they stop late: just before new calls are refused."""
 
 NICENESS: Final = 5
 """A model may be late by milliseconds, the audio plane may not: the workers stand behind it for the processor."""
