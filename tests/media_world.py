@@ -183,6 +183,12 @@ class World:
                 phone.listen()
         self.network.now = end
 
+    def rest(self, ms: float) -> None:
+        """Let time pass the way the thread does while there are no calls."""
+        assert self.plane.idle
+        self.network.now += ms / 1000
+        self._step_at = self.plane.rested(self.now)
+
     def of(self, kind: type[Kind]) -> list[Kind]:
         """The edges of one kind, in order."""
         return [edge for edge in self.edges if isinstance(edge, kind)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from offhook.host.admission import TARGET_BUSY, Admission, Load
+from offhook.host.admission import LEAST_COST, TARGET_BUSY, Admission, Load
 
 
 class Machine:
@@ -22,7 +22,7 @@ class Machine:
                     self.calls += 1
             wanted = self.calls * self.cost
             late = late_ms or {"tick_late_ms": 50.0 if wanted > 1 else 0.0}
-            self.admission.observe(Load(min(wanted, 1.0), **late), self.calls)
+            self.admission.observe(Load(min(wanted, 1.0), self.calls, **late))
             # Calls end too: a tenth a second, so that a lower limit shows.
             self.calls -= self.calls // 10
 
@@ -69,7 +69,7 @@ def test_lateness_that_callers_hear_lowers_the_limit_until_it_is_gone(late: dict
 def test_one_late_second_is_an_accident() -> None:
     admission = Admission(0)
     before = admission.limit
-    admission.observe(Load(0.0, tick_late_ms=100), 50)
+    admission.observe(Load(0.0, 50, tick_late_ms=100))
     assert admission.limit >= before - 1
 
 
@@ -86,3 +86,36 @@ def test_one_call_is_always_taken() -> None:
     machine.run(100)
     assert machine.admission.limit == 1
     assert machine.admission.admit(0)
+
+
+def test_short_calls_do_not_pass_for_dear_ones() -> None:
+    admission = Admission(0)
+    for _ in range(60):
+        # 600 calls a second that end at once, 16 at a time, keep the audio plane 30 % busy.
+        admission.observe(Load(0.3, legs=16, opened=600))
+    assert admission.limit > 100
+
+
+def test_calls_that_only_ring_do_not_raise_the_limit() -> None:
+    admission = Admission(0)
+    before = admission.limit
+    for _ in range(60):
+        admission.observe(Load(0.0, legs=0))
+    assert admission.limit <= before
+
+
+def test_calls_without_sound_do_not_raise_the_limit_without_end() -> None:
+    admission = Admission(0)
+    for _ in range(300):
+        admission.observe(Load(0.001, legs=500))
+    assert admission.limit <= TARGET_BUSY / LEAST_COST
+
+
+def test_an_idle_machine_that_was_suspended_takes_a_burst_of_calls() -> None:
+    admission = Admission(0)
+    for _ in range(5):
+        admission.observe(Load(0.0, loop_late_ms=4000.0))
+    assert all(admission.admit(calls) for calls in range(4))
+    for _ in range(20):
+        admission.observe(Load(0.0))
+    assert all(admission.admit(calls) for calls in range(20))

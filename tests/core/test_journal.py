@@ -15,6 +15,7 @@ from offhook.call.journal import (
     Tick,
     encode_head,
     encode_line,
+    output_names,
     read_journal,
     replay,
 )
@@ -59,7 +60,7 @@ def recorded() -> bytes:
                 )
             case _:
                 outputs = call.handle(event, now)
-        journal += encode_line(now, event, outputs)
+        journal += encode_line(now, event, output_names(outputs))
     return journal
 
 

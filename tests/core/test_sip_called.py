@@ -69,6 +69,7 @@ def test_offerless_invite_gets_our_offer_and_the_answer_comes_with_the_ack(bench
 
 
 def test_response_with_body_has_a_content_type_so_that_asterisk_does_not_hang_up(bench: Bench) -> None:
+    """Users' complaint: a 200 OK without Content-Type."""
     _, leg = ring(bench)
     bench.take(bench.agent.answer(leg, OUR_SDP, bench.now))
     assert bench.last.get("content-type") == "application/sdp"

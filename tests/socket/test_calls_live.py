@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 from openai import (
@@ -17,8 +19,14 @@ from tests.socket.raw_caller import raw_caller
 from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 
 from offhook.audio.tone import find_tones, tone
+from offhook.call.journal import read_journal, replay
 from offhook.config import ProjectConfig
+from offhook.session.engine import Engine
+from offhook.session.inputs import ClientSent, DigitPressed
+from offhook.session.inputs import Input as SessionInput
+from offhook.session.outputs import Output as SessionOutput
 from offhook.testing.phone import CallFailedError
+from offhook.wire.decode import decode_client_event
 
 
 def test_a_call_is_announced_accepted_and_hung_up() -> None:
@@ -415,6 +423,65 @@ def test_a_body_without_end_is_refused() -> None:
         assert answer.status_code == 413
 
     run(test)
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    """Let everything run until something holds; the test's own time-out ends what never does."""
+    while not true():  # noqa: ASYNC110 - threads and weak references set no event
+        await asyncio.sleep(0)
+
+
+def test_a_call_that_ends_while_the_agent_speaks_leaves_no_file_open(tmp_path: Path) -> None:
+    async def test(one: Live) -> None:
+        call, _ = await one.talk()
+        (owner,) = one.server.directory.active
+        owner.take(ClientSent(decode_client_event('{"type": "response.create"}'), 0))
+        await call.hears_sound()
+        await call.hang_up()
+        await _until(lambda: not one.server.plane.load().legs)
+
+    run(test, store=str(tmp_path))
+    (journal,) = (tmp_path / "journals").iterdir()
+    _, lines = read_journal(journal.read_bytes())
+    assert lines[-1].outputs[-1] == "Finish"
+
+
+def test_a_journal_holds_the_input_that_met_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = Engine.handle
+
+    def broken(self: Engine, event: SessionInput, now: float) -> Sequence[SessionOutput]:
+        if isinstance(event, DigitPressed):
+            raise KeyError("a bug")
+        return sound(self, event, now)
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        monkeypatch.setattr(Engine, "handle", broken)
+        call.press("5")
+        await call.ended()
+        assert (await one.record(call_id))["end"]["reason"] == "bug"
+
+    run(test, store=str(tmp_path))
+    (journal,) = (tmp_path / "journals").iterdir()
+    head, lines = read_journal(journal.read_bytes())
+    assert [line.outputs for line in lines if isinstance(line.event, DigitPressed)] == [("bug KeyError",)]
+    assert all(step.same for step in replay(head, lines))
+    monkeypatch.undo()
+    changed = [step.line.event for step in replay(head, lines) if not step.same]
+    assert isinstance(changed[0], DigitPressed)
+
+
+def test_a_call_for_which_no_ports_are_left_is_refused_while_it_could_still_go_elsewhere() -> None:
+    async def test(one: Live) -> None:
+        await one.ring()
+        await one.ring()
+        third = await one.dial()
+        with pytest.raises(CallFailedError) as caught:
+            await third.answered()
+        assert caught.value.status == 503
+        assert len(one.hooks.received) == 2
+
+    run(test, rtp_ports="19990-19993")
 
 
 # -- callers that do as they like --------------------------------------------------------------------------------------

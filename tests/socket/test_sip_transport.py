@@ -28,6 +28,7 @@ from offhook.sip.output import (
     PongReceived,
     Reanswered,
     Refused,
+    Rejected,
     Released,
     Reoffered,
 )
@@ -370,6 +371,9 @@ def test_connection_from_outside_the_allow_list_is_closed() -> None:
             async with asyncio.timeout(PATIENCE_S):
                 assert await _closed(reader)
             assert two.transport.counters.connections_refused == 1
+            (told,) = two.events
+            assert isinstance(told, Rejected)
+            assert (told.source, told.status) == (writer.get_extra_info("sockname"), 0)
             writer.close()
 
     run(test)

@@ -107,6 +107,13 @@ def test_a_dead_endpoint_is_given_up_when_the_call_is_over() -> None:
     assert [(attempt.status, attempt.why) for attempt in attempts] == [(None, "no connection")] * 2
 
 
+def test_a_call_that_is_over_at_once_was_announced_all_the_same() -> None:
+    """Users' complaint: calls that failed without a webhook ever being sent."""
+    attempts, host = deliver(lambda _: Reply([], 503), still=lambda _: False)
+    assert [attempt.status for attempt in attempts] == [503], "once, and not again"
+    assert len(host.received) == 1
+
+
 def test_an_endpoint_that_says_yes_and_then_nothing_has_it() -> None:
     attempts, _ = deliver(
         lambda _: Reply([], hang=True, status=200), attempt_s=0.2, still=lambda attempts: not attempts

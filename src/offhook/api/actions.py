@@ -10,7 +10,7 @@ from starlette.responses import Response
 from offhook.api.answer import find_project, problem_response
 from offhook.call.machine import NOT_FOUND, AcceptAsked, CallInput, HangUpAsked, ReferAsked, RejectAsked
 from offhook.errors import ApiProblem
-from offhook.host.directory import Directory
+from offhook.host.directory import Directory, EndedCall
 from offhook.host.owner import CallOwner
 from offhook.wire import limits
 from offhook.wire.calls import RejectParams
@@ -27,43 +27,43 @@ class CallActions:
 
     async def accept(self, request: Request) -> Response:
         """Answer the call with a session, which is checked in full before anything happens."""
-        owner = self._find(request)
+        call = self._find(request)
         body = await read_body(request)
         params = decode_session(body)
         self._directory.check_model(params)
-        return _done(owner, lambda reply: AcceptAsked(params, body, reply))
+        return _done(call, lambda reply: AcceptAsked(params, body, reply))
 
     async def reject(self, request: Request) -> Response:
         """Refuse the call with a SIP status, 603 unless told otherwise."""
-        owner = self._find(request)
+        call = self._find(request)
         params = decode_reject(await read_body(request))
         status = _status(params)
         retried = _is_retry(request)
-        return _done(owner, lambda reply: RejectAsked(status, reply, retried))
+        return _done(call, lambda reply: RejectAsked(status, reply, retried))
 
     async def refer(self, request: Request) -> Response:
         """Transfer the caller."""
-        owner = self._find(request)
+        call = self._find(request)
         params = decode_refer(await read_body(request))
-        return _done(owner, lambda reply: ReferAsked(params.target_uri, reply))
+        return _done(call, lambda reply: ReferAsked(params.target_uri, reply))
 
     async def hangup(self, request: Request) -> Response:
         """End the call."""
-        owner = self._find(request)
+        call = self._find(request)
         await read_body(request)
         retried = _is_retry(request)
-        return _done(owner, lambda reply: HangUpAsked(reply, retried))
+        return _done(call, lambda reply: HangUpAsked(reply, retried))
 
-    def _find(self, request: Request) -> CallOwner:
+    def _find(self, request: Request) -> CallOwner | EndedCall:
         project = find_project(self._directory.projects, request.headers)
-        owner = self._directory.find(project, request.path_params["call_id"])
-        if owner is None:
+        call = self._directory.find(project, request.path_params["call_id"])
+        if call is None:
             raise NOT_FOUND
-        return owner
+        return call
 
 
-def _done(owner: CallOwner, ask: Callable[[int], CallInput]) -> Response:
-    problem = owner.ask(ask)
+def _done(call: CallOwner | EndedCall, ask: Callable[[int], CallInput]) -> Response:
+    problem = call.ask(ask)
     return Response() if problem is None else problem_response(problem)
 
 

@@ -28,13 +28,13 @@ class OwnRoutes:
     async def calls(self, request: Request) -> Response:
         """List the calls of the key's project, the newest first, with how the last ones ended."""
         project = find_project(self._directory.projects, request.headers)
-        owners = self._directory.of_project(project)
-        return json_response({"object": "list", "data": [owner.record() for owner in owners]})
+        calls = self._directory.of_project(project)
+        return json_response({"object": "list", "data": [call.record() for call in calls]})
 
     async def call(self, request: Request) -> Response:
         """Show one call."""
         project = find_project(self._directory.projects, request.headers)
-        owner = self._directory.find(project, request.path_params["call_id"])
-        if owner is None:
+        call = self._directory.find(project, request.path_params["call_id"])
+        if call is None:
             raise NOT_FOUND
-        return json_response(owner.record())
+        return json_response(call.record())

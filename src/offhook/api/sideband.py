@@ -46,10 +46,10 @@ class SidebandSockets:
         if not call_id:
             message = "This server serves the sockets of telephone calls: give the call_id of one."
             raise ApiProblem(400, "missing_required_parameter", message, param="call_id")
-        owner = self._directory.find(project, call_id)
-        if owner is None or owner.ended:
+        call = self._directory.find(project, call_id)
+        if not isinstance(call, CallOwner) or call.ended:
             raise NOT_FOUND
-        return owner
+        return call
 
     async def _talk(self, socket: WebSocket, owner: CallOwner, sideband: Sideband) -> None:
         reading = asyncio.ensure_future(self._read(socket, owner, sideband))

@@ -123,6 +123,11 @@ class TurnDetector:
         return not isinstance(self._state, _Off)
 
     @property
+    def listening(self) -> bool:
+        """Whether a turn may begin and none has."""
+        return isinstance(self._state, _Listening)
+
+    @property
     def speaking(self) -> bool:
         """Whether a turn has been announced and not ended."""
         return isinstance(self._state, _Speaking)

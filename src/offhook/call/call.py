@@ -31,6 +31,7 @@ class Call:
     def __init__(self, call_id: str, seed: bytes, options: CallOptions, now: float) -> None:
         self.id = call_id
         self.seed = seed
+        self.began = now
         self.ids = Ids(TokenStream(seed))
         self.machine = CallMachine(options, now)
         self.engine: Engine | None = None

@@ -88,11 +88,16 @@ def encode_head(head: Head) -> bytes:
     return msgspec.json.encode(head) + b"\n"
 
 
-def encode_line(now: float, event: Event, outputs: Sequence[Output]) -> bytes:
-    """Return the line of one input."""
+def bug_name(bug: Exception) -> tuple[str, ...]:
+    """Return what stands in a journal where the machines failed instead of deciding."""
+    return (f"bug {type(bug).__name__}",)
+
+
+def encode_line(now: float, event: Event, outputs: tuple[str, ...]) -> bytes:
+    """Return the line of one input, with the names of what followed from it."""
     if isinstance(event, talk.AudioProduced):
         event = dataclasses.replace(event, pcm=b"")
-    line = {"now": round(now, 6), "in": _NAMES[type(event)], "data": event, "out": output_names(outputs)}
+    line = {"now": round(now, 6), "in": _NAMES[type(event)], "data": event, "out": outputs}
     return msgspec.json.encode(line) + b"\n"
 
 
@@ -136,14 +141,20 @@ def replay(head: Head, lines: Iterable[Line]) -> Iterable[Step]:
     """Run a journal again, with the machines as they are now."""
     call = Call(head.call_id, head.seed, head.options, head.began)
     for line in lines:
-        outputs: Sequence[Output]
-        match line.event:
-            case Tick():
-                outputs = call.pass_deadline(line.now)
-            case SessionOpened(params=params, audio_format=audio_format, expires_at=expires_at):
-                outputs = call.open_session(
-                    params, audio_format=audio_format, expires_at=expires_at, options=head.engine, now=line.now
-                )
-            case event:
-                outputs = call.handle(event, line.now)
-        yield Step(line, output_names(outputs))
+        try:
+            names = output_names(_repeat(call, head, line))
+        except Exception as bug:
+            names = bug_name(bug)
+        yield Step(line, names)
+
+
+def _repeat(call: Call, head: Head, line: Line) -> Sequence[Output]:
+    match line.event:
+        case Tick():
+            return call.pass_deadline(line.now)
+        case SessionOpened(params=params, audio_format=audio_format, expires_at=expires_at):
+            return call.open_session(
+                params, audio_format=audio_format, expires_at=expires_at, options=head.engine, now=line.now
+            )
+        case event:
+            return call.handle(event, line.now)

@@ -15,6 +15,10 @@ TARGET_BUSY: Final = 0.70
 # What a call is taken to cost before any was measured, and how many calls that guess weighs as much as.
 GUESSED_COST: Final = 0.004
 GUESS_WEIGHT: Final = 3
+# What opening and closing a leg costs, in seconds of a call: short calls must not pass for dear ones.
+SETUP_S: Final = 0.1
+# No call was ever seen to cost less; a reading below it is one of calls that make no sound.
+LEAST_COST: Final = 0.0005
 # How fast a new reading counts. Readings come once a second.
 SMOOTHING: Final = 0.3
 # Lateness that callers hear: half a packet in the audio plane, a pause before an answer elsewhere.
@@ -26,14 +30,23 @@ LATE_READINGS: Final = 2
 BACK_OFF: Final = 0.9
 RECOVERY: Final = 1.05
 LEAST_LIMIT: Final = 1
+# So few calls that do not keep the machine busy are not what makes it late; a neighbour, or a suspension, is.
+BLAMELESS: Final = 4
 _NONE: Final = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one second looked like. ``busy`` is the share of time the audio plane worked; times are 99th percentiles."""
+    """What one second looked like.
+
+    ``busy`` is the share of time that the audio plane worked on ``legs`` calls, of which ``opened`` were new.
+    ``tick_late_ms`` is a 99th percentile, ``loop_late_ms`` the worst of some probes, ``model_wait_ms`` what a request
+    to a model has to wait now.
+    """
 
     busy: float
+    legs: int = 0
+    opened: int = 0
     tick_late_ms: float = 0.0
     loop_late_ms: float = 0.0
     model_wait_ms: float = 0.0
@@ -84,13 +97,14 @@ class Admission:
         self.refused += 1
         return False
 
-    def observe(self, load: Load, calls: int) -> None:
-        """Take the figures of a second in which ``calls`` were held."""
-        if not calls:
+    def observe(self, load: Load) -> None:
+        """Take the figures of a second."""
+        worth = load.legs + load.opened * SETUP_S
+        if not worth:
             self._idle_busy += SMOOTHING * (load.busy - self._idle_busy)
         busy = max(load.busy - self._idle_busy, 0.0)
-        measured = (GUESSED_COST * GUESS_WEIGHT + busy) / (GUESS_WEIGHT + calls)
-        self._cost += SMOOTHING * (measured - self._cost)
+        measured = (GUESSED_COST * GUESS_WEIGHT + busy) / (GUESS_WEIGHT + worth)
+        self._cost = max(self._cost + SMOOTHING * (measured - self._cost), LEAST_COST)
         late = load.late
         if late is None:
             self._late_readings = 0
@@ -98,7 +112,8 @@ class Admission:
             return
         self._late_readings += 1
         if self._late_readings >= LATE_READINGS:
-            self._ceiling = max(min(self._ceiling, calls) * BACK_OFF, LEAST_LIMIT)
+            least = LEAST_LIMIT if load.busy > TARGET_BUSY else BLAMELESS
+            self._ceiling = max(min(self._ceiling, load.legs) * BACK_OFF, least)
             self.reason = late
 
     def _recover(self) -> None:

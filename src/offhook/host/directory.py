@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from msgspec import UNSET
 
 from offhook.call import machine as telephone_side
 from offhook.call.call import Call
+from offhook.call.machine import CallInput, CallMachine, Reply
 from offhook.call.tokens import TokenStream
 from offhook.errors import ApiProblem
 from offhook.host.admission import Admission
@@ -30,6 +32,29 @@ NOBODY: Final = 0
 _ECHO_SESSION = SessionParams(type="realtime")
 
 
+class EndedCall:
+    """What is kept of a call that is over: its record, and what repeated actions are answered from."""
+
+    __slots__ = ("_machine", "_record", "project")
+
+    def __init__(self, project: Project, machine: CallMachine, record: dict[str, Any]) -> None:
+        self.project = project
+        self._machine = machine
+        self._record = record
+
+    def ask(self, make: Callable[[int], CallInput]) -> ApiProblem | None:
+        """Answer an action of the application, which is too late or a repetition; None is success."""
+        # The time decides nothing any more.
+        for output in self._machine.handle(make(1), 0.0):
+            if isinstance(output, Reply):
+                return output.problem
+        return telephone_side.NOT_FOUND
+
+    def record(self) -> dict[str, Any]:
+        """Return what was known of the call at its end."""
+        return self._record
+
+
 class Directory:
     """All calls of this server. Calls in progress are found by id, and only by their project's keys."""
 
@@ -42,21 +67,21 @@ class Directory:
         self.telephone = telephone
         self.lines = lines
         self._active: dict[str, CallOwner] = {}
-        self._ended: OrderedDict[str, CallOwner] = OrderedDict()
+        self._ended: OrderedDict[str, EndedCall] = OrderedDict()
         self._draining_until: float | None = None
         self.total = 0
 
     # -- for the routes
 
-    def find(self, project: Project, call_id: str) -> CallOwner | None:
+    def find(self, project: Project, call_id: str) -> CallOwner | EndedCall | None:
         """Return a call of this project, ended ones included; another project's does not exist for it."""
-        owner = self._active.get(call_id) or self._ended.get(call_id)
-        return owner if owner is not None and owner.project is project else None
+        call = self._active.get(call_id) or self._ended.get(call_id)
+        return call if call is not None and call.project is project else None
 
-    def of_project(self, project: Project) -> list[CallOwner]:
+    def of_project(self, project: Project) -> list[CallOwner | EndedCall]:
         """Return the calls of a project, the newest first."""
-        owners = [*self._ended.values(), *self._active.values()]
-        return [owner for owner in reversed(owners) if owner.project is project]
+        calls: list[CallOwner | EndedCall] = [*self._ended.values(), *self._active.values()]
+        return [call for call in reversed(calls) if call.project is project]
 
     def check_model(self, params: SessionParams) -> None:
         """Raise ApiProblem for a model that is not there, when the server is strict about them."""
@@ -83,6 +108,9 @@ class Directory:
             return "the server is stopping"
         if not self.admission.admit(self.calls):
             return f"{self.calls} calls are the limit"
+        if self.calls - self.lines.ports.in_use >= self.lines.room():
+            # Calls that ring will want theirs. Refusing now is kinder than when the application has accepted.
+            return "no RTP ports are left (widen rtp_ports)"
         return None
 
     def welcome(self, invitation: Invitation, project: Project) -> CallOwner:
@@ -105,11 +133,11 @@ class Directory:
         return owner
 
     def ended(self, owner: CallOwner) -> None:
-        """Move a call to those that have ended."""
-        call_id = owner.call.id
-        if self._active.pop(call_id, None) is None:
+        """Keep what a call has come to, and let go of everything else: its sound, its conversation, its sockets."""
+        call = owner.call
+        if self._active.pop(call.id, None) is None:
             return
-        self._ended[call_id] = owner
+        self._ended[call.id] = EndedCall(owner.project, call.machine, owner.record())
         while len(self._ended) > MAX_ENDED:
             self._ended.popitem(last=False)
 

@@ -14,6 +14,7 @@ from offhook.call.machine import MediaLost
 from offhook.errors import LocalError, OffhookError, RemoteError
 from offhook.host.answer import AnswerEcho
 from offhook.media import edge as happened
+from offhook.media import limits
 from offhook.media.agreement import agreed
 from offhook.media.command import LegOptions, Negotiated
 from offhook.media.limits import JITTER_MS
@@ -58,7 +59,7 @@ class Line:
         self._leg = owner.call.id
         self._lines = lines
         self._media = lines.media
-        self._local = sdp.LocalMedia((host, pair.port), rtcp_port=pair.port + 1, session_id=lines.next_session_id())
+        self._local = sdp.LocalMedia((host, pair.port), rtcp_port=pair.port + 1, session_id=lines.opened)
         offer = owner.invitation.offer
         if offer is None:
             self.description = sdp.make_offer(self._local)
@@ -168,8 +169,13 @@ class Lines:
     clock: Callable[[], float]
     wall_s: Callable[[], float]
     log: FactLog
+    opened: int = 0
+    """How many lines there were; also the number that each one's session description carries in o=."""
     _owners: dict[str, CallOwner] = field(default_factory=dict)
-    _sessions: int = 0
+
+    def room(self) -> int:
+        """Return how many more lines can be opened now."""
+        return min(self.ports.room(self.clock()), limits.LEGS - self.ports.in_use)
 
     def open(self, owner: CallOwner) -> Line:
         """Open the line of a call that is being answered. Raises LineError with the SIP status to refuse with."""
@@ -179,6 +185,7 @@ class Lines:
             raise LineError(503, str(failure)) from None
         dialog = owner.invitation.leg.dialog
         host = dialog.flow.local[0] if dialog is not None else "127.0.0.1"
+        self.opened += 1
         try:
             line = Line(owner, self, pair, host)
         except RemoteError as failure:
@@ -186,11 +193,6 @@ class Lines:
             raise LineError(488, str(failure)) from None
         self._owners[owner.call.id] = owner
         return line
-
-    def next_session_id(self) -> int:
-        """Return a number for the o= line of a session description."""
-        self._sessions += 1
-        return self._sessions
 
     def take(self, edges: list[happened.Edge]) -> None:
         """Take what the audio plane tells, in the event loop."""

@@ -16,7 +16,7 @@ import msgspec
 from offhook.call import machine as telephone
 from offhook.call.call import Call, Input, Output
 from offhook.call.end import By, End, Result
-from offhook.call.journal import Head, SessionOpened, Tick, encode_head, encode_line
+from offhook.call.journal import Event, Head, SessionOpened, Tick, bug_name, encode_head, encode_line, output_names
 from offhook.call.machine import CallInput
 from offhook.errors import ApiProblem
 from offhook.host.conversing import Conversing
@@ -70,7 +70,7 @@ class CallOwner:
         self._journal = None
         if services.store is not None:
             options = services.options
-            head = Head(call.id, call.seed, services.clock(), options.call, options.engine)
+            head = Head(call.id, call.seed, call.began, options.call, options.engine)
             self._journal = services.store.open_journal(call.id, encode_head(head))
 
     # -- for the routes
@@ -156,15 +156,28 @@ class CallOwner:
     def _do(self, event: Input | Tick, now: float) -> None:
         try:
             outputs = self.call.pass_deadline(now) if isinstance(event, Tick) else self.call.handle(event, now)
-            if self._journal is not None:
-                self._journal.write(encode_line(now, event, outputs))
+        except Exception as bug:
+            self._write(now, event, bug_name(bug))
+            self._survive(bug, event)
+            return
+        if self._journal is not None:
+            self._write(now, event, output_names(outputs))
+        try:
             self._perform_all(outputs)
         except Exception as bug:
-            self.log.error("call failed by a bug", failure=bug, event=type(event).__name__)
-            if isinstance(event, telephone.BugFound):
-                self._close_everything(End(Result.FAILED, By.SERVER, "bug"))
-            else:
-                self._inbox.appendleft(telephone.BugFound(type(bug).__name__))
+            self._survive(bug, event)
+
+    def _write(self, now: float, event: Event, names: tuple[str, ...]) -> None:
+        if self._journal is not None:
+            self._journal.write(encode_line(now, event, names))
+
+    def _survive(self, bug: Exception, event: Event) -> None:
+        """End a call that met a bug; only this one pays for it."""
+        self.log.error("call failed by a bug", failure=bug, event=type(event).__name__)
+        if isinstance(event, telephone.BugFound):
+            self._close_everything(End(Result.FAILED, By.SERVER, "bug"))
+        else:
+            self._inbox.appendleft(telephone.BugFound(type(bug).__name__))
 
     def _perform_all(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
@@ -258,8 +271,7 @@ class CallOwner:
         outputs = self.call.open_session(
             params, audio_format=line.audio_format, expires_at=expires_at, options=options, now=now
         )
-        if self._journal is not None:
-            self._journal.write(encode_line(now, SessionOpened(params, line.audio_format, expires_at), outputs))
+        self._write(now, SessionOpened(params, line.audio_format, expires_at), output_names(outputs))
         self._perform_all(outputs)
 
     def _expires_at(self) -> int:
@@ -328,7 +340,9 @@ class CallOwner:
             seconds=seconds,
         )
         if self._journal is not None:
+            # What still comes in, such as the stop of the playout, no longer belongs to the call.
             self._journal.close()
+            self._journal = None
         if services.store is not None:
             services.store.save(self.record())
         self._directory.ended(self)

@@ -15,6 +15,11 @@ class MediaLoad(Protocol):
     """What the audio plane says of its last seconds."""
 
     @property
+    def legs(self) -> int:
+        """How many calls it carries."""
+        ...
+
+    @property
     def busy(self) -> float:
         """The share of time that it worked."""
         ...
@@ -26,31 +31,39 @@ class MediaLoad(Protocol):
 
 
 class LoadSampler:
-    """Measures the event loop's lateness with a timer of its own, and reads the audio plane's."""
+    """Measures the event loop's lateness with a timer of its own, and reads the audio plane's and the models'.
+
+    ``opened`` counts the legs opened since the start.
+    """
 
     def __init__(
         self,
         admission: Admission,
+        *,
         media: Callable[[], MediaLoad],
-        calls: Callable[[], int],
+        opened: Callable[[], int],
+        model_wait_ms: Callable[[], float],
         clock: Callable[[], float],
     ) -> None:
         self._admission = admission
         self._media = media
-        self._calls = calls
+        self._opened = opened
+        self._model_wait_ms = model_wait_ms
         self._clock = clock
         self.loop_late_ms = 0.0
+        """The worst lateness of the event loop in the last second."""
 
     async def run(self) -> None:
         """Sample until cancelled."""
         pause_s = 1 / PROBES_A_SECOND
         while True:
-            latest_s = 0.0
+            latest_s, before_opened = 0.0, self._opened()
             for _ in range(PROBES_A_SECOND):
                 before = self._clock()
                 await asyncio.sleep(pause_s)
                 latest_s = max(latest_s, self._clock() - before - pause_s)
             self.loop_late_ms = latest_s * 1000
             media = self._media()
-            load = Load(media.busy, media.late_p99_ms, self.loop_late_ms)
-            self._admission.observe(load, self._calls())
+            opened = self._opened() - before_opened
+            load = Load(media.busy, media.legs, opened, media.late_p99_ms, self.loop_late_ms, self._model_wait_ms())
+            self._admission.observe(load)

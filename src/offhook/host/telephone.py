@@ -57,6 +57,8 @@ class Telephone:
         match output:
             case sip.Invited(leg=leg):
                 self._invited(output)
+            case sip.Rejected(source=source, status=0, method=method, why=why):
+                self._log.info("request dropped", method=method or None, why=why, source=f"{source[0]}:{source[1]}")
             case sip.Rejected(source=source, status=status, method=method, why=why):
                 self._log.info("request refused", method=method, status=status, why=why, source=hostport(source))
             case sip.PongReceived() | sip.Transmit():

@@ -59,9 +59,9 @@ class InputAudio:
         return g711.decode(payload, self._codec)
 
     def release(self, before_ms: int) -> None:
-        """Give up what lies before a place on the line."""
+        """Give up what lies before a place on the line, but for a second at most."""
         with self._lock:
             surplus = min(before_ms * limits.TICKS_PER_MS - self._first, len(self._kept))
-            if surplus > 0:
+            if surplus > _STRIDE:
                 del self._kept[:surplus]
                 self._first += surplus

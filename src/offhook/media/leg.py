@@ -50,6 +50,7 @@ class Leg:
         "id",
         "inbound",
         "judged",
+        "last_turn_ms",
         "listening",
         "opened_at",
         "outbound",
@@ -93,6 +94,7 @@ class Leg:
         self.rest = bytearray()
         self.unjudged = bytearray()
         self.judged = 0
+        self.last_turn_ms = (0, 0)
         if options.recorder is not None:
             options.recorder.begin(self.inbound.codec)
         self._cname = options.cname.encode()[:255]
@@ -167,9 +169,17 @@ class Leg:
         if now >= self._attend_at:
             self._attend_at = now + limits.ATTEND_S
             self.inbound.attend(now, edges, quiet=self.turns.quiet)
+            if self.turns.listening:
+                self._release_input(now)
             if now >= self._rtcp_at:
                 self._rtcp_at = now + limits.RTCP_INTERVAL_S * (0.5 + randbits(16) / 65536)
                 self._send_control(self._report(now))
+
+    def _release_input(self, now: float) -> None:
+        """Give up old input: what was said last stays whole until it has long been asked for."""
+        oldest_ms = self.ms(now) - limits.BETWEEN_TURNS_S * 1000
+        start_ms, end_ms = self.last_turn_ms
+        self.audio.release(oldest_ms if end_ms < oldest_ms else min(start_ms, oldest_ms))
 
     def say_goodbye(self, now: float) -> None:
         """Send the last report, and tell the other side that nothing more comes (RFC 3550 section 6.6)."""

@@ -42,6 +42,9 @@ RUNS: Final = 64
 INPUT_S: Final = 120
 """Input sound kept for one leg: longer than a turn that a recogniser takes; the oldest is dropped beyond it."""
 
+BETWEEN_TURNS_S: Final = 15
+"""Input sound kept while nobody speaks and turns are detected, beside a last turn that is not older than this."""
+
 RECORDING_S: Final = 3600
 """Longest recording of one leg; it ends there."""
 
@@ -76,4 +79,7 @@ RTCP_INTERVAL_S: Final = 5.0
 """The least interval of RFC 3550 section 6.2; it is varied by half to either side (section 6.3.1)."""
 
 LOAD_STEPS: Final = 1000
-"""Steps that the load figures look back on: five seconds."""
+"""Steps that lateness looks back on: five seconds, so that a 99th percentile is ten of them."""
+
+BUSY_STEPS: Final = 200
+"""Steps that the shares of time look back on: one second, in which the number of legs hardly changed."""

@@ -9,11 +9,12 @@ from offhook.media import limits
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The last seconds of the plane (`limits.LOAD_STEPS` steps).
+    """The last seconds of the plane.
 
-    ``busy`` is the share of time spent in steps by the wall clock, ``cpu`` by the processor's; both are zero when
-    nobody measures them. Lateness is how long after its time a step began. ``vad_queued`` windows waited after the last
-    run of the detector, ``vad_judged`` and ``vad_skipped`` count all since the start.
+    ``busy`` is the share of the last second spent in steps by the wall clock, ``cpu`` by the processor's; both are zero
+    when nobody measures them. Lateness is how long after its time a step began, in the last five seconds.
+    ``vad_queued`` windows waited after the last run of the detector, ``vad_judged`` and ``vad_skipped`` count all since
+    the start.
     """
 
     legs: int
@@ -52,6 +53,11 @@ class LoadMeter:
         self._late_s[self._index] = late_s
         self._busy_s[self._index] = self._cpu_s[self._index] = 0.0
 
+    def passed(self, steps: int) -> None:
+        """So many steps were not needed; nobody waited for them."""
+        for _ in range(min(steps, limits.LOAD_STEPS)):
+            self.began(0.0)
+
     def ended(self, busy_s: float, cpu_s: float) -> None:
         """The step that began last took so long."""
         self._busy_s[self._index] = busy_s
@@ -61,11 +67,12 @@ class LoadMeter:
         """Sum up. The lists are copied in one operation each, so a step that runs meanwhile does no harm."""
         steps = min(self._steps, limits.LOAD_STEPS)
         late_s = sorted(self._late_s[:steps]) or [0.0]
-        span_s = max(steps, 1) * limits.STEP_S
+        recent = [index % limits.LOAD_STEPS for index in range(max(self._steps - limits.BUSY_STEPS, 0), self._steps)]
+        span_s = max(len(recent), 1) * limits.STEP_S
         return Load(
             legs=legs,
-            busy=sum(self._busy_s[:steps]) / span_s,
-            cpu=sum(self._cpu_s[:steps]) / span_s,
+            busy=sum(self._busy_s[index] for index in recent) / span_s,
+            cpu=sum(self._cpu_s[index] for index in recent) / span_s,
             late_p50_ms=late_s[len(late_s) // 2] * 1000,
             late_p99_ms=late_s[len(late_s) * 99 // 100] * 1000,
             late_max_ms=late_s[-1] * 1000,

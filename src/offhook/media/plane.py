@@ -9,8 +9,10 @@ Order within a step is what makes a stop exact: commands first, so that nothing 
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable
+from math import ceil
 from typing import Final, TypeAlias, assert_never
 
 import numpy as np
@@ -85,6 +87,8 @@ class MediaPlane:
         self._groups: list[dict[str, Leg]] = [{} for _ in range(limits.GROUPS)]
         self._group_at: list[float] = []
         self._commands: deque[Command] = deque()
+        self._resting = False
+        self._woken = threading.Event()
         self._edges: list[Edge] = []
         self._steps = 0
         self._next_at: float | None = None
@@ -170,7 +174,32 @@ class MediaPlane:
         """Whether some leg wants its packets as they come."""
         return bool(self._urgent_legs)
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do before the next command."""
+        return not self._legs and not self._commands
+
     # -- driven by one thread -----------------------------------------------------------------------------------------
+
+    def rest(self, timeout_s: float) -> None:
+        """Wait for a command, at most so long; only while the plane is `idle`, and then call `rested`."""
+        self._resting = True
+        if not self._commands:
+            self._woken.wait(timeout_s)
+        self._resting = False
+        self._woken.clear()
+
+    def rested(self, now: float) -> float:
+        """Leave out the steps that nobody needed, and return when the next one is due."""
+        due = now if self._next_at is None else self._next_at
+        unneeded = int((now - due) / limits.STEP_S) + 1 if now > due else 0
+        self.meter.passed(unneeded)
+        self._last_now = now
+        media_now = now - self._stood_still_s
+        missed = [max(ceil((media_now - at) / _FRAME_S), 0) for at in self._group_at]
+        self._group_at = [at + frames * _FRAME_S for at, frames in zip(self._group_at, missed, strict=True)]
+        self._next_at = due + unneeded * limits.STEP_S
+        return self._next_at
 
     def step(self, now: float) -> float:
         """Do everything that is due at ``now`` and return when to come again."""
@@ -225,6 +254,8 @@ class MediaPlane:
         if len(self._commands) >= limits.COMMANDS:
             raise MediaError("the media plane does not keep up: its queue of commands is full")
         self._commands.append(command)
+        if self._resting:
+            self._woken.set()
 
     def _flush(self) -> None:
         if self._edges:

@@ -42,6 +42,11 @@ class Cascade:
         self._mind = mind
         self._voice = voice
 
+    @property
+    def queue_wait_ms(self) -> float:
+        """The longest wait of the parts that have queues."""
+        return max(getattr(part, "queue_wait_ms", 0.0) for part in (self._hearing, self._mind, self._voice))
+
     async def start(self) -> None:
         """Start the parts that have to be started."""
         for part in (self._hearing, self._mind, self._voice):

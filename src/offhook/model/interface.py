@@ -107,6 +107,11 @@ class Backend(Protocol):
     name: str
     capabilities: Capabilities
 
+    @property
+    def queue_wait_ms(self) -> float:
+        """How long a request has to wait for its turn now; calls are refused when that is too long."""
+        ...
+
     async def start(self) -> None:
         """Load and warm what is needed. Raises ConfigError with the line that mends it."""
         ...

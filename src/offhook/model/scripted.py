@@ -47,6 +47,11 @@ class ScriptedBackend:
         self.capabilities = Capabilities(needs_transcripts=False)
         self._options = options or ScriptedOptions()
 
+    @property
+    def queue_wait_ms(self) -> float:
+        """Nothing: it answers at once."""
+        return 0.0
+
     async def start(self) -> None:
         """Make the tones, so that no call pays for them."""
         for number in range(TONES):

@@ -116,11 +116,16 @@ class PortRange:
         self.stepped_over = 0
         """How often a port was found to be another program's."""
 
+    def room(self, now: float) -> int:
+        """Return how many pairs could be opened now, if no other program holds them."""
+        with self._lock:
+            self._rested(now)
+            return len(self._free)
+
     def open(self, now: float) -> PortPair:
         """Open the next free pair, or raise `PortsExhaustedError`; ``now`` is any steady clock in seconds."""
         with self._lock:
-            while self._resting and self._resting[0][0] <= now:
-                self._free.append(self._resting.popleft()[1])
+            self._rested(now)
             for _ in range(len(self._free)):
                 port = self._free.popleft()
                 pair = self._bind(port)
@@ -139,6 +144,10 @@ class PortRange:
         with self._lock:
             self.in_use -= 1
             self._resting.append((now + QUARANTINE_S, port))
+
+    def _rested(self, now: float) -> None:
+        while self._resting and self._resting[0][0] <= now:
+            self._free.append(self._resting.popleft()[1])
 
     def _bind(self, port: int) -> PortPair | None:
         try:

@@ -273,7 +273,11 @@ class SipTransport:
     def stream_opened(self, stream: Stream, remote: tuple[str, int]) -> bool:
         """A connection is there; whether it may stay. Called by the stream."""
         if not stream.outgoing:
-            if not self._has_room_for(remote[0]):
+            now = self._clock()
+            welcome = self.agent.accepts_from(remote[0], now)
+            if not welcome:
+                self.perform(self.agent.turned_away(remote, now))
+            if not welcome or not self._has_room_for(remote[0], now):
                 self.counters.connections_refused += 1
                 return False
             self.counters.connections_in += 1
@@ -283,9 +287,8 @@ class SipTransport:
         self._by_remote[remote] = stream
         return True
 
-    def _has_room_for(self, host: str) -> bool:
-        now = self._clock()
-        if self.connections >= self._options.max_connections or not self.agent.accepts_from(host, now):
+    def _has_room_for(self, host: str, now: float) -> bool:
+        if self.connections >= self._options.max_connections:
             return False
         share = self._options.max_connections_per_source
         return self._by_source[_source_of(host)] < share or self.agent.trusts(host, now)

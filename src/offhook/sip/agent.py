@@ -71,7 +71,7 @@ class UserAgent:
             self._layer.connection_seen(flow.connection)
         if not self._guard.lets_in(flow.remote[0], now):
             counters.dropped_source += 1
-            return out
+            return self.turned_away(flow.remote, now)
         if len(data) < 5 and not data.strip(b"\r\n\0"):
             self._keepalive(data, flow, out)
             return out
@@ -102,6 +102,12 @@ class UserAgent:
             for dialog in dialogs
             if dialog is not None and dialog.flow.transport == flow.transport
         )
+
+    def turned_away(self, source: tuple[str, int], now: float) -> list[Output]:
+        """Somebody who may not talk to us tried to; the first time is told."""
+        out: list[Output] = []
+        self._dropped(source, "", "its address is outside the allow-list", now, out)
+        return out
 
     def connection_closed(self, flow: Flow, now: float) -> list[Output]:
         """A TCP connection is closed. Dialogs survive it: their next request opens another (RFC 3261 18)."""
@@ -309,7 +315,7 @@ class UserAgent:
             leg = None
         # A CANCEL of an INVITE we know is part of that call: neither guard nor full table may keep it from ending.
         is_known = leg is not None or (method == "CANCEL" and server_key(request, "INVITE") in layer.server)
-        if not is_known and not self._admits(request, flow, now):
+        if not is_known and not self._admits(request, flow, now, out):
             return
         if layer.full and not is_known:
             self._core.counters.dropped_full += 1
@@ -336,16 +342,23 @@ class UserAgent:
         else:
             self._outside(request, transaction, flow, now, out)
 
-    def _admits(self, request: Request, flow: Flow, now: float) -> bool:
+    def _admits(self, request: Request, flow: Flow, now: float, out: list[Output]) -> bool:
         """The guard's word on a request that belongs to nothing we know."""
         counters = self._core.counters
         if self._guard.is_scanner(request):
             counters.dropped_scanner += 1
+            self._dropped(flow.remote, request.method, "it bears the mark of an attack tool", now, out)
             return False
         if not self._guard.lets_request(flow.remote[0], now):
             counters.dropped_rate += 1
+            self._dropped(flow.remote, request.method, "more new requests than its address may send", now, out)
             return False
         return True
+
+    def _dropped(self, source: tuple[str, int], method: str, why: str, now: float, out: list[Output]) -> None:
+        """Tell the host, not the peer: silence is what scanners get, but a trunk's owner has to find out why."""
+        if self._guard.is_news(source[0], now):
+            out.append(Rejected(source, 0, method, why))
 
     def _outside(
         self, request: Request, transaction: ServerTransaction, flow: Flow, now: float, out: list[Output]
@@ -408,7 +421,7 @@ class UserAgent:
         request = error.partial
         if not error.status or not isinstance(request, Request) or request.method == "ACK" or not request.get("via"):
             return
-        if not self._admits(request, flow, now):
+        if not self._admits(request, flow, now, out):
             return
         self._stateless(request, error.status, error.reason, flow, out)
         out.append(Rejected(flow.remote, error.status, request.method, error.reason))

@@ -38,6 +38,9 @@ MAX_GLARE_RETRIES = 6
 MAX_SOURCES = 4096
 """Source addresses remembered by the guard. When full the oldest is forgotten, which only refills its bucket."""
 
+MAX_DROPS_TOLD_PER_MINUTE = 10
+"""Sources of dropped messages told to the host a minute, each once: forged addresses must not fill a log."""
+
 PROVISIONAL_REPEAT_S = 60.0
 """RFC 3261 13.3.1.1: a callee that rings for long repeats its provisional response every minute."""
 

@@ -216,7 +216,11 @@ class InfoReceived:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The agent refused a request on its own; for the log. ``why`` is in words, ``status`` 0 for no answer."""
+    """The agent refused a request on its own; for the log.
+
+    ``why`` is in words. ``status`` is 0 when there was no answer, which is told once a source; ``method`` is "" when
+    the request was not even read.
+    """
 
     source: tuple[str, int]
     status: int
