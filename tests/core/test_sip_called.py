@@ -120,9 +120,9 @@ def test_180_is_repeated_every_minute_against_impatient_proxies(bench: Bench) ->
 
 def test_100_is_not_sent_when_the_caller_knows_more(bench: Bench) -> None:
     _, leg = ring(bench)
-    bench.take(bench.agent.trying(leg, bench.now))
+    bench.take(bench.agent.ring(leg, bench.now, 100))
     bench.take(bench.agent.ring(leg, bench.now))
-    assert bench.agent.trying(leg, bench.now) == []
+    assert bench.agent.ring(leg, bench.now, 100) == []
     assert bench.statuses() == [100, 180]
 
 
@@ -762,7 +762,7 @@ def test_notify_without_our_subscription_gets_481(bench: Bench) -> None:
 
 def test_draining_agent_refuses_new_calls_with_503_and_keeps_the_old(bench: Bench) -> None:
     caller, leg = establish(bench)
-    bench.take(bench.agent.stop(bench.now))
+    bench.take(bench.agent.drain(bench.now))
     bench.receive(Caller(call_id="second").invite(branch="second"))
     assert bench.statuses() == [503]
     assert bench.last.get("retry-after") == "30"
@@ -978,7 +978,7 @@ def test_options_is_answered_as_an_invite_would_be() -> None:
     bench.receive(Caller(call_id="ping-3").request("OPTIONS", branch="ping-3"))
     assert [response.status for response in bench.responses() if response.method == "OPTIONS"] == [503, 200, 200]
     bench.clear()
-    bench.take(bench.agent.stop(bench.now))
+    bench.take(bench.agent.drain(bench.now))
     bench.receive(Caller(call_id="ping-4").request("OPTIONS", branch="ping-4"))
     [refused] = bench.responses()
     assert (refused.status, refused.get("retry-after")) == (503, "30")

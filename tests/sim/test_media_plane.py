@@ -452,12 +452,12 @@ def test_on_hold_nothing_is_sent_and_the_run_goes_on_afterwards() -> None:
     world.plane.play("leg", 0, tone(3, 1000), 8000)
     world.plane.finish_run("leg", 0)
     world.run(400)
-    world.plane.set_direction("leg", Direction.INACTIVE)
+    world.direct(Direction.INACTIVE)
     world.run(10)
     held = len(phone.packets)
     world.run(2000)
     assert len(phone.packets) == held
-    world.plane.set_direction("leg", Direction.SENDRECV)
+    world.direct(Direction.SENDRECV)
     world.run(1500)
     (finished,) = world.of(PlayoutFinished)
     assert finished.played_ms == 1000
@@ -500,12 +500,12 @@ def test_nobody_is_missed_on_hold_or_when_it_is_switched_off(how: str) -> None:
     phone, _ = world.call(options=LegOptions(media_timeout_s=None if how == "off" else 30.0))
     world.run(500)
     if how == "hold":
-        world.plane.set_direction("leg", Direction.SENDONLY)
+        world.direct(Direction.SENDONLY)
     phone.talking = False
     world.run(100_000)
     assert world.of(MediaTimedOut) == []
     if how == "hold":
-        world.plane.set_direction("leg", Direction.SENDRECV)
+        world.direct(Direction.SENDRECV)
         world.run(29_000)
         assert world.of(MediaTimedOut) == []
         world.run(2000)
@@ -583,7 +583,7 @@ def test_what_a_caller_said_last_can_be_had_after_the_end() -> None:
     world.run(700)
     world.plane.close_leg("leg")
     world.run(100)
-    assert [each.number for each in find_tones(audio.read(*audio.span_ms))] == [6]
+    assert [each.number for each in find_tones(audio.read(0, 100_000))] == [6]
 
 
 def test_commands_to_a_leg_that_has_ended_do_nothing() -> None:
@@ -592,7 +592,6 @@ def test_commands_to_a_leg_that_has_ended_do_nothing() -> None:
     world.plane.finish_run("ghost", 0)
     world.plane.stop_playout("ghost")
     world.plane.configure_turns("ghost", None)
-    world.plane.set_direction("ghost", Direction.INACTIVE)
     world.plane.update_leg("ghost", Negotiated(None))
     world.plane.close_leg("ghost")
     world.run(100)
@@ -840,9 +839,9 @@ def test_a_recording_holds_both_sides_on_one_clock() -> None:
     world.plane.play("leg", 0, tone(14, 300), 8000)
     world.plane.finish_run("leg", 0)
     world.run(700)
-    world.plane.set_direction("leg", Direction.INACTIVE)
+    world.direct(Direction.INACTIVE)
     world.run(300)
-    world.plane.set_direction("leg", Direction.SENDRECV)
+    world.direct(Direction.SENDRECV)
     world.plane.play("leg", 1, tone(15, 200), 8000)
     world.plane.finish_run("leg", 1)
     world.run(500)
@@ -876,10 +875,10 @@ def test_input_older_than_what_is_kept_is_gone() -> None:
     audio = world.plane.open_leg("leg", pair, Negotiated(phone.port.address), LegOptions(keep_input_s=2))
     phone.say(tone(1, 4500))
     world.run(5000)
-    start_ms, end_ms = audio.span_ms
-    assert 2000 <= end_ms - start_ms <= 3000
-    assert len(audio.read(0, start_ms)) == 0
-    assert len(audio.read(start_ms - 500, start_ms + 500)) == 500 * 8
+    kept = len(audio.read(0, 100_000))
+    assert 2000 <= kept / 8 <= 3000
+    assert len(audio.read(0, 1900)) == 0
+    assert 0 < len(audio.read(0, 3500)) < kept
 
 
 def test_a_call_may_change_its_law() -> None:

@@ -239,7 +239,7 @@ def test_a_hold_in_mid_turn_ends_it() -> None:
     world.run(500)
     say(world, phone, voice(5000))
     world.run(1000)
-    world.plane.set_direction("leg", Direction.INACTIVE)
+    world.direct(Direction.INACTIVE)
     world.run(2000)
     assert len(world.of(SpeechStarted)) == len(world.of(SpeechStopped)) == 1
 

@@ -151,12 +151,12 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def hurry(monkeypatch: pytest.MonkeyPatch, **timers: float) -> None:
     """Let the agent's clocks run faster: the timers of RFC 3261 are options of the agent, not settings of a server."""
-    usual = wiring._agent_options
+    usual = wiring.agent_options
 
     def quick(config: Any) -> Any:
         return replace(usual(config), **timers)
 
-    monkeypatch.setattr(wiring, "_agent_options", quick)
+    monkeypatch.setattr(wiring, "agent_options", quick)
 
 
 class Socket:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openai import (
@@ -13,7 +14,7 @@ from openai import (
     BadRequestError,
     NotFoundError,
 )
-from tests.socket.live import Live, Socket, run
+from tests.socket.live import Live, Socket, run, until
 from tests.socket.model_server import Reply
 from tests.socket.raw_caller import raw_caller
 from websockets.exceptions import ConnectionClosedOK, InvalidStatus
@@ -228,6 +229,32 @@ def test_a_sideband_may_be_opened_from_the_webhook_on() -> None:
     run(test)
 
 
+def test_what_is_said_too_much_while_it_rings_is_refused_by_name_and_the_rest_is_heard() -> None:
+    """It waits in memory for a session that may never come, so there is an end to it; nothing is lost in silence."""
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.ring()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            for number in range(1, 6):
+                part = {"type": "input_text", "text": str(number) * 600_000}
+                item = {"type": "message", "role": "user", "content": [part]}
+                event: Any = {"type": "conversation.item.create", "event_id": f"e{number}", "item": item}
+                await connection.send(event)
+            for number in (4, 5):
+                (refused,) = await socket.until("error")
+                assert refused["error"]["code"] == "rate_limit_exceeded"
+                assert refused["error"]["event_id"] == f"e{number}"
+            assert (await one.record(call_id))["early_events_refused"] == 2
+            await one.calls.accept(call_id, type="realtime")
+            await call.answered()
+            for number in (1, 2, 3):
+                added = (await socket.until("conversation.item.added"))[-1]
+                assert added["item"]["content"][0]["text"][0] == str(number)
+
+    run(test)
+
+
 def test_several_sidebands_hear_everything_and_errors_go_to_the_one_who_erred() -> None:
     async def test(one: Live) -> None:
         _, call_id = await one.talk()
@@ -394,6 +421,22 @@ def test_a_session_ends_at_its_cap_with_the_known_close() -> None:
     run(test, session_seconds=1)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("192.0.2.1:5080", "sip:192.0.2.1:5080"),
+        ("[2001:db8::1]:5080", "sip:[2001:db8::1]:5080"),
+        ("192.0.2.1", "sip:192.0.2.1:{port}"),
+        ("2001:db8::1", "sip:[2001:db8::1]:{port}"),
+    ],
+)
+def test_the_public_address_is_told_as_a_sip_address(given: str, told: str) -> None:
+    async def test(one: Live) -> None:
+        assert one.ready.sip == told.format(port=one.server.sip.address[1])
+
+    run(test, public_address=given)
+
+
 def test_health_says_what_runs_and_needs_no_key() -> None:
     async def test(one: Live) -> None:
         await one.talk()
@@ -425,12 +468,6 @@ def test_a_body_without_end_is_refused() -> None:
     run(test)
 
 
-async def _until(true: Callable[[], bool]) -> None:
-    """Let everything run until something holds; the test's own time-out ends what never does."""
-    while not true():  # noqa: ASYNC110 - threads and weak references set no event
-        await asyncio.sleep(0)
-
-
 def test_a_call_that_ends_while_the_agent_speaks_leaves_no_file_open(tmp_path: Path) -> None:
     async def test(one: Live) -> None:
         call, _ = await one.talk()
@@ -438,7 +475,7 @@ def test_a_call_that_ends_while_the_agent_speaks_leaves_no_file_open(tmp_path: P
         owner.take(ClientSent(decode_client_event('{"type": "response.create"}'), 0))
         await call.hears_sound()
         await call.hang_up()
-        await _until(lambda: not one.server.plane.load().legs)
+        await until(lambda: not one.server.plane.load().legs)
 
     run(test, store=str(tmp_path))
     (journal,) = (tmp_path / "journals").iterdir()

@@ -142,11 +142,6 @@ class TurnDetector:
         """Whether the last half second carried any energy: without it there is nothing for the detector to judge."""
         return bool(self._active & _AWAKE)
 
-    @property
-    def noise_dbfs(self) -> float:
-        """The level of the background."""
-        return self._gate.floor_dbfs
-
     def configure(self, options: TurnOptions | None) -> None:
         """Change the options from here on, or switch off with None.
 

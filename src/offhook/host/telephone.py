@@ -58,10 +58,10 @@ class Telephone:
             case sip.Invited(leg=leg):
                 self._invited(output)
             case sip.Rejected(source=source, status=0, method=method, why=why):
-                self._log.info("request dropped", method=method or None, why=why, source=f"{source[0]}:{source[1]}")
+                self._log.info("request dropped", method=method or None, why=why, source=hostport(source))
             case sip.Rejected(source=source, status=status, method=method, why=why):
                 self._log.info("request refused", method=method, status=status, why=why, source=hostport(source))
-            case sip.PongReceived() | sip.Transmit():
+            case sip.Transmit():
                 pass
             case _:
                 leg = output.leg

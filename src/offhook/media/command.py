@@ -129,14 +129,6 @@ class ConfigureTurns:
 
 
 @dataclass(frozen=True, slots=True)
-class SetDirection:
-    """Hold or resume, without a change of anything else."""
-
-    leg: str
-    direction: Direction
-
-
-@dataclass(frozen=True, slots=True)
 class SendDtmf:
     """Press keys for the caller."""
 
@@ -145,6 +137,4 @@ class SendDtmf:
     duration_ms: int
 
 
-Command: TypeAlias = (
-    OpenLeg | UpdateLeg | CloseLeg | Play | FinishRun | StopPlayout | ConfigureTurns | SetDirection | SendDtmf
-)
+Command: TypeAlias = OpenLeg | UpdateLeg | CloseLeg | Play | FinishRun | StopPlayout | ConfigureTurns | SendDtmf

@@ -96,11 +96,6 @@ class Inbound:
         self.guard.renegotiated(negotiated.remote)
         self._expect(now)
 
-    def hold(self, receives: bool, now: float) -> None:
-        """Let packets come, or expect none."""
-        self._receives = self._awaited = receives
-        self._expect(now)
-
     def usual(self, data: bytes, address: Address, now: float) -> bool:
         """Take a datagram if it is the next packet of a stream that is in order; tell whether it was.
 

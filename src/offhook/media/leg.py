@@ -7,7 +7,7 @@ from typing import Final
 
 from offhook.audio.turn import TurnDetector
 from offhook.media import limits
-from offhook.media.command import Direction, LegOptions, Negotiated
+from offhook.media.command import LegOptions, Negotiated
 from offhook.media.edge import Edge
 from offhook.media.inbound import Inbound
 from offhook.media.input_audio import InputAudio
@@ -111,11 +111,6 @@ class Leg:
         self.inbound.renegotiated(negotiated, now)
         self.outbound.renegotiated(negotiated)
         self._agree(negotiated)
-
-    def hold(self, direction: Direction, now: float) -> None:
-        """Change the direction and nothing else."""
-        self.inbound.hold(direction.receives, now)
-        self.outbound.hold(direction.sends)
 
     def receive(self, data: bytes, address: Address, now: float, edges: list[Edge]) -> None:
         """Take a datagram from the RTP port."""

@@ -28,14 +28,12 @@ from offhook.media.command import (
     CloseLeg,
     Command,
     ConfigureTurns,
-    Direction,
     FinishRun,
     LegOptions,
     Negotiated,
     OpenLeg,
     Play,
     SendDtmf,
-    SetDirection,
     StopPlayout,
     UpdateLeg,
 )
@@ -108,7 +106,10 @@ class MediaPlane:
         return audio
 
     def update_leg(self, leg: str, negotiated: Negotiated) -> None:
-        """Take a new offer and answer; only this lets the caller's address move."""
+        """Take a new offer and answer: hold, resume, other codecs; only this lets the caller's address move.
+
+        What is queued waits while nothing may be sent; nobody is missed while nothing may come.
+        """
         if not negotiated.codecs:
             raise MediaError(f"leg {leg} has no codec")
         self._post(UpdateLeg(leg, negotiated))
@@ -135,10 +136,6 @@ class MediaPlane:
     def configure_turns(self, leg: str, options: TurnOptions | None) -> None:
         """Change turn detection from here on, or switch it off."""
         self._post(ConfigureTurns(leg, options))
-
-    def set_direction(self, leg: str, direction: Direction) -> None:
-        """Hold or resume. What is queued waits while nothing may be sent; nobody is missed while nothing may come."""
-        self._post(SetDirection(leg, direction))
 
     def send_dtmf(self, leg: str, digits: str, duration_ms: int = 100) -> None:
         """Press keys for the caller; `DtmfSent` follows. What plays waits meanwhile."""
@@ -291,8 +288,6 @@ class MediaPlane:
                 playout.stop(through_run, leg.ms(now), self._edges)
             case ConfigureTurns(turns=turns):
                 self._hearing.configure(leg, turns)
-            case SetDirection(direction=direction):
-                leg.hold(direction, now)
             case SendDtmf(digits=digits, duration_ms=duration_ms):
                 leg.outbound.keypad.press(digits, duration_ms)
             case _:

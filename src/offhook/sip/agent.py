@@ -33,7 +33,7 @@ from offhook.sip.leg import (
 )
 from offhook.sip.message import Request, parse_message
 from offhook.sip.options import AgentOptions
-from offhook.sip.output import Output, PongReceived, ReferId, Rejected, Transmit
+from offhook.sip.output import Output, ReferId, Rejected, Transmit
 from offhook.sip.refer import Referrer, Transfer
 from offhook.sip.response import encode_response, reason_phrase, reply_flow, response_head
 from offhook.sip.transaction import Inform, Input, ServerTransaction, Transaction
@@ -169,19 +169,15 @@ class UserAgent:
         layer = self._layer
         return not (self._core.legs or layer.server or layer.client or layer.merged) and layer.deadlines.next() is None
 
-    def stop(self, now: float) -> list[Output]:
+    def drain(self, now: float) -> list[Output]:
         """Admit no new call from now on: INVITE and OPTIONS get 503 with Retry-After. Calls in progress go on."""
         self._draining = True
         return self.advance(now)
 
     # -- the called side ---------------------------------------------------------------------------------------------
 
-    def trying(self, leg: Leg, now: float) -> list[Output]:
-        """Send 100 now instead of after ``trying_after_s``."""
-        return self.ring(leg, now, 100)
-
     def ring(self, leg: Leg, now: float, status: int = 180, body: bytes = b"") -> list[Output]:
-        """Send a provisional response, 180 or another 1xx; it is repeated every minute.
+        """Send a provisional response: 180, another 1xx, or 100 before ``trying_after_s``; it is repeated every minute.
 
         ``body`` is early media's description.
         """
@@ -439,12 +435,8 @@ class UserAgent:
     def _keepalive(self, data: bytes, flow: Flow, out: list[Output]) -> None:
         """CRLF keep-alives (RFC 5626 3.5.1): a ping on a stream gets its pong; on UDP they only keep a NAT open."""
         self._core.counters.keepalives += 1
-        if flow.transport != "TCP":
-            return
-        if data == PING:
+        if flow.transport == "TCP" and data == PING:
             out.append(Transmit(flow, PONG))
-        elif data == PONG:
-            out.append(PongReceived(flow))
 
 
 def _belongs(leg: Leg, request: Request) -> bool:

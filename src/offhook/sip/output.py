@@ -228,13 +228,6 @@ class Rejected:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class PongReceived:
-    """The peer of a stream answered our keep-alive (RFC 5626 4.4.1)."""
-
-    flow: Flow
-
-
 Output = (
     Transmit
     | Invited
@@ -256,5 +249,4 @@ Output = (
     | ReferEnded
     | InfoReceived
     | Rejected
-    | PongReceived
 )
