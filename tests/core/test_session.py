@@ -11,6 +11,7 @@ from tests.core.talk import Talk, one, types
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.engine import EngineOptions
+from offhook.wire.items import Message
 
 SPOKEN_ITEM = [
     "response.output_item.added",
@@ -389,6 +390,12 @@ def test_an_output_for_a_call_that_never_was_is_refused() -> None:
 # -- barge-in
 
 
+def said_by_assistant(talk: Talk) -> list[str]:
+    """What the conversation remembers of the assistant's speech."""
+    items = [item for item in talk.engine.conversation if isinstance(item, Message) and item.role == "assistant"]
+    return [part.transcript for item in items for part in item.content]  # type: ignore[union-attr,misc]
+
+
 def interrupted_talk() -> tuple[Talk, int]:
     talk = Talk()
     talk.says()
@@ -432,6 +439,53 @@ def test_barge_in_after_the_model_has_finished_cuts_the_item_where_it_was_heard(
     talk.happens(happened.VoiceStopped(5000, 5500))
     spoken = [item for item in talk.generate().items if getattr(item, "role", "") == "assistant"]
     assert spoken[0].content[0].transcript == "one two"  # type: ignore[union-attr]
+
+
+def test_barge_in_forgets_the_sentences_that_the_voice_had_not_reached() -> None:
+    """The model runs ahead of a voice that sends every sentence in several pieces and names its words in the first."""
+    talk = Talk()
+    talk.says()
+    run = talk.generate().run
+    talk.happens(happened.TextProduced(run, "Your order left on Monday. "))
+    talk.happens(happened.TextProduced(run, "It arrives by Thursday."))
+    for text in ("Your order left on Monday. ", "It arrives by Thursday."):
+        talk.audio(run, 400, text)
+        for _ in range(4):
+            talk.audio(run, 400)
+    talk.happens(happened.PlayoutStarted(run))
+    talk.happens(happened.GenerationFinished(run))
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    talk.happens(happened.PlayoutStopped(run, 1000))
+    assert said_by_assistant(talk) == ["Your order"]
+
+
+def test_words_whose_place_nobody_knows_are_spread_over_the_sound_that_follows_them() -> None:
+    talk = Talk()
+    talk.says()
+    run = talk.generate().run
+    talk.happens(happened.TextProduced(run, "one two "))
+    for _ in range(4):
+        talk.audio(run, 250)
+    talk.happens(happened.TextProduced(run, "three four"))
+    for _ in range(4):
+        talk.audio(run, 250)
+    talk.happens(happened.GenerationFinished(run))
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    talk.happens(happened.PlayoutStopped(run, 1600))
+    assert said_by_assistant(talk) == ["one two three"]
+
+
+def test_a_breath_before_the_first_word_moves_no_words() -> None:
+    talk = Talk()
+    talk.says()
+    run = talk.generate().run
+    talk.happens(happened.TextProduced(run, "one two three four"))
+    talk.audio(run, 500)
+    talk.audio(run, 2000, "one two three four")
+    talk.happens(happened.GenerationFinished(run))
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    talk.happens(happened.PlayoutStopped(run, 1500))
+    assert said_by_assistant(talk) == ["one two"]
 
 
 def test_a_turn_that_ends_before_the_stop_is_known_is_answered_after_it() -> None:

@@ -70,7 +70,10 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """A piece of speech: 16-bit mono samples, and the words it speaks when the voice knows them."""
+    """A piece of speech: 16-bit mono samples, and the words it speaks when the voice knows them.
+
+    A voice gives all words of what it was asked to speak, beginning with its first piece, or none.
+    """
 
     pcm: bytes
     rate_hz: int
