@@ -382,6 +382,118 @@ def test_words_before_a_call_are_an_item_of_their_own() -> None:
     assert response["output"][1]["arguments"] == "{}"
 
 
+def call_after_words(talk: Talk, words: str = "One moment, please.") -> int:
+    """The model writes some words and a whole function call before the voice has said anything."""
+    talk.client("response.create")
+    run = talk.generate().run
+    talk.happens(happened.TextProduced(run, words))
+    talk.happens(happened.ToolCallStarted(run, 0, "opening_hours", "call_a"))
+    talk.happens(happened.ToolArgumentsProduced(run, 0, "{}"))
+    return run
+
+
+def test_the_sound_of_words_before_a_call_makes_no_second_message() -> None:
+    talk = Talk(tools=[function()])
+    run = call_after_words(talk)
+    assert talk.audio(run, 800, "One moment, please.") == []
+    assert talk.audio(run, 800) == []
+    response = one(talk.happens(happened.GenerationFinished(run)), "response.done")["response"]
+    assert [item["type"] for item in response["output"]] == ["message", "function_call"]
+    assert response["usage"]["output_token_details"]["audio_tokens"] == 1600 // 50
+    assert talk.count(do.Play) == 2
+
+
+def test_barge_in_cuts_the_words_before_a_call_where_they_were_heard() -> None:
+    talk = Talk(tools=[function()])
+    run = call_after_words(talk, "one two three four")
+    talk.audio(run, 2000, "one two three four")
+    talk.happens(happened.PlayoutStarted(run))
+    talk.happens(happened.VoiceStarted(1000), after_s=1)
+    events = talk.happens(happened.PlayoutStopped(run, 1000))
+    assert said_by_assistant(talk) == ["one two"]
+    message, call = one(events, "response.done")["response"]["output"]
+    assert (message["status"], message["content"][0]["transcript"]) == ("incomplete", "one two")
+    assert (call["type"], call["status"]) == ("function_call", "incomplete")
+    truncated = one(events, "conversation.item.truncated")
+    assert (truncated["item_id"], truncated["audio_end_ms"]) == (message["id"], 1000)
+
+
+def two_messages(talk: Talk, *, voice_is_late: bool) -> int:
+    """A model that says something, calls a function, and says something else: 1,000 ms each."""
+    run = call_after_words(talk, "one two ")
+    if voice_is_late:
+        talk.happens(happened.TextProduced(run, "three four"))
+    talk.happens(happened.AudioProduced(run, b"", 8000, 1000, "one two ", message=0))
+    if not voice_is_late:
+        talk.happens(happened.TextProduced(run, "three four"))
+    talk.happens(happened.AudioProduced(run, b"", 8000, 1000, "three four", message=1))
+    return run
+
+
+@pytest.mark.parametrize("voice_is_late", [True, False])
+@pytest.mark.parametrize(
+    ("played_ms", "said", "cut_ms"),
+    [(500, ["one", ""], [500, 0]), (1000, ["one two ", ""], [0]), (1500, ["one two ", "three"], [500])],
+)
+def test_barge_in_cuts_the_message_that_was_being_heard(
+    voice_is_late: bool, played_ms: int, said: list[str], cut_ms: list[int]
+) -> None:
+    talk = Talk(tools=[function()])
+    run = two_messages(talk, voice_is_late=voice_is_late)
+    talk.happens(happened.GenerationFinished(run))
+    talk.happens(happened.PlayoutStarted(run))
+    talk.happens(happened.VoiceStarted(played_ms), after_s=played_ms / 1000)
+    events = talk.happens(happened.PlayoutStopped(run, played_ms))
+    assert said_by_assistant(talk) == said
+    cut = [event["audio_end_ms"] for event in events if event["type"] == "conversation.item.truncated"]
+    assert cut == cut_ms
+
+
+def test_a_client_truncates_one_of_two_messages_by_its_own_sound() -> None:
+    talk = Talk(tools=[function()])
+    run = two_messages(talk, voice_is_late=False)
+    done = one(talk.happens(happened.GenerationFinished(run)), "response.done")["response"]
+    first, _, second = (item["id"] for item in done["output"])
+
+    def truncate(item_id: str, end_ms: int) -> list[dict[str, Any]]:
+        return talk.client("conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=end_ms)
+
+    assert error(truncate(first, 1001))["param"] == "audio_end_ms"
+    assert one(truncate(second, 500), "conversation.item.truncated")["item_id"] == second
+    assert said_by_assistant(talk) == ["one two ", "three"]
+
+
+def test_a_function_call_is_whole_before_the_voice_has_ended() -> None:
+    """A spoken filler must not hold up the function that it covers."""
+    talk = Talk(tools=[function()])
+    run = call_after_words(talk)
+    assert types(talk.happens(happened.WordsFinished(run))) == [
+        "response.function_call_arguments.done",
+        "conversation.item.done",
+        "response.output_item.done",
+    ]
+    assert talk.audio(run, 800, "One moment, please.") == []
+    assert types(talk.happens(happened.GenerationFinished(run))) == RESPONSE_END
+    assert types(talk.happens(happened.PlayoutFinished(run, 800))) == ["output_audio_buffer.stopped"]
+
+
+def test_a_spoken_answer_stays_open_until_its_voice_has_ended() -> None:
+    talk = Talk()
+    talk.says()
+    run = talk.generate().run
+    talk.happens(happened.TextProduced(run, "We open at nine."))
+    assert talk.happens(happened.WordsFinished(run)) == []
+    talk.audio(run, 800, "We open at nine.")
+    assert types(talk.happens(happened.GenerationFinished(run))) == SPOKEN_ITEM_END + RESPONSE_END
+
+
+def test_blank_text_before_a_call_is_no_message() -> None:
+    talk = Talk(tools=[function()])
+    run = call_after_words(talk, "\n\n")
+    response = one(talk.happens(happened.GenerationFinished(run)), "response.done")["response"]
+    assert [item["type"] for item in response["output"]] == ["function_call"]
+
+
 def test_an_output_for_a_call_that_never_was_is_refused() -> None:
     item = {"type": "function_call_output", "call_id": "call_x", "output": "1"}
     assert error(Talk().client("conversation.item.create", item=item))["code"] == "invalid_tool_call_id"
@@ -486,6 +598,43 @@ def test_a_breath_before_the_first_word_moves_no_words() -> None:
     talk.happens(happened.VoiceStarted(talk.input_ms))
     talk.happens(happened.PlayoutStopped(run, 1500))
     assert said_by_assistant(talk) == ["one two"]
+
+
+def test_barge_in_before_the_first_sound_keeps_no_words() -> None:
+    talk = Talk()
+    talk.says()
+    talk.happens(happened.TextProduced(talk.generate().run, "We open at nine."))
+    events = talk.happens(happened.VoiceStarted(talk.input_ms))
+    assert types(events) == [
+        "input_audio_buffer.speech_started",
+        *SPOKEN_ITEM_END,
+        *RESPONSE_END,
+        "conversation.item.truncated",
+    ]
+    assert one(events, "conversation.item.truncated")["audio_end_ms"] == 0
+    assert said_by_assistant(talk) == [""]
+
+
+def test_barge_in_between_two_answers_cuts_only_what_was_not_heard() -> None:
+    """The second answer has words and no sound yet while the first is still playing."""
+    talk, run = interrupted_talk()
+    talk.happens(happened.GenerationFinished(run))
+    talk.client("response.create")
+    talk.happens(happened.TextProduced(talk.generate().run, "And another thing."))
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    events = talk.happens(happened.PlayoutStopped(run, 2000))
+    cut = [event["audio_end_ms"] for event in events if event["type"] == "conversation.item.truncated"]
+    assert (cut, said_by_assistant(talk)) == ([2000, 0], ["one two three four", ""])
+
+
+def test_barge_in_after_a_clear_forgets_nothing_that_was_heard() -> None:
+    talk, run = interrupted_talk()
+    talk.client("output_audio_buffer.clear")
+    talk.happens(happened.PlayoutStopped(run, 2000))
+    talk.happens(happened.TextProduced(run, " nine"))
+    events = talk.happens(happened.VoiceStarted(talk.input_ms))
+    assert "conversation.item.truncated" not in types(events)
+    assert said_by_assistant(talk) == ["one two three four"]
 
 
 def test_a_turn_that_ends_before_the_stop_is_known_is_answered_after_it() -> None:

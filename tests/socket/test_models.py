@@ -22,6 +22,7 @@ from offhook.session.inputs import (
     TextProduced,
     ToolArgumentsProduced,
     ToolCallStarted,
+    WordsFinished,
 )
 from offhook.session.outputs import Generate
 from offhook.wire.items import FunctionCall, FunctionCallOutput, InputAudio, InputText, Message, OutputAudio
@@ -281,9 +282,9 @@ def test_a_voice_is_streamed_whatever_the_cuts_between_its_samples() -> None:
 
 
 class Mind:
-    """A language model that says its lines; a None among them is a failure."""
+    """A language model that says its lines, or calls functions; a None among them is a failure."""
 
-    def __init__(self, *lines: str | None) -> None:
+    def __init__(self, *lines: str | ToolCallStarted | None) -> None:
         self.lines = lines
         self.cancelled = False
 
@@ -292,7 +293,7 @@ class Mind:
             for line in self.lines:
                 if line is None:
                     raise ModelError("model_error", "it broke")
-                yield TextProduced(wanted.run, line)
+                yield TextProduced(wanted.run, line) if isinstance(line, str) else line
                 await asyncio.sleep(0)
             if not self.lines:
                 await asyncio.Event().wait()
@@ -329,6 +330,28 @@ def test_a_cascade_speaks_sentence_by_sentence_and_ends_after_the_last_sound() -
     assert [sound.text for sound in sounds] == ["Dr. Smith is in. ", "", "He opens at 9.30 today", ""]
     assert sounds[0].duration_ms == 10
     assert isinstance(outputs[-1], GenerationFinished)
+
+
+def test_words_are_told_as_finished_before_they_are_spoken_and_every_sound_names_its_message() -> None:
+    """What is said before a function call is spoken at once, and not in one breath with what comes after it."""
+    call = ToolCallStarted(7, 0, "hours", "c1")
+    voice = Voice()
+    cascade = Cascade("c", Ear(), Mind("\n", "One moment", call, " ", "So"), voice)
+    outputs = asyncio.run(collect(cascade.respond(request(modality="audio"))))
+    assert voice.spoken == ["One moment", "So"]
+    assert outputs.index(WordsFinished(7)) < len(outputs) - 1
+    sounds = [output for output in outputs if isinstance(output, AudioProduced)]
+    assert [(sound.message, sound.text) for sound in sounds] == [(0, "One moment"), (0, ""), (1, "So"), (1, "")]
+
+
+def test_words_that_were_cut_short_are_not_told_as_finished() -> None:
+    class Cut(Mind):
+        async def generate(self, wanted: Generate) -> AsyncIterator[ModelOutput]:
+            yield TextProduced(wanted.run, "Well")
+            yield GenerationFinished(wanted.run, "max_output_tokens")
+
+    outputs = asyncio.run(collect(Cascade("c", Ear(), Cut(), Voice()).respond(request(modality="audio"))))
+    assert WordsFinished(7) not in outputs
 
 
 def test_a_written_response_makes_no_sound() -> None:

@@ -18,6 +18,7 @@ from offhook.session.inputs import (
     TextProduced,
     ToolArgumentsProduced,
     ToolCallStarted,
+    WordsFinished,
 )
 from offhook.session.outputs import Generate
 from offhook.wire.items import LogProb
@@ -36,7 +37,9 @@ class ModelError(RemoteError):
         self.message = message
 
 
-ModelOutput = TextProduced | AudioProduced | ToolCallStarted | ToolArgumentsProduced | GenerationFinished
+ModelOutput = (
+    TextProduced | AudioProduced | ToolCallStarted | ToolArgumentsProduced | WordsFinished | GenerationFinished
+)
 """What a backend yields. The last one is a ``GenerationFinished``."""
 
 

@@ -150,19 +150,20 @@ class ClientRequests:
     def _truncate_item(self, event: asked.ConversationItemTruncate, _: int) -> None:
         engine = self._engine
         self._known(event.item_id, "truncating", "item_truncate_invalid_item_id")
-        response = engine.response_that_spoke(event.item_id)
-        if response is None:
+        found = engine.message_spoken(event.item_id)
+        if found is None:
             message = f"Error truncating item: the item with id '{event.item_id}' has no audio of the assistant."
             raise ApiProblem(400, "invalid_value", message, param="item_id")
-        produced_ms = int(response.heard.produced_ms)
+        response, spoken = found
+        produced_ms = int(spoken.heard.produced_ms)
         if event.content_index != 0:
             message = f"Error truncating item: it has no content part {event.content_index}."
             raise ApiProblem(400, "invalid_value", message, param="content_index")
         if event.audio_end_ms > produced_ms:
             message = f"Audio content of {produced_ms}ms is already shorter than {event.audio_end_ms}ms"
             raise ApiProblem(400, "invalid_value", message, param="audio_end_ms")
-        response.cut_ms = float(event.audio_end_ms)
-        engine.truncate_item(event.item_id, response, event.audio_end_ms)
+        response.cut(spoken, float(event.audio_end_ms))
+        engine.send_all(response.tell_cut(spoken))
 
     def _delete_item(self, event: asked.ConversationItemDelete, _: int) -> None:
         engine = self._engine

@@ -27,7 +27,7 @@ from offhook.session.response import (
     Failed,
     Incomplete,
     Response,
-    cut_item,
+    Saying,
 )
 from offhook.session.settings import SessionDefaults
 from offhook.session.transcripts import Transcripts
@@ -317,7 +317,7 @@ class Engine:
             spans = (self.conversation.audio.get(str(item.id)) for item in items)
             heard_ms = sum(span.end_ms - span.start_ms for span in spans if span is not None)
             estimate = estimate_input(instructions, items, heard_ms)
-            usage = make_usage(estimate, response.produced_text, response.heard.produced_ms)
+            usage = make_usage(estimate, response.produced_text, response.produced_ms)
         self.send_all(response.close(ending, usage))
         self._budget.spend(usage.total_tokens, self._now)
         self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self._now),)))
@@ -325,8 +325,8 @@ class Engine:
             self.emit(do.FinishPlayout(run))
         del self._responses[run]
         self._transcripts.release(run)
-        if response.spoken_item_id is not None and not response.out_of_band:
-            self._spoken[response.spoken_item_id] = response
+        if not response.out_of_band:
+            self._spoken |= dict.fromkeys((message.item_id for message in response.spoken), response)
         if response is self._default:
             self._default = None
             self._answered_once = True
@@ -355,10 +355,10 @@ class Engine:
 
     def _audio_produced(self, event: happened.AudioProduced) -> None:
         response = self._response_of(event.run)
-        if response is None or response.settings.modality != "audio" or response.cut_ms is not None:
+        if response is None or not response.wants_sound(event.message):
             return
         self.has_spoken = True
-        self.send_all(response.add_audio(event.duration_ms, event.text))
+        self.send_all(response.add_audio(event.duration_ms, event.text, event.message))
         self._playout.queue(response)
         self.emit(do.Play(event.run, event.pcm, event.rate_hz))
 
@@ -371,6 +371,11 @@ class Engine:
         response = self._response_of(event.run)
         if response is not None:
             self.send_all(response.add_arguments(event.index, event.delta))
+
+    def _words_finished(self, event: happened.WordsFinished) -> None:
+        response = self._response_of(event.run)
+        if response is not None:
+            self.send_all(response.finish_words())
 
     def _generation_finished(self, event: happened.GenerationFinished) -> None:
         response = self._response_of(event.run)
@@ -393,7 +398,7 @@ class Engine:
         if self._playout.busy:
             self._stop(active)
         elif active is not None:
-            self._end_response(active, Cancelled("turn_detected"))
+            self._cut(active, 0.0, ends=True)
 
     def stop_playout(self) -> None:
         """Drop what is queued; what was really heard is known a tick later."""
@@ -444,42 +449,26 @@ class Engine:
             return
         self._playout.state = Flowing()
         for queued in state.runs.values():
-            response = queued.response
-            response.cut_ms = queued.played_ms
             if queued.started:
-                self.send(ev.OutputBufferCleared(event_id=self.ids.event(), response_id=response.id))
-            if response is state.cancels:
-                self._end_response(response, Cancelled("turn_detected"))
-            self._truncate(response, queued.played_ms)
+                self.send(ev.OutputBufferCleared(event_id=self.ids.event(), response_id=queued.response.id))
+            self._cut(queued.response, queued.played_ms, ends=queued.response is state.cancels)
         if state.cancels is not None:
             # When it had nothing queued yet, what played belonged to the response before it.
-            self._end_response(state.cancels, Cancelled("turn_detected"))
+            self._cut(state.cancels, 0.0, ends=True)
 
-    def _truncate(self, response: Response, played_ms: float) -> None:
-        """Let the conversation remember only what was heard."""
-        item_id = response.spoken_item_id
-        if item_id is None or response.out_of_band or (played_ms >= response.heard.produced_ms and response.closed):
-            return
-        self.truncate_item(item_id, response, played_ms)
+    def _cut(self, response: Response, played_ms: float, *, ends: bool) -> None:
+        """Let the conversation remember only what was heard of a response."""
+        cut = response.silence(played_ms)
+        if ends:
+            self._end_response(response, Cancelled("turn_detected"))
+        for message in cut:
+            self.send_all(response.tell_cut(message))
 
-    def truncate_item(self, item_id: str, response: Response, end_ms: float) -> None:
-        """Cut a spoken item at a position of its audio, and say so."""
-        item = self.conversation.get(item_id)
-        if item is None:
-            return
-        if response.closed:
-            self.conversation.replace(cut_item(item, response.heard.until(end_ms)))
-        self.send(
-            ev.ConversationItemTruncated(
-                event_id=self.ids.event(), item_id=item_id, content_index=0, audio_end_ms=int(end_ms)
-            )
-        )
-
-    def response_that_spoke(self, item_id: str) -> Response | None:
-        """Return the response that said an item."""
-        if item_id in self._spoken:
-            return self._spoken[item_id]
-        return next((each for each in self._responses.values() if each.spoken_item_id == item_id), None)
+    def message_spoken(self, item_id: str) -> tuple[Response, Saying] | None:
+        """Return the response that said an item, and its message."""
+        responses = [*self._responses.values(), *filter(None, [self._spoken.get(item_id)])]
+        found = ((each, message) for each in responses for message in each.spoken if message.item_id == item_id)
+        return next(found, None)
 
     def forget_item(self, item_id: str) -> None:
         """Drop what is known of an item beside the conversation."""
@@ -526,6 +515,7 @@ class Engine:
         happened.AudioProduced: _audio_produced,
         happened.ToolCallStarted: _tool_call_started,
         happened.ToolArgumentsProduced: _tool_arguments_produced,
+        happened.WordsFinished: _words_finished,
         happened.GenerationFinished: _generation_finished,
         happened.GenerationFailed: _generation_failed,
         happened.TranscriptGrew: _transcript_grew,
