@@ -74,6 +74,8 @@ def perform(talk: Talk, action: tuple[Any, ...]) -> None:
             talk.happens(happened.VoiceStarted(talk.input_ms))
         case ("voice_stopped",):
             talk.happens(happened.VoiceStopped(talk.input_ms, talk.input_ms + 500))
+        case ("input", happened.PlayoutFinished(run=run)) if do.FinishPlayout(run) not in talk.done:
+            pass  # the playout cannot know that no more comes before it is told
         case ("input", event):
             talk.happens(event)
         case ("audio", run, length, text, message):
