@@ -265,6 +265,55 @@ def test_push_to_talk_begins_where_the_buffer_was_cleared() -> None:
     assert (talk.last(do.Hear).start_ms, talk.last(do.Hear).end_ms) == (5000, 7000)
 
 
+def speaking_talk() -> tuple[Talk, str]:
+    """A caller who began to speak at 1,000 ms and goes on."""
+    talk = Talk()
+    talk.now += 1
+    return talk, one(talk.happens(happened.VoiceStarted(1000)), "input_audio_buffer.speech_started")["item_id"]
+
+
+def test_a_commit_in_mid_speech_keeps_the_rest_of_the_turn() -> None:
+    talk, first = speaking_talk()
+    talk.now += 2
+    committed = talk.client("input_audio_buffer.commit")
+    assert one(committed, "input_audio_buffer.committed")["item_id"] == first
+    rest = talk.happens(happened.VoiceStopped(4500, 5000), after_s=2)
+    assert types(rest) == [
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        "response.created",
+    ]
+    assert rest[0]["item_id"] == rest[1]["item_id"] != first
+    assert rest[1]["previous_item_id"] == first
+    heard = [(each.start_ms, each.end_ms) for each in talk.done if isinstance(each, do.Hear)]
+    assert heard == [(700, 3000), (3000, 5000)]
+
+
+def test_a_clear_in_mid_speech_keeps_the_rest_of_the_turn() -> None:
+    talk, first = speaking_talk()
+    talk.now += 2
+    assert types(talk.client("input_audio_buffer.clear")) == ["input_audio_buffer.cleared"]
+    assert talk.happens(happened.VoiceStarted(3100)) == [], "the caller has not stopped"
+    rest = talk.happens(happened.VoiceStopped(4500, 5000), after_s=2)
+    assert types(rest)[-1] == "response.created"
+    assert one(rest, "input_audio_buffer.committed")["item_id"] != first
+    heard = [(each.start_ms, each.end_ms) for each in talk.done if isinstance(each, do.Hear)]
+    assert heard == [(3000, 5000)]
+
+
+@pytest.mark.parametrize("verb", ["commit", "clear"])
+def test_when_the_caller_had_stopped_by_then_there_is_no_rest_to_answer(verb: str) -> None:
+    talk, _ = speaking_talk()
+    talk.now += 2
+    talk.client(f"input_audio_buffer.{verb}")
+    items = len(talk.engine.conversation)
+    assert types(talk.happens(happened.VoiceStopped(2900, 3400), after_s=0.4)) == ["input_audio_buffer.speech_stopped"]
+    assert (len(talk.engine.conversation), talk.count(do.Generate)) == (items, 0)
+    assert types(talk.says())[-1] == "response.created"
+
+
 def test_an_empty_commit_is_refused_with_the_known_code() -> None:
     talk = Talk()
     talk.now += 0.05

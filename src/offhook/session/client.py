@@ -83,14 +83,13 @@ class ClientRequests:
 
     def _commit_input(self, _event: asked.InputAudioBufferCommit, _: int) -> None:
         engine = self._engine
-        item_id, start_ms, end_ms = engine.uncommitted
-        if end_ms - start_ms < LEAST_COMMIT_MS:
+        if engine.uncommitted_ms < LEAST_COMMIT_MS:
             message = (
                 "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
-                f"but buffer only has {float(end_ms - start_ms):.2f}ms of audio."
+                f"but buffer only has {float(engine.uncommitted_ms):.2f}ms of audio."
             )
             raise ApiProblem(400, "input_audio_buffer_commit_empty", message)
-        engine.commit(item_id or engine.ids.item(), start_ms, end_ms)
+        engine.commit_so_far()
 
     def _clear_input(self, _event: asked.InputAudioBufferClear, _: int) -> None:
         self._engine.forget_input()

@@ -168,6 +168,10 @@ class Engine:
             return
         turn = self._turn
         self.send(ev.SpeechStopped(event_id=self.ids.event(), audio_end_ms=event.decided_ms, item_id=turn.item_id))
+        if event.end_ms <= turn.start_ms:
+            # The client took, or threw away, all that was said.
+            self._turn = Quiet(turn.start_ms)
+            return
         self.commit(turn.item_id, turn.start_ms, event.decided_ms)
         if detection.create_response:
             self._answer_turn()
@@ -201,17 +205,26 @@ class Engine:
             self.create_response(None)
 
     @property
-    def uncommitted(self) -> tuple[str | None, int, int]:
-        """The item id that the turn in progress has, and the bounds of the audio that was not committed yet."""
+    def uncommitted_ms(self) -> int:
+        """How much audio was not committed yet."""
+        start_ms = self._turn.start_ms if isinstance(self._turn, Speaking) else self._turn.since_ms
+        return self.input_ms - start_ms
+
+    def commit_so_far(self) -> None:
+        """Make a user item of the audio that was not committed yet; a caller who is speaking goes on in another."""
         match self._turn:
             case Speaking(item_id=item_id, start_ms=start_ms):
-                return item_id, start_ms, self.input_ms
+                self.commit(item_id, start_ms, self.input_ms)
+                self._turn = Speaking(self.ids.item(), self.input_ms)
             case Quiet(since_ms=since_ms):
-                return None, since_ms, self.input_ms
+                self.commit(self.ids.item(), since_ms, self.input_ms)
 
     def forget_input(self) -> None:
-        """Drop the audio that was not committed yet."""
-        self._turn = Quiet(self.input_ms)
+        """Drop the audio that was not committed yet; of a caller who is speaking, what follows is kept."""
+        if isinstance(self._turn, Speaking):
+            self._turn = Speaking(self.ids.item(), self.input_ms)
+        else:
+            self._turn = Quiet(self.input_ms)
 
     def reconfigure_turns(self, detection: TurnDetection | None) -> None:
         """Detect turns in another way from now on."""
