@@ -770,6 +770,65 @@ def test_clear_alone_silences_the_rest_of_the_response() -> None:
     assert one(events, "response.done")["response"]["output"][0]["content"][0]["transcript"] == "one two"
 
 
+def test_a_response_asked_for_at_a_clear_is_given_only_the_words_that_were_heard() -> None:
+    """How much was heard is known a tick after the clear; the request to the model waits for it."""
+    talk, run = interrupted_talk()
+    talk.client("response.cancel")
+    talk.client("output_audio_buffer.clear")
+    assert types(talk.client("response.create")) == ["response.created"]
+    assert talk.generate().run == run, "not asked yet"
+    talk.happens(happened.PlayoutStopped(run, 2000))
+    assert talk.generate().run != run
+    assert [item.content[0].transcript for item in talk.generate().items if item.role == "assistant"] == [  # type: ignore[union-attr]
+        "one two three four"
+    ]
+
+
+def test_a_response_does_not_wait_for_a_stop_that_is_never_confirmed() -> None:
+    talk, run = interrupted_talk()
+    talk.happens(happened.GenerationFinished(run))
+    talk.client("output_audio_buffer.clear")
+    talk.client("response.create")
+    assert talk.generate().run == run
+    talk.waits(1)
+    assert talk.generate().run != run
+
+
+@pytest.mark.parametrize("first", ["words", "stop"])
+def test_a_response_waits_for_the_callers_words_and_for_the_stop(first: str) -> None:
+    talk = Talk(options=EngineOptions(needs_transcripts=True))
+    talk.client("response.create")
+    talk.answers("one two three four", 4000)
+    run = talk.generate().run
+    talk.says(500)
+    item_id = talk.last(do.Hear).item_id
+    happenings: list[happened.Input] = [
+        happened.TranscriptCompleted(item_id, "Stop.", 0.5),
+        happened.PlayoutStopped(run, 2000),
+    ]
+    for each in happenings if first == "words" else reversed(happenings):
+        assert talk.generate().run == run
+        talk.happens(each)
+    assert [item.content[0].transcript for item in talk.generate().items] == ["one two", "Stop."]  # type: ignore[union-attr]
+
+
+def test_an_item_deleted_while_it_is_stopped_holds_nobody_up() -> None:
+    talk, run = interrupted_talk()
+    item_id = one(talk.happens(happened.GenerationFinished(run)), "conversation.item.done")["item"]["id"]
+    talk.client("output_audio_buffer.clear")
+    talk.client("response.create")
+    talk.client("conversation.item.delete", item_id=item_id)
+    assert talk.generate().run != run
+    assert item_id not in [item.id for item in talk.generate().items]
+
+
+def test_a_response_that_reads_nothing_of_the_conversation_does_not_wait_for_a_stop() -> None:
+    talk, run = interrupted_talk()
+    talk.client("output_audio_buffer.clear")
+    talk.client("response.create", response={"conversation": "none", "input": []})
+    assert talk.generate().run != run
+
+
 def test_cancel_with_nothing_active_has_the_known_code() -> None:
     refused = error(Talk().client("response.cancel", event_id="x"))
     assert (refused["code"], refused["event_id"]) == ("response_cancel_not_active", "x")
@@ -957,6 +1016,32 @@ def test_truncating_what_does_not_exist_or_beyond_the_end() -> None:
     assert types(truncate(answer, 1000)) == ["conversation.item.truncated"]
     item = one(talk.client("conversation.item.retrieve", item_id=answer), "conversation.item.retrieved")["item"]
     assert item["content"][0]["transcript"] == "one two"
+
+
+def test_truncating_further_back_does_not_bring_words_back() -> None:
+    talk = Talk()
+    talk.says()
+    answer = one(talk.answers("one two three four", 2000), "conversation.item.done")["item"]["id"]
+
+    def truncate(end_ms: int) -> dict[str, Any]:
+        events = talk.client("conversation.item.truncate", item_id=answer, content_index=0, audio_end_ms=end_ms)
+        return one(events, "conversation.item.truncated")
+
+    assert truncate(1000)["audio_end_ms"] == 1000
+    assert truncate(1500)["audio_end_ms"] == 1000, "the least cut holds"
+    assert said_by_assistant(talk) == ["one two"]
+    assert truncate(500)["audio_end_ms"] == 500
+    assert said_by_assistant(talk) == ["one"]
+
+
+def test_barge_in_does_not_bring_back_words_that_a_client_cut() -> None:
+    talk, run = interrupted_talk()
+    done = one(talk.happens(happened.GenerationFinished(run)), "conversation.item.done")
+    talk.client("conversation.item.truncate", item_id=done["item"]["id"], content_index=0, audio_end_ms=1000)
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    events = talk.happens(happened.PlayoutStopped(run, 2000))
+    assert one(events, "conversation.item.truncated")["audio_end_ms"] == 1000
+    assert said_by_assistant(talk) == ["one two"]
 
 
 def test_deleting_an_item_takes_it_from_the_context() -> None:

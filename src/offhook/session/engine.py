@@ -18,6 +18,7 @@ from offhook.session.client import ClientRequests
 from offhook.session.conversation import Conversation, Span
 from offhook.session.inputs import Input
 from offhook.session.outputs import Output
+from offhook.session.pending import PendingRequests
 from offhook.session.playout import Flowing, Playout, Stopping
 from offhook.session.request import context, generation_request, response_settings
 from offhook.session.response import (
@@ -101,6 +102,7 @@ class Engine:
         self._answered_once = False
         self._client = ClientRequests(self)
         self._transcripts = Transcripts(self)
+        self._pending = PendingRequests(self)
 
     # -- driving
 
@@ -317,7 +319,10 @@ class Engine:
             message = f"Rate limit reached: {self.options.tokens_per_minute} tokens per minute."
             self._end_response(response, Failed("rate_limit_error", "rate_limit_exceeded", message))
             return
-        if not (self.options.needs_transcripts and self._transcripts.hold(request)):
+        unsettled = self._playout.unsettled
+        if self.options.needs_transcripts:
+            unsettled.update(self._transcripts.expected)
+        if not self._pending.hold(request, unsettled):
             self.emit(request)
 
     def _end_response(self, response: Response, ending: Ending, usage: ev.Usage | None = None) -> None:
@@ -337,7 +342,7 @@ class Engine:
         if run in self._playout.runs:
             self.emit(do.FinishPlayout(run))
         del self._responses[run]
-        self._transcripts.release(run)
+        self._pending.release(run)
         if not response.out_of_band:
             self._spoken |= dict.fromkeys((message.item_id for message in response.spoken), response)
         if response is self._default:
@@ -460,6 +465,7 @@ class Engine:
         state = self._playout.state
         if not isinstance(state, Stopping):
             return
+        unsettled = self._playout.unsettled
         self._playout.state = Flowing()
         for queued in state.runs.values():
             if queued.started:
@@ -468,6 +474,8 @@ class Engine:
         if state.cancels is not None:
             # When it had nothing queued yet, what played belonged to the response before it.
             self._cut(state.cancels, 0.0, ends=True)
+        for item_id in sorted(unsettled):
+            self.settle(item_id)
 
     def _cut(self, response: Response, played_ms: float, *, ends: bool) -> None:
         """Let the conversation remember only what was heard of a response."""
@@ -487,6 +495,11 @@ class Engine:
         """Drop what is known of an item beside the conversation."""
         self._spoken.pop(item_id, None)
         self._transcripts.forget(item_id)
+        self.settle(item_id)
+
+    def settle(self, item_id: str) -> None:
+        """What an item says is known now, as far as it ever will be."""
+        self._pending.settle(item_id)
 
     # -- what the caller said
 

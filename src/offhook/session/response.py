@@ -86,8 +86,8 @@ class Saying:
         return "".join(self.words) if self.cut_ms is None else self.heard.until(self.cut_ms)
 
     def cut(self, heard_ms: float) -> None:
-        """Let only what was heard count."""
-        self.cut_ms = heard_ms
+        """Let only what was heard count; the least cut holds."""
+        self.cut_ms = heard_ms if self.cut_ms is None else min(self.cut_ms, heard_ms)
 
 
 @dataclass(slots=True)
