@@ -116,6 +116,40 @@ def test_another_model_is_refused_and_the_same_one_passes() -> None:
     ]
 
 
+def test_the_first_update_names_the_model_when_accept_named_none() -> None:
+    """Agents send their model with the first update, after an accept without one."""
+    talk = Talk()
+
+    def update(**members: str) -> list[dict[str, Any]]:
+        return talk.client("session.update", session={"type": "realtime", **members})
+
+    assert one(update(instructions="Be brief."), "session.updated")["session"]["model"] == "gpt-realtime"
+    assert one(update(model="gpt-realtime-2.1"), "session.updated")["session"]["model"] == "gpt-realtime-2.1"
+    talk.client("response.create")
+    assert talk.generate().model == "gpt-realtime-2.1"
+    assert error(update(model="gpt-realtime"))["param"] == "session.model", "from then on it is chosen"
+    assert error(Talk(model="gpt-realtime").client("session.update", session={"type": "realtime", "model": "x"}))
+
+
+def test_a_refused_update_chooses_no_model() -> None:
+    talk = Talk()
+    talk.client("response.create")
+    talk.answers()
+    update = {"type": "realtime", "model": "other", "audio": {"output": {"voice": "ash"}}}
+    assert error(talk.client("session.update", session=update))["code"] == "cannot_update_voice"
+    assert types(talk.client("session.update", session={"type": "realtime", "model": "mine"})) == ["session.updated"]
+
+
+def test_a_strict_server_takes_only_its_own_models_in_an_update() -> None:
+    talk = Talk(options=EngineOptions(needs_transcripts=False, strict_models=frozenset({"mine"})))
+    refused = error(talk.client("session.update", session={"type": "realtime", "model": "other"}))
+    assert (refused["code"], refused["param"]) == ("model_not_found", "session.model")
+    assert types(talk.client("session.update", session={"type": "realtime", "model": "mine"})) == ["session.updated"]
+    default = {"type": "realtime", "model": "gpt-realtime"}
+    talk = Talk(options=EngineOptions(needs_transcripts=False, strict_models=frozenset({"mine"})))
+    assert types(talk.client("session.update", session=default)) == ["session.updated"], "an equal value always passes"
+
+
 def test_null_turns_detection_and_transcription_off() -> None:
     talk = Talk(audio={"input": {"transcription": {"model": "whisper-1"}}})
     update = {"type": "realtime", "audio": {"input": {"turn_detection": None, "transcription": None}}}

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from offhook.errors import ApiProblem
 from offhook.session import outputs as do
-from offhook.session.settings import update_session
+from offhook.session.settings import check_model, update_session
 from offhook.wire import client_events as asked
 from offhook.wire import server_events as ev
 from offhook.wire.client_events import ClientEvent
@@ -64,10 +64,17 @@ class ClientRequests:
 
     def _update_session(self, event: asked.SessionUpdate, _: int) -> None:
         engine = self._engine
-        before = engine.session
+        before, wanted = engine.session, event.session
+        if not engine.model_named and wanted.model != before.model:
+            check_model(wanted, engine.options.strict_models)
         engine.session = update_session(
-            before, event.session, voice_locked=engine.has_spoken, defaults=engine.options.defaults
+            before,
+            wanted,
+            voice_locked=engine.has_spoken,
+            model_locked=engine.model_named,
+            defaults=engine.options.defaults,
         )
+        engine.model_named = engine.model_named or wanted.model is not UNSET
         detection = engine.session.audio.input.turn_detection
         if detection != before.audio.input.turn_detection:
             engine.reconfigure_turns(detection)

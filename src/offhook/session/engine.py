@@ -51,11 +51,12 @@ class EngineOptions:
     """What the surroundings of a session are like.
 
     ``needs_transcripts``: the model reads words, so a response waits for those of the caller. ``tokens_per_minute``:
-    responses beyond it fail with ``rate_limit_exceeded``.
+    responses beyond it fail with ``rate_limit_exceeded``. ``strict_models``: no others may be named; None is any.
     """
 
     needs_transcripts: bool = True
     tokens_per_minute: int = 10_000_000
+    strict_models: frozenset[str] | None = None
     defaults: SessionDefaults = field(default_factory=SessionDefaults)
 
 
@@ -77,15 +78,17 @@ class Speaking:
 class Engine:
     """The conversation machine of one telephone call.
 
-    ``handle`` takes what happened and the time (seconds, monotonic), and returns what to do, in order.
+    ``handle`` takes what happened and the time (seconds, monotonic), and returns what to do, in order. An update may
+    still name the model of a session unless it was named before (``model_named``).
     """
 
-    def __init__(self, session: Session, ids: Ids, options: EngineOptions, now: float) -> None:
+    def __init__(self, session: Session, ids: Ids, options: EngineOptions, now: float, *, model_named: bool) -> None:
         self.session = session
         self.options = options
         self.ids = ids
         self.conversation = Conversation(ids.conversation())
         self.has_spoken = False
+        self.model_named = model_named
         self._began = now
         self._now = now
         self._out: list[Output] = []
