@@ -1088,6 +1088,20 @@ def test_deleting_an_item_takes_it_from_the_context() -> None:
     assert item_id not in [item.id for item in talk.generate().items]
 
 
+def test_the_audio_of_an_item_that_a_client_adds_is_not_echoed() -> None:
+    """Audio is in no item but a retrieved one; what the model reads is the transcript."""
+    talk = Talk()
+    part = {"type": "input_audio", "audio": "AAAA", "transcript": "When do you open?"}
+    item = {"type": "message", "role": "user", "content": [part, {"type": "input_text", "text": "Tell me."}]}
+    events = talk.client("conversation.item.create", item=item)
+    assert types(events) == ["conversation.item.added", "conversation.item.done"]
+    for event in events:
+        assert event["item"]["content"] == [
+            {"type": "input_audio", "transcript": "When do you open?"},
+            {"type": "input_text", "text": "Tell me."},
+        ]
+
+
 def test_a_callers_item_is_retrieved_with_its_audio() -> None:
     talk = Talk()
     talk.says(1000)

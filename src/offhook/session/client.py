@@ -112,8 +112,12 @@ class ClientRequests:
         item = self._check_item(event.item)
         if item.id is UNSET:
             item = replace(item, id=engine.ids.item())
-        if isinstance(item, Message) and item.status is UNSET:
-            item = replace(item, status="completed")
+        if isinstance(item, Message):
+            # No audio is in an item that is announced, and nothing here would ever read it.
+            content = tuple(
+                replace(part, audio=UNSET) if isinstance(part, InputAudio) else part for part in item.content
+            )
+            item = replace(item, status=item.status or "completed", content=content)
         if len(engine.conversation) and item.id in engine.conversation:
             message = f"Error adding item: an item with id '{item.id}' exists already."
             raise ApiProblem(400, "invalid_value", message, param="item.id")
