@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from tests.core.talk import Talk, one, types
 
+from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
+from offhook.session.conversation import Conversation
 from offhook.session.engine import EngineOptions
+from offhook.wire import limits
 from offhook.wire.items import Message
 
 SPOKEN_ITEM = [
@@ -1100,6 +1103,18 @@ def test_the_audio_of_an_item_that_a_client_adds_is_not_echoed() -> None:
             {"type": "input_audio", "transcript": "When do you open?"},
             {"type": "input_text", "text": "Tell me."},
         ]
+
+
+def test_an_item_that_exists_already_costs_a_full_conversation_nothing() -> None:
+    conversation = Conversation("conv_1")
+    for number in range(limits.MAX_CONVERSATION_ITEMS):
+        conversation.append(Message(id=str(number), role="user", content=()))
+    with pytest.raises(ApiProblem) as refused:
+        conversation.append(Message(id="7", role="user", content=()))
+    assert refused.value.param == "item.id"
+    assert conversation.get("0") is not None
+    conversation.append(Message(id="new", role="user", content=()))
+    assert (conversation.get("0"), len(conversation)) == (None, limits.MAX_CONVERSATION_ITEMS)
 
 
 def test_a_callers_item_is_retrieved_with_its_audio() -> None:

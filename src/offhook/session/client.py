@@ -118,9 +118,6 @@ class ClientRequests:
                 replace(part, audio=UNSET) if isinstance(part, InputAudio) else part for part in item.content
             )
             item = replace(item, status=item.status or "completed", content=content)
-        if len(engine.conversation) and item.id in engine.conversation:
-            message = f"Error adding item: an item with id '{item.id}' exists already."
-            raise ApiProblem(400, "invalid_value", message, param="item.id")
         engine.add_item(item, event.previous_item_id or None)
 
     def _check_item(self, item: Item) -> Item:
