@@ -13,8 +13,11 @@ from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.conversation import Conversation
 from offhook.session.engine import EngineOptions
+from offhook.session.settings import WITHOUT_EFFECT, without_effect
 from offhook.wire import limits
+from offhook.wire.decode import decode_session
 from offhook.wire.items import Message
+from offhook.wire.session import SessionParams
 
 SPOKEN_ITEM = [
     "response.output_item.added",
@@ -174,6 +177,17 @@ def test_mcp_secrets_are_never_echoed() -> None:
     tool = {"type": "mcp", "server_label": "crm", "server_url": "https://x.example", "authorization": "top secret"}
     events = Talk().client("session.update", session={"type": "realtime", "tools": [tool]})
     assert "top secret" not in json.dumps(events)
+
+
+def test_members_without_effect_are_members_of_a_session() -> None:
+    assert set(WITHOUT_EFFECT) <= set(SessionParams.__struct_fields__)
+    given = {
+        "type": "realtime",
+        "truncation": "disabled",
+        "audio": {"input": {"noise_reduction": {"type": "near_field"}}},
+    }
+    assert without_effect(decode_session(json.dumps(given).encode())) == ["truncation", "audio.input.noise_reduction"]
+    assert without_effect(decode_session(b'{"type": "realtime", "tracing": null}')) == []
 
 
 # -- a turn
