@@ -14,9 +14,10 @@ from offhook.session import outputs as do
 from offhook.session.conversation import Conversation
 from offhook.session.engine import EngineOptions
 from offhook.session.settings import WITHOUT_EFFECT, without_effect
+from offhook.session.usage import estimate_input
 from offhook.wire import limits
 from offhook.wire.decode import decode_session
-from offhook.wire.items import Message
+from offhook.wire.items import FunctionCall, FunctionCallOutput, InputText, Message, OutputAudio, OutputText
 from offhook.wire.session import SessionParams
 
 SPOKEN_ITEM = [
@@ -948,6 +949,17 @@ def test_beyond_the_token_budget_a_response_fails_with_the_known_code() -> None:
     assert failed["status_details"]["error"]["code"] == "rate_limit_exceeded"
     talk.now += 61
     assert types(talk.client("response.create")) == ["response.created"]
+
+
+def test_all_that_the_model_reads_counts_as_input() -> None:
+    items = [
+        Message(role="user", content=(InputText(text="x" * 40),)),
+        Message(role="assistant", content=(OutputText(text="x" * 400),)),
+        Message(role="assistant", content=(OutputAudio(transcript="x" * 80),)),
+        FunctionCall(name="lookup", arguments='{"a":""}', call_id="c1"),
+        FunctionCallOutput(call_id="c1", output="x" * 12),
+    ]
+    assert estimate_input("", items, 0).text_tokens == 10 + 100 + 20 + 4 + 3
 
 
 # -- silence and keys
