@@ -272,9 +272,12 @@ def _host_options(config: Config, *, needs_transcripts: bool) -> HostOptions:
     defaults = SessionDefaults(model=config.default_model, instructions=instructions, voice=config.voice)
     return HostOptions(
         call=CallOptions(config.ring_seconds, config.ring_status, config.session_seconds),
-        engine=EngineOptions(needs_transcripts=needs_transcripts, defaults=defaults),
+        engine=EngineOptions(
+            needs_transcripts=needs_transcripts,
+            strict_models=frozenset(config.model_names) if config.strict_models else None,
+            defaults=defaults,
+        ),
         answer=config.answer,
-        strict_models=frozenset(config.model_names) if config.strict_models else None,
     )
 
 
