@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from tests.socket.live import Live, Socket, live
 from tests.socket.model_server import ModelHost, Received, Reply, serve
 from tests.socket.test_models import delta, sse
 
-from offhook.audio.tone import find_tones
+from offhook.audio.pcm import to_bytes
+from offhook.audio.tone import find_tones, tone
 from offhook.model.scripted import HEARD
 from offhook.testing.voice import voice
 
@@ -101,3 +103,34 @@ def test_a_caller_who_interrupts_stops_the_model() -> None:
     story = sse(delta(content="Once upon a time there was a telephone that nobody answered. And so it rang. "))[:1]
     good = sse(delta(content="Yes?"), delta("stop"))
     with_model(iter([Reply(story, hang=True), Reply(good)]), test)
+
+
+@pytest.mark.parametrize("rate_hz", [22050, 44100, 11025])
+def test_a_voice_of_another_rate_is_heard_and_does_not_end_the_call(rate_hz: int) -> None:
+    """Many servers speak at 22,050 or 44,100 Hz; their first answer hung up on the caller."""
+
+    def answer(received: Received) -> Reply:
+        if received.path.endswith("/audio/speech"):
+            return Reply([to_bytes(tone(3, 900, rate_hz))], content_type="audio/pcm")
+        return Reply(sse(delta(content="Good morning."), delta("stop")))
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection.response.create()
+            await socket.until("output_audio_buffer.stopped")
+            await call.hears_silence(200)
+        (heard,) = find_tones(call.heard)
+        assert (heard.number, heard.longest_gap_ms) == (3, 0)
+        assert abs(heard.end_ms - heard.start_ms - 900) <= 20
+
+    async def whole() -> None:
+        async with (
+            asyncio.timeout(120),
+            serve(answer) as host,
+            live(llm_url=host.url, tts_url=host.url, tts_rate=rate_hz) as one,
+        ):
+            await test(one)
+
+    asyncio.run(whole())
