@@ -16,7 +16,7 @@ from openai import (
 )
 from tests.socket.live import Live, Socket, run
 from tests.socket.model_server import Reply
-from websockets.exceptions import ConnectionClosedOK, InvalidStatus
+from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 
 from offhook.audio.tone import find_tones, tone
 from offhook.call.journal import read_journal, replay
@@ -26,6 +26,7 @@ from offhook.session.inputs import ClientSent, DigitPressed
 from offhook.session.inputs import Input as SessionInput
 from offhook.session.outputs import Output as SessionOutput
 from offhook.testing.phone import CallFailedError
+from offhook.wire.client_events import ClientEvent
 from offhook.wire.decode import decode_client_event
 
 
@@ -115,6 +116,52 @@ def test_vad_settings_are_taken_on_accept() -> None:
             assert updated["session"]["audio"]["input"]["turn_detection"]["silence_duration_ms"] == 300
 
     run(test)
+
+
+def test_an_integer_of_400_digits_is_refused_by_its_name() -> None:
+    """It was 500 on accept, and on a socket the connection broke without a word."""
+    huge = "1" + "0" * 400
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.ring()
+        path = f"/v1/realtime/calls/{call_id}/accept"
+        answer = await one.http("POST", path, content=f'{{"type": "realtime", "max_output_tokens": {huge}}}')
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == "session.max_output_tokens"
+        await one.calls.accept(call_id, type="realtime")
+        await call.answered()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection._connection.send(
+                f'{{"type": "response.create", "event_id": "e1", "response": {{"max_output_tokens": {huge}}}}}'
+            )
+            (refused,) = await socket.until("error")
+            assert refused["error"]["param"] == "response.max_output_tokens"
+            await connection.session.update(session={"type": "realtime"})
+            await socket.until("session.updated")
+
+    run(test)
+
+
+def test_a_bug_met_by_a_clients_event_is_told_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: str | bytes) -> ClientEvent:
+        raise KeyError("a bug")
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            monkeypatch.setattr("offhook.host.owner.decode_client_event", broken)
+            await connection.response.create()
+            with pytest.raises(ConnectionClosedError) as caught:
+                await Socket(connection).receive()
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 1011
+        assert call.end is None
+
+    run(test)
+    assert [record for record in caplog.records if "client event failed" in record.message]
 
 
 @pytest.mark.parametrize("action", ["accept", "reject", "refer", "hangup"])

@@ -17,6 +17,7 @@ from offhook.host.owner import CallOwner
 from offhook.host.sideband import Closing, Sideband
 
 PROTOCOL = "realtime"
+FAILED = Closing(1011, "The server failed at an event of this socket.")
 
 
 class SidebandSockets:
@@ -67,6 +68,9 @@ class SidebandSockets:
                     break
                 text = message.get("text")
                 owner.hear_client(sideband, text if text is not None else message["bytes"])
+        except Exception as bug:
+            owner.log.error("client event failed", failure=bug)
+            sideband.close(FAILED)
         finally:
             # Closing the socket does not end the call; there is only nobody to write to any more.
             sideband.close(Closing(1000, ""))
@@ -77,5 +81,5 @@ class SidebandSockets:
                 await socket.send_text(news)
             except WebSocketDisconnect:
                 return
-        if not reading.done() and socket.application_state is WebSocketState.CONNECTED:
+        if (news is FAILED or not reading.done()) and socket.application_state is WebSocketState.CONNECTED:
             await socket.close(news.code, news.reason)

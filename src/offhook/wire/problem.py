@@ -100,7 +100,7 @@ def _find(value: object, info: inspect.Type, path: str) -> ApiProblem | None:
 def _fits_number(value: object, info: inspect.IntType | inspect.FloatType) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return isinstance(info, inspect.FloatType) or float(value).is_integer()
+    return isinstance(info, inspect.FloatType) or isinstance(value, int)
 
 
 def _fits(value: object, info: inspect.Type) -> bool:
