@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -230,6 +231,55 @@ def test_mcp_authorization_twice_is_refused() -> None:
     body = changed("tools.1.headers", {"Authorization": "a"})
     body["tools"][1]["authorization"] = "b"
     assert refusal(body).param == "session.tools[1].authorization"
+
+
+@pytest.mark.parametrize(
+    ("event", "param"),
+    [
+        (
+            {"type": "session.update", "session": {"type": "realtime", "tools": [{"type": "function", "name": "f"}]}},
+            "session.tools[0].parameters",
+        ),
+        ({"type": "session.update", "session": {"type": "realtime", "tracing": {}}}, "session.tracing.metadata"),
+        (
+            {"type": "response.create", "response": {"tools": [{"type": "function", "name": "f"}]}},
+            "response.tools[0].parameters",
+        ),
+        (
+            {
+                "type": "conversation.item.create",
+                "item": {"type": "mcp_list_tools", "server_label": "s", "tools": [{"name": "t"}]},
+            },
+            "item.tools[0].input_schema",
+        ),
+        (
+            {
+                "type": "response.create",
+                "response": {"input": [{"type": "mcp_list_tools", "server_label": "s", "tools": [{"name": "t"}]}]},
+            },
+            "response.input[0].tools[0].input_schema",
+        ),
+    ],
+)
+@pytest.mark.parametrize(("depth", "taken"), [(1, True), (64, True), (65, False), (500, False)])
+def test_what_is_nested_too_deep_is_refused_with_its_path(
+    event: dict[str, Any], param: str, depth: int, taken: bool
+) -> None:
+    event = json.loads(json.dumps(event))
+    *parents, last = re.findall(r"\w+", param)
+    here: Any = event
+    for name in parents:
+        here = here[int(name) if name.isdigit() else name]
+    here[last] = {}
+    text = json.dumps(event).replace(
+        f'"{last}": {{}}', f'"{last}": ' + '{"a":' * (depth - 1) + "{}" + "}" * (depth - 1)
+    )
+    if taken:
+        assert decode_client_event(text)
+    else:
+        with pytest.raises(ApiProblem) as caught:
+            decode_client_event(text)
+        assert caught.value.param == param
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"type": "realtime"} x'])

@@ -143,6 +143,26 @@ def test_an_integer_of_400_digits_is_refused_by_its_name() -> None:
     run(test)
 
 
+def test_a_deeply_nested_tool_is_refused_and_the_call_goes_on() -> None:
+    """What could be read but not written back ended the call with a RecursionError."""
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            for depth in (100, 900, 960, 975, 979):
+                deep = '{"a":' * depth + "1" + "}" * depth
+                tool = f'{{"type": "function", "name": "f", "parameters": {deep}}}'
+                await connection._connection.send(
+                    f'{{"type": "session.update", "session": {{"type": "realtime", "tools": [{tool}]}}}}'
+                )
+                (refused,) = await socket.until("error")
+                assert refused["error"]["code"] in {"invalid_value", "invalid_json"}
+        assert call.end is None
+
+    run(test)
+
+
 def test_a_bug_met_by_a_clients_event_is_told_and_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,10 +8,18 @@ import msgspec
 from msgspec import UNSET
 
 from offhook.errors import ApiProblem
+from offhook.wire import limits
 from offhook.wire.calls import ReferParams, RejectParams
-from offhook.wire.client_events import ClientEvent, ResponseCreate, SessionUpdate
+from offhook.wire.client_events import (
+    ClientEvent,
+    ConversationItemCreate,
+    ResponseCreate,
+    ResponseParams,
+    SessionUpdate,
+)
+from offhook.wire.items import InputItem, McpListTools
 from offhook.wire.problem import find_problem, invalid, missing_parameter
-from offhook.wire.session import FunctionTool, McpTool, SessionParams, Tool
+from offhook.wire.session import FunctionTool, McpTool, SessionParams, Tool, Tracing
 
 T = TypeVar("T")
 
@@ -61,8 +69,10 @@ def decode_client_event(text: str | bytes) -> ClientEvent:
     match event:
         case SessionUpdate(session=session):
             check_session(session, "session")
-        case ResponseCreate(response=response) if response is not UNSET and response.tools is not UNSET:
-            _check_tools(response.tools, "response.tools")
+        case ResponseCreate(response=response) if response is not UNSET:
+            _check_response(response)
+        case ConversationItemCreate(item=item):
+            _check_item(item, "item")
         case _:
             pass
     return event
@@ -101,6 +111,32 @@ def check_session(params: SessionParams, path: str) -> None:
     """Check what types cannot say. Raises ApiProblem 400 with the path in ``param``."""
     if params.tools is not UNSET:
         _check_tools(params.tools, f"{path}.tools")
+    if isinstance(params.tracing, Tracing):
+        _check_nesting(params.tracing.metadata, f"{path}.tracing.metadata")
+
+
+def _check_response(response: ResponseParams) -> None:
+    if response.tools is not UNSET:
+        _check_tools(response.tools, "response.tools")
+    for index, item in enumerate(response.input or ()):
+        _check_item(item, f"response.input[{index}]")
+
+
+def _check_item(item: InputItem, path: str) -> None:
+    if isinstance(item, McpListTools):
+        for index, tool in enumerate(item.tools):
+            _check_nesting(tool.input_schema, f"{path}.tools[{index}].input_schema")
+            _check_nesting(tool.annotations, f"{path}.tools[{index}].annotations")
+
+
+def _check_nesting(value: object, path: str) -> None:
+    level = [value]
+    for _ in range(limits.MAX_NESTING + 1):
+        members = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        if not members:
+            return
+        level = [member for each in members for member in each]
+    raise invalid(path, f"Invalid '{path}': nested more than {limits.MAX_NESTING} deep.")
 
 
 def _check_tools(tools: tuple[Tool, ...], path: str) -> None:
@@ -109,7 +145,8 @@ def _check_tools(tools: tuple[Tool, ...], path: str) -> None:
     for index, tool in enumerate(tools):
         here = f"{path}[{index}]"
         match tool:
-            case FunctionTool(name=name):
+            case FunctionTool(name=name, parameters=parameters):
+                _check_nesting(parameters, f"{here}.parameters")
                 if name in names:
                     raise invalid(f"{here}.name", f"Invalid '{here}.name': there is already a function '{name}'.")
                 names.add(name)
