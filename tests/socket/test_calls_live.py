@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -463,13 +464,28 @@ def test_health_says_what_runs_and_needs_no_key() -> None:
     run(test)
 
 
-def test_an_unknown_route_is_told_as_an_error_of_the_api() -> None:
+def test_an_unknown_route_or_method_is_told_as_an_error_of_the_api() -> None:
+    """Such requests got plain text, and sockets 403 without a body; SDKs read the message from JSON."""
+    from websockets.asyncio.client import connect
+
     async def test(one: Live) -> None:
-        answer = await one.http("POST", "/v1/realtime/calls//hangup")
-        assert answer.status_code == 404
-        assert answer.json()["error"]["type"] == "invalid_request_error"
-        answer = await one.http("GET", "/v1/realtime/calls/x/hangup")
-        assert answer.status_code == 405
+        for method, path, status, code in (
+            ("POST", "/v1/realtime/calls", 404, "unknown_url"),
+            ("GET", "/v1/models", 404, "unknown_url"),
+            ("GET", "/v1/realtime/calls/x/hangup", 405, "method_not_allowed"),
+            ("DELETE", "/health", 405, "method_not_allowed"),
+        ):
+            answer = await one.http(method, path)
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"], error["type"]) == (status, code, "invalid_request_error")
+            assert path in error["message"]
+            assert answer.headers["x-request-id"].startswith("req_")
+            assert ("allow" in answer.headers) is (status == 405)
+        with pytest.raises(InvalidStatus) as caught:
+            async with connect(one.ready.http.replace("http", "ws") + "/v1/realtimes?call_id=x"):
+                pass
+        assert caught.value.response.status_code == 404
+        assert json.loads(caught.value.response.body)["error"]["code"] == "unknown_url"
 
     run(test)
 
