@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
 import json
+import socket
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,13 +17,14 @@ from openai import (
     BadRequestError,
     NotFoundError,
 )
-from tests.socket.live import Live, Socket, run
+from tests.socket.live import KEY, Live, Socket, run
 from tests.socket.model_server import Reply
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 
 from offhook.audio.tone import find_tones, tone
 from offhook.call.journal import read_journal, replay
 from offhook.config import ProjectConfig
+from offhook.net.http import HttpOptions
 from offhook.session.engine import Engine
 from offhook.session.inputs import ClientSent, DigitPressed
 from offhook.session.inputs import Input as SessionInput
@@ -309,6 +312,57 @@ def test_several_sidebands_hear_everything_and_errors_go_to_the_one_who_erred() 
             await a.until("response.done")
             await b.until("response.done")
             assert [event["event_id"] for event in a.events] == [event["event_id"] for event in b.events[1:]]
+
+    run(test)
+
+
+def test_a_burst_of_events_does_not_close_the_socket_of_a_client_that_reads() -> None:
+    """3,000 events in a row were read and answered before the first answer was written: closed as too slow."""
+
+    async def test(one: Live) -> None:
+        _, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            raw = connection._connection
+            burst = ['{"type": "response.cancel", "event_id": "%d"}' % number for number in range(3000)]
+
+            async def read() -> list[str]:
+                events = [json.loads(await raw.recv()) for _ in burst]
+                return [event["error"]["event_id"] for event in events]
+
+            reading = asyncio.ensure_future(read())
+            for text in burst:
+                await raw.send(text)
+            assert await reading == [str(number) for number in range(3000)]
+
+    run(test)
+
+
+def test_a_sideband_that_is_not_read_is_let_go_after_the_call() -> None:
+    """Its connection stood minutes after the caller had hung up."""
+
+    async def test(one: Live) -> None:
+        one.server.http.options = HttpOptions(stalled_s=0.3)
+        call, call_id = await one.talk()
+        host, port = one.ready.http.removeprefix("http://").split(":")
+        deaf = socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect((host, int(port)))
+        deaf.sendall(
+            f"GET /v1/realtime?call_id={call_id} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {KEY}\r\n"
+            "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
+            f"sec-websocket-key: {base64.b64encode(b'0' * 16).decode()}\r\n\r\n".encode()
+        )
+        (owner,) = one.server.directory.active
+        await _until(lambda: bool(owner._sidebands))
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            reading = Socket(connection)
+            for _ in range(20):
+                await connection.session.update(session={"type": "realtime", "instructions": "x" * 500_000})
+                await reading.until("session.updated")
+            await call.hang_up()
+        await one.sdk.close()
+        await _until(lambda: not owner._sidebands and not one.server.http.connections)
+        deaf.close()
 
     run(test)
 

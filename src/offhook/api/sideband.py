@@ -63,6 +63,8 @@ class SidebandSockets:
     async def _read(self, socket: WebSocket, owner: CallOwner, sideband: Sideband) -> None:
         try:
             while True:
+                # What a client sends makes events, and frames that came together are received without a pause.
+                await sideband.room()
                 message = await socket.receive()
                 if message["type"] == "websocket.disconnect":
                     break
@@ -76,10 +78,10 @@ class SidebandSockets:
             sideband.close(Closing(1000, ""))
 
     async def _write(self, socket: WebSocket, sideband: Sideband, reading: asyncio.Future[None]) -> None:
-        while not isinstance(news := await sideband.take(), Closing):
-            try:
+        try:
+            while not isinstance(news := await sideband.take(), Closing):
                 await socket.send_text(news)
-            except WebSocketDisconnect:
-                return
-        if (news is FAILED or not reading.done()) and socket.application_state is WebSocketState.CONNECTED:
-            await socket.close(news.code, news.reason)
+            if (news is FAILED or not reading.done()) and socket.application_state is WebSocketState.CONNECTED:
+                await socket.close(news.code, news.reason)
+        except WebSocketDisconnect:
+            return
