@@ -323,7 +323,7 @@ def test_a_burst_of_events_does_not_close_the_socket_of_a_client_that_reads() ->
         _, call_id = await one.talk()
         async with one.sdk.realtime.connect(call_id=call_id) as connection:
             raw = connection._connection
-            burst = ['{"type": "response.cancel", "event_id": "%d"}' % number for number in range(3000)]
+            burst = [json.dumps({"type": "response.cancel", "event_id": str(number)}) for number in range(3000)]
 
             async def read() -> list[str]:
                 events = [json.loads(await raw.recv()) for _ in burst]
@@ -589,6 +589,32 @@ def test_a_call_that_ends_while_the_agent_speaks_leaves_no_file_open(tmp_path: P
     (journal,) = (tmp_path / "journals").iterdir()
     _, lines = read_journal(journal.read_bytes())
     assert lines[-1].outputs[-1] == "Finish"
+
+
+def test_a_healthy_call_replays_as_it_was(tmp_path: Path) -> None:
+    """The webhook and our own events took ids that a replay did not take, and every id after them was another."""
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        extra = {"offhook_events": "1"}
+        async with one.sdk.realtime.connect(call_id=call_id, extra_query=extra) as connection:
+            for _ in range(2):
+                await connection.response.create()
+                while (event := json.loads(await connection.recv_bytes()))["type"] != "response.output_item.added":
+                    pass
+                # A client that names an id shows whether the replay made the same one.
+                await connection.conversation.item.retrieve(item_id=event["item"]["id"])
+                await connection.response.cancel()
+                await one.calls.refer(call_id, target_uri="tel:+15550001")
+                while json.loads(await connection.recv_bytes())["type"] != "offhook.refer.updated":
+                    pass
+            await call.hang_up()
+            await call.ended()
+
+    run(test, store=str(tmp_path))
+    (journal,) = (tmp_path / "journals").iterdir()
+    head, lines = read_journal(journal.read_bytes())
+    assert [step.line.event for step in replay(head, lines) if not step.same] == []
 
 
 def test_a_journal_holds_the_input_that_met_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

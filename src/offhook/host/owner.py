@@ -18,6 +18,7 @@ from offhook.call.call import Call, Input, Output
 from offhook.call.end import By, End, Result
 from offhook.call.journal import Event, Head, SessionOpened, Tick, bug_name, encode_head, encode_line, output_names
 from offhook.call.machine import CallInput
+from offhook.call.tokens import TokenStream
 from offhook.errors import ApiProblem
 from offhook.host.conversing import Conversing
 from offhook.host.invitation import Invitation
@@ -31,6 +32,7 @@ from offhook.webhook.delivery import Attempt, Message
 from offhook.wire import limits
 from offhook.wire.calls import IncomingCall, RealtimeCallIncoming
 from offhook.wire.decode import decode_client_event, event_id_of
+from offhook.wire.ids import Ids
 from offhook.wire.session import SessionParams
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ class CallOwner:
         self.line: Line | None = None
         self.refer: telephone.Refer | None = None
         self._services: Services = services
+        # A stream of its own: what the machines did not ask for must not move their ids, or a replay makes others.
+        self._ids = Ids(TokenStream(b"outside" + call.seed))
         self._directory = directory
         self._conversing = Conversing(self, services)
         self._inbox: deque[Input | Tick] = deque()
@@ -228,7 +232,7 @@ class CallOwner:
         if endpoint is None:
             self.log.warning("no webhook is configured; accept the call by its id", project=self.project.id)
             return
-        ids = self.call.ids
+        ids = self._ids
         payload = RealtimeCallIncoming(
             id=ids.webhook_event(),
             created_at=int(self._services.wall_s()),
@@ -301,7 +305,7 @@ class CallOwner:
 
     def tell_own(self, type_: str, **members: Any) -> None:
         """Send an event of our own to the sockets that asked for such."""
-        event = {"type": type_, "event_id": self.call.ids.event(), **members}
+        event = {"type": type_, "event_id": self._ids.event(), **members}
         text = msgspec.json.encode(event).decode()
         for sideband in self._sidebands.values():
             if sideband.own_events:
