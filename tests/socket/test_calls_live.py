@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gc
 import json
+import os
 import socket
 import weakref
 from collections.abc import Callable, Sequence
@@ -615,6 +616,46 @@ def test_a_healthy_call_replays_as_it_was(tmp_path: Path) -> None:
     (journal,) = (tmp_path / "journals").iterdir()
     head, lines = read_journal(journal.read_bytes())
     assert [step.line.event for step in replay(head, lines) if not step.same] == []
+
+
+def test_what_is_kept_of_a_call_holds_no_secret_and_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    """Keys of MCP servers stood in journals, plain and in base64, and everybody could read them."""
+    secret, header = "sk-mcp-0123456789", "Basic c2VjcmV0OnBhc3M="
+    store = tmp_path / "store"
+
+    async def test(one: Live) -> None:
+        mcp = {"type": "mcp", "server_url": "https://mcp.example/"}
+        tools = [
+            mcp | {"server_label": "a", "authorization": secret},
+            mcp | {"server_label": "b", "headers": {"X-Key": header}},
+        ]
+        call, call_id = await one.talk({"tools": tools})
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection.session.update(session={"type": "realtime", "tools": tools})
+            await socket.until("session.updated")
+            await connection.response.create(response={"tools": tools})
+            await socket.until("response.done")
+        await one.calls.accept(call_id, type="realtime", tools=tools)
+        await call.hang_up()
+        await call.ended()
+
+    umask = os.umask(0o022)
+    try:
+        run(test, store=str(store))
+    finally:
+        os.umask(umask)
+    (journal,) = (store / "journals").iterdir()
+    kept = journal.read_bytes()
+    for hidden in (secret, header):
+        assert hidden.encode() not in kept
+        for shift in range(3):
+            encoded = base64.b64encode(b" " * shift + hidden.encode())[4:-4]
+            assert encoded not in kept
+    for path in (store, *store.rglob("*")):
+        assert path.stat().st_mode & 0o077 == 0, path
+    head, lines = read_journal(kept)
+    assert all(step.same for step in replay(head, lines))
 
 
 def test_a_journal_holds_the_input_that_met_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
