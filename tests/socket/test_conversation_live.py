@@ -10,6 +10,7 @@ import pytest
 from tests.socket.live import Live, Socket, live
 from tests.socket.model_server import ModelHost, Received, Reply, serve
 from tests.socket.test_models import delta, sse
+from websockets.exceptions import ConnectionClosedOK
 
 from offhook.audio.pcm import to_bytes
 from offhook.audio.tone import find_tones, tone
@@ -132,5 +133,55 @@ def test_a_voice_of_another_rate_is_heard_and_does_not_end_the_call(rate_hz: int
             live(llm_url=host.url, tts_url=host.url, tts_rate=rate_hz) as one,
         ):
             await test(one)
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_what_the_caller_said_last_is_transcribed_before_the_socket_closes(
+    answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users' complaint: pending transcripts are lost when the caller hangs up."""
+    if not answers:
+        monkeypatch.setattr("offhook.host.owner.LAST_WORDS_S", 0.2)
+
+    async def test() -> None:
+        hung_up = asyncio.Event()
+        transcript = Reply([b'{"text": "Goodbye."}'], after=hung_up)
+        session = {
+            "audio": {
+                "input": {
+                    "transcription": {"model": "whisper-1"},
+                    "turn_detection": {"type": "server_vad", "create_response": True},
+                }
+            }
+        }
+        async with (
+            serve(lambda _: transcript) as host,
+            live(llm_url=host.url, stt_url=host.url) as one,
+        ):
+            call, call_id = await one.talk(session)
+            async with one.sdk.realtime.connect(call_id=call_id) as connection:
+                socket = Socket(connection)
+                await call.say(voice(900))
+                await socket.until("response.created")
+                await call.hang_up()
+                await socket.until("response.done")
+                assert one.server.directory.active == []
+                if answers:
+                    hung_up.set()
+                with pytest.raises(ConnectionClosedOK) as caught:
+                    await socket.until("nothing of this type is ever sent")
+            assert caught.value.rcvd is not None
+            assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1000, "caller_hung_up")
+            told = [event.get("transcript") for event in socket.events if "transcription" in event["type"]]
+            assert [text for text in told if text] == (["Goodbye."] if answers else [])
+            assert [event["type"] for event in socket.events].count("response.created") == 1
+            assert not any("chat" in received.path for received in host.received), "nobody answers any more"
+            hung_up.set()
+
+    async def whole() -> None:
+        async with asyncio.timeout(60):
+            await test()
 
     asyncio.run(whole())

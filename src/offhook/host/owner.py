@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -38,6 +38,8 @@ from offhook.wire.session import SessionParams
 if TYPE_CHECKING:
     from offhook.host.directory import Directory
 
+# How long the last transcripts may take after the end of a call; recognisers need a second or two.
+LAST_WORDS_S: Final = 5.0
 EXPIRED = Closing(1001, "Your session hit the maximum duration of 60 minutes.")
 
 
@@ -326,13 +328,10 @@ class CallOwner:
             self._timer.cancel()
             self._timer = None
         self._armed_for = None
-        self._conversing.close()
+        self._conversing.stop_speaking()
         if self.line is not None:
             self.line.close()
         self.tell_own("offhook.call.ended", call_id=self.call.id, end=_shown_end(end))
-        closing = EXPIRED if end.reason == "session_expired" else Closing(1000, end.reason)
-        for sideband in self._sidebands.values():
-            sideband.close(closing)
         seconds = None if self._answered_s is None else round(self._ended_s - self._answered_s, 3)
         self.log.info(
             "call ended",
@@ -343,13 +342,30 @@ class CallOwner:
             detail=end.detail or None,
             seconds=seconds,
         )
+        if services.store is not None:
+            services.store.save(self.record())
+        self._directory.ended(self)
+        if self._sidebands and self._conversing.hearing:
+            self._directory.part_with(self._hear_last_words(end))
+        else:
+            self._let_go(end)
+
+    async def _hear_last_words(self, end: End) -> None:
+        """Let what the caller said last be transcribed and told, before the sockets are closed."""
+        try:
+            await asyncio.wait(self._conversing.hearing, timeout=LAST_WORDS_S)
+        finally:
+            self._let_go(end)
+
+    def _let_go(self, end: End) -> None:
+        self._conversing.close()
+        closing = EXPIRED if end.reason == "session_expired" else Closing(1000, end.reason)
+        for sideband in self._sidebands.values():
+            sideband.close(closing)
         if self._journal is not None:
             # What still comes in, such as the stop of the playout, no longer belongs to the call.
             self._journal.close()
             self._journal = None
-        if services.store is not None:
-            services.store.save(self.record())
-        self._directory.ended(self)
 
 
 def _shown_end(end: End) -> dict[str, Any]:
