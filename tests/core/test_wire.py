@@ -326,7 +326,20 @@ def test_reject_takes_statuses_of_refusal_only(body: bytes, code: str, param: st
 
 @pytest.mark.parametrize(
     "target",
-    ["tel:+15550123", "sip:a@b.example;transport=tcp", "sips:a@b", "TEL:123", "sip:a@b?Replaces=x%40y"],
+    [
+        "tel:+15550123",
+        "sip:a@b.example;transport=tcp",
+        "sips:a@b",
+        "TEL:123",
+        "sip:a@b?Replaces=x%40y",
+        "tel:+1-(201)-555.0123;ext=7;phone-context=+1",
+        "tel:*98#",
+        "sip:pbx",
+        "sip:desk_2:5080",
+        "sip:a@[2001:db8::1]:5060;lr",
+        "sips:+1;npdi;rn=2@10.0.0.1;user=phone?Replaces=x&Subject=",
+        "sip:%23%2a:secret@b.",
+    ],
 )
 def test_refer_takes_telephone_and_sip_targets(target: str) -> None:
     assert decode_refer(json.dumps({"target_uri": target}).encode()).target_uri == target
@@ -346,6 +359,27 @@ def test_refer_takes_telephone_and_sip_targets(target: str) -> None:
         "sip:ä@b",
         "sip:a b",
         "sip:" + "a" * 2000,
+        "sip:@",
+        "sip::::",
+        "sip:?",
+        "sip:%",
+        "sip:a@[::1",
+        "sip:a@[::g]",
+        "sip:a@[1:2]",
+        "sip:a@",
+        "sip:@b",
+        "sip:a@b@c",
+        "sip:a%4@b",
+        "sip:a@b:99999",
+        "sip:a@b:",
+        "sip:a@b;",
+        "sip:a@b?x",
+        "sip:a@b..c",
+        "tel:",
+        "tel:+",
+        "tel:-",
+        "tel:somebody",
+        "tel:1;",
     ],
 )
 def test_refer_refuses_other_targets_and_line_breaks(target: str) -> None:

@@ -20,6 +20,7 @@ from offhook.wire.client_events import (
 from offhook.wire.items import InputItem, McpListTools
 from offhook.wire.problem import find_problem, invalid, missing_parameter
 from offhook.wire.session import FunctionTool, McpTool, SessionParams, Tool, Tracing
+from offhook.wire.target import is_target
 
 T = TypeVar("T")
 
@@ -58,8 +59,8 @@ def decode_refer(body: bytes) -> ReferParams:
     # A line break would end the Refer-To header; blanks and angle brackets would end the URI in it.
     if not target.isascii() or not target.isprintable() or any(char in target for char in ' <>"'):
         raise invalid("target_uri", "Invalid 'target_uri': it holds a character that no URI may hold.")
-    if not target.split(":", 1)[1]:
-        raise invalid("target_uri", "Invalid 'target_uri': it names nobody.")
+    if not is_target(target):
+        raise invalid("target_uri", "Invalid 'target_uri': it cannot be read as a URI that names somebody.")
     return params
 
 
