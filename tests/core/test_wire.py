@@ -210,6 +210,49 @@ def test_a_bad_member_is_refused_with_its_path(path: str, value: object, code: s
     assert problem.param.startswith(param), problem.message
 
 
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        (b'{"type":"realtime","max_output_tokens":500.0}', "session.max_output_tokens", "invalid_type"),
+        (
+            b'{"type":"realtime","audio":{"input":{"turn_detection":{"type":"server_vad","silence_duration_ms":5e2}}}}',
+            "session.audio.input.turn_detection.silence_duration_ms",
+            "invalid_type",
+        ),
+        (
+            b'{"type":"realtime","audio":{"input":{"format":{"type":"audio/pcm","rate":24000.0}}}}',
+            "session.audio.input.format.rate",
+            "invalid_type",
+        ),
+        (
+            b'{"type":"realtime","audio":{"output":{"speed":1' + b"0" * 400 + b"}}}",
+            "session.audio.output.speed",
+            "invalid_value",
+        ),
+        (
+            b'{"type":"realtime","audio":{"input":{"noise_reduction":{"type":"near_field","strength":1'
+            + b"0" * 400
+            + b"}}}}",
+            "session.audio.input.noise_reduction.strength",
+            "invalid_value",
+        ),
+        (
+            b'{"type":"realtime","tools":[{"type":"function","type":"mcp","server_label":"a","server_url":"b"}]}',
+            "session.tools[0]",
+            "invalid_value",
+        ),
+        (b'{"type":"realtime","instructions":5,"instructions":"x"}', "session.instructions", "invalid_value"),
+    ],
+)
+def test_what_only_the_decoder_refuses_is_refused_by_its_name_too(body: bytes, param: str, code: str) -> None:
+    """Integral decimals and members that stand twice were refused as "session", which names nothing."""
+    with pytest.raises(ApiProblem) as caught:
+        decode_session(body)
+    assert caught.value.param is not None
+    assert caught.value.param.startswith(param)
+    assert caught.value.code == code
+
+
 def test_a_refused_value_names_the_supported_ones() -> None:
     problem = refusal(changed("reasoning.effort", "extreme"))
     assert problem.message == (
@@ -386,6 +429,12 @@ def test_refer_refuses_other_targets_and_line_breaks(target: str) -> None:
     with pytest.raises(ApiProblem) as caught:
         decode_refer(json.dumps({"target_uri": target}).encode())
     assert (caught.value.code, caught.value.param) == ("invalid_value", "target_uri")
+
+
+def test_reject_names_a_status_that_is_no_integer() -> None:
+    with pytest.raises(ApiProblem) as caught:
+        decode_reject(b'{"status_code": 486.0}')
+    assert (caught.value.code, caught.value.param) == ("invalid_type", "status_code")
 
 
 def test_refer_without_a_target_is_refused() -> None:

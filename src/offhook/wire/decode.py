@@ -105,7 +105,17 @@ def _explain(data: str | bytes, wanted: object, path: str, refused: Exception) -
     except (msgspec.DecodeError, UnicodeError, RecursionError) as broken:
         return ApiProblem(400, "invalid_json", f"We could not parse the JSON body of your request: {broken}.")
     problem = find_problem(value, wanted, path)
-    return problem if problem is not None else invalid(path or "body", f"Invalid request: {refused}.")
+    if problem is not None:
+        return problem
+    # A member that stands twice is read by its first value and walked by its last; the decoder knows where it stopped.
+    fault, _, place = str(refused).partition(" - at `$")
+    param = _known_place(path, place) or "body"
+    return invalid(param, f"Invalid '{param}': {fault}.")
+
+
+def _known_place(path: str, place: str) -> str:
+    """Return the decoder's path in the API's words, up to where it names keys of free-form objects."""
+    return (path + place.partition("[...]")[0].removesuffix("`")).lstrip(".")
 
 
 def check_session(params: SessionParams, path: str) -> None:
