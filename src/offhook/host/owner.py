@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 # How long the last transcripts may take after the end of a call; recognisers need a second or two.
 LAST_WORDS_S: Final = 5.0
-EXPIRED = Closing(1001, "Your session hit the maximum duration of 60 minutes.")
 
 
 class CallOwner:
@@ -359,13 +358,21 @@ class CallOwner:
 
     def _let_go(self, end: End) -> None:
         self._conversing.close()
-        closing = EXPIRED if end.reason == "session_expired" else Closing(1000, end.reason)
+        closing = Closing(1000, end.reason)
+        if end.reason == "session_expired":
+            closing = Closing(1001, _expired_reason(self._services.options.call.session_s))
         for sideband in self._sidebands.values():
             sideband.close(closing)
         if self._journal is not None:
             # What still comes in, such as the stop of the playout, no longer belongs to the call.
             self._journal.close()
             self._journal = None
+
+
+def _expired_reason(session_s: float) -> str:
+    """The service's own words, which it has for 60 minutes."""
+    unit, count = ("minute", session_s / 60) if session_s >= 60 and session_s % 60 == 0 else ("second", session_s)
+    return f"Your session hit the maximum duration of {count:g} {unit}{'' if count == 1 else 's'}."
 
 
 def _shown_end(end: End) -> dict[str, Any]:
