@@ -261,6 +261,22 @@ def test_doctor_finds_what_is_wrong_and_says_what_to_mend() -> None:
     assert "widen --rtp-ports" in out
 
 
+def test_commands_end_in_good_order_right_after_a_failed_request() -> None:
+    """In a tenth to a third of runs: Fatal Python error: PyGILState_Release, and status 134."""
+
+    async def test() -> None:
+        for host in ("127.0.0.1:1", "h_h"):
+            arguments = ("doctor", *ANY, "--webhook-url", f"http://{host}/", "--webhook-seconds", "1")
+            for _ in range(2):
+                several = [await offhook(*arguments) for _ in range(2)]
+                for process in several:
+                    status, out, err = await ends(process)
+                    assert (status, err) == (1, "")
+                    assert " BAD  webhook " in out
+
+    asyncio.run(test())
+
+
 def test_doctor_is_content_with_a_good_set_up() -> None:
     status, out, err = run("doctor", *ANY, "--answer", "reject:486", "--api-key", "k")
     assert status == 0, err
