@@ -385,7 +385,9 @@ def test_closing_the_sideband_does_not_end_the_call() -> None:
     ("query", "status", "key"),
     [("?call_id=rtc_x", 404, "sk-test"), ("?call_id=rtc_x", 401, "sk-no"), ("", 400, "sk-test")],
 )
-def test_a_socket_that_cannot_be_is_refused_before_it_opens(query: str, status: int, key: str) -> None:
+def test_a_socket_that_cannot_be_is_refused_before_it_opens(
+    query: str, status: int, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
     from websockets.asyncio.client import connect
 
     async def test(one: Live) -> None:
@@ -397,6 +399,7 @@ def test_a_socket_that_cannot_be_is_refused_before_it_opens(query: str, status: 
         assert b'"error"' in caught.value.response.body
 
     run(test)
+    assert [record.message for record in caplog.records if record.name.startswith("uvicorn")] == []
 
 
 def test_browsers_give_their_key_as_a_subprotocol_and_never_get_it_back() -> None:

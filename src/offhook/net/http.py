@@ -148,6 +148,12 @@ class _Socket(WebSocketsSansIOProtocol):
         self._options = options
         self._stall: _StallWatch | None = None
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            # A refusal is an answer to the upgrade too; the base class tells standard error that there was none.
+            self.handshake_complete = True
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._stall = _StallWatch(self.transport, self._options.stalled_s)
