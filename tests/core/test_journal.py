@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+
 import msgspec
 import pytest
 
@@ -116,4 +119,6 @@ def test_every_input_can_be_written_and_read() -> None:
                 extra["reason"] = "r"  # type: ignore[assignment]
             event = msgspec.convert(fields | extra, type=kind)
         _, lines = read_journal(encode_head(HEAD) + encode_line(1.0, event, ()))
+        if isinstance(event, telephone.AcceptAsked):
+            event = dataclasses.replace(event, body=hashlib.sha256(event.body).digest())
         assert lines[0].event == event

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from tests.socket.live import Live, Socket, live
 from tests.socket.model_server import ModelHost, Received, Reply, serve
 from tests.socket.test_models import delta, sse
+from websockets.exceptions import ConnectionClosedOK
 
 from offhook.audio.pcm import to_bytes
 from offhook.audio.tone import find_tones, tone
@@ -139,3 +141,84 @@ def test_a_function_is_called_while_the_words_before_it_are_still_spoken_and_cut
     pieces = [sound[start : start + 9600] for start in range(0, len(sound), 9600)]
     spoken = Reply(pieces, content_type="audio/pcm", hang=True)
     with_model(iter([Reply(asked), Reply(good)]), test, spoken=spoken)
+
+
+@pytest.mark.parametrize("rate_hz", [22050, 44100, 11025])
+def test_a_voice_of_another_rate_is_heard_and_does_not_end_the_call(rate_hz: int) -> None:
+    """Many servers speak at 22,050 or 44,100 Hz; their first answer hung up on the caller."""
+
+    def answer(received: Received) -> Reply:
+        if received.path.endswith("/audio/speech"):
+            return Reply([to_bytes(tone(3, 900, rate_hz))], content_type="audio/pcm")
+        return Reply(sse(delta(content="Good morning."), delta("stop")))
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection.response.create()
+            await socket.until("output_audio_buffer.stopped")
+            await call.hears_silence(200)
+        (heard,) = find_tones(call.heard)
+        assert (heard.number, heard.longest_gap_ms) == (3, 0)
+        assert abs(heard.end_ms - heard.start_ms - 900) <= 20
+
+    async def whole() -> None:
+        async with (
+            asyncio.timeout(120),
+            serve(answer) as host,
+            live(llm_url=host.url, tts_url=host.url, tts_rate=rate_hz) as one,
+        ):
+            await test(one)
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_what_the_caller_said_last_is_transcribed_before_the_socket_closes(
+    answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users' complaint: pending transcripts are lost when the caller hangs up."""
+    if not answers:
+        monkeypatch.setattr("offhook.host.owner.LAST_WORDS_S", 0.2)
+
+    async def test() -> None:
+        hung_up = asyncio.Event()
+        transcript = Reply([b'{"text": "Goodbye."}'], after=hung_up)
+        session = {
+            "audio": {
+                "input": {
+                    "transcription": {"model": "whisper-1"},
+                    "turn_detection": {"type": "server_vad", "create_response": True},
+                }
+            }
+        }
+        async with (
+            serve(lambda _: transcript) as host,
+            live(llm_url=host.url, stt_url=host.url) as one,
+        ):
+            call, call_id = await one.talk(session)
+            async with one.sdk.realtime.connect(call_id=call_id) as connection:
+                socket = Socket(connection)
+                await call.say(voice(900))
+                await socket.until("response.created")
+                await call.hang_up()
+                await socket.until("response.done")
+                assert one.server.directory.active == []
+                if answers:
+                    hung_up.set()
+                with pytest.raises(ConnectionClosedOK) as caught:
+                    await socket.until("nothing of this type is ever sent")
+            assert caught.value.rcvd is not None
+            assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1000, "caller_hung_up")
+            told = [event.get("transcript") for event in socket.events if "transcription" in event["type"]]
+            assert [text for text in told if text] == (["Goodbye."] if answers else [])
+            assert [event["type"] for event in socket.events].count("response.created") == 1
+            assert not any("chat" in received.path for received in host.received), "nobody answers any more"
+            hung_up.set()
+
+    async def whole() -> None:
+        async with asyncio.timeout(60):
+            await test()
+
+    asyncio.run(whole())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -15,8 +15,6 @@ from offhook.host.owner import CallOwner
 from offhook.wire import limits
 from offhook.wire.calls import RejectParams
 from offhook.wire.decode import decode_refer, decode_reject, decode_session
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class CallActions:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from offhook.api.actions import CallActions
 from offhook.api.answer import problem_response
@@ -44,8 +46,8 @@ def build_app(
         Route("/offhook/v1/calls", own.calls, methods=["GET"]),
         Route("/offhook/v1/calls/{call_id}", own.call, methods=["GET"]),
     ]
-    handlers = {ApiProblem: _problem, 404: _no_route, 405: _no_method}
-    return Surround(ExceptionMiddleware(Router(routes), handlers), request_id, log)
+    handlers = {ApiProblem: _problem, 405: _no_method}
+    return Surround(ExceptionMiddleware(Router(routes, default=_no_route), handlers), request_id, log)
 
 
 async def _problem(_: Request, problem: Exception) -> Response:
@@ -53,14 +55,21 @@ async def _problem(_: Request, problem: Exception) -> Response:
     return problem_response(problem)
 
 
-async def _no_route(request: Request, _: Exception) -> Response:
-    message = f"Unknown request URL: {request.method} {request.url.path}."
-    return problem_response(ApiProblem(404, "unknown_url", message))
+async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
+    message = f"Unknown request URL: {scope.get('method', 'GET')} {scope['path']}."
+    response = problem_response(ApiProblem(404, "unknown_url", message))
+    if scope["type"] == "websocket":
+        await WebSocket(scope, receive, send).send_denial_response(response)
+    else:
+        await response(scope, receive, send)
 
 
-async def _no_method(request: Request, _: Exception) -> Response:
+async def _no_method(request: Request, refused: Exception) -> Response:
     message = f"Method {request.method} is not allowed on {request.url.path}."
-    return problem_response(ApiProblem(405, "method_not_allowed", message))
+    response = problem_response(ApiProblem(405, "method_not_allowed", message))
+    assert isinstance(refused, HTTPException)
+    response.headers.update(refused.headers or {})  # Allow (RFC 9110 15.5.6)
+    return response
 
 
 class Surround:
@@ -75,6 +84,8 @@ class Surround:
         """Serve one request or socket."""
         if scope["type"] not in {"http", "websocket"}:
             return
+        # Routes raise what they do not do only within an application; without one they answer in plain text.
+        scope["app"] = self
         request_id = self._request_id()
         began = False
 

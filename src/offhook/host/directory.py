@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from offhook.call import machine as telephone_side
@@ -66,6 +67,7 @@ class Directory:
         self.lines = lines
         self._active: dict[str, CallOwner] = {}
         self._ended: OrderedDict[str, EndedCall] = OrderedDict()
+        self._parting: set[asyncio.Task[None]] = set()
         self._draining_until: float | None = None
         self.total = 0
 
@@ -135,6 +137,19 @@ class Directory:
         self._ended[call.id] = EndedCall(owner.project, call.machine, owner.record())
         while len(self._ended) > MAX_ENDED:
             self._ended.popitem(last=False)
+
+    def part_with(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let a call that has ended finish what is pending."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._parting.add(task)
+        task.add_done_callback(self._parting.discard)
+
+    async def stop(self) -> None:
+        """Wait for nothing more; all calls have ended."""
+        parting = list(self._parting)
+        for task in parting:
+            task.cancel()
+        await asyncio.gather(*parting, return_exceptions=True)
 
     def drain(self, until: float) -> None:
         """Take no more calls; those in progress may go on until then."""

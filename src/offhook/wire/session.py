@@ -355,3 +355,24 @@ def without_secrets(session: Session) -> Session:
         for tool in session.tools
     )
     return msgspec.structs.replace(session, tools=tools)
+
+
+HIDDEN = "(hidden)"
+
+
+def mask_secrets(tools: tuple[Tool, ...] | UnsetType) -> tuple[Tool, ...] | UnsetType:
+    """Return tools as they may be kept: an MCP server's ``authorization`` and the values of its ``headers`` are hidden.
+
+    What was given and what was absent can still be told apart.
+    """
+    if isinstance(tools, UnsetType):
+        return tools
+    return tuple(_mask(tool) if isinstance(tool, McpTool) else tool for tool in tools)
+
+
+def _mask(tool: McpTool) -> McpTool:
+    return msgspec.structs.replace(
+        tool,
+        authorization=tool.authorization and HIDDEN,
+        headers=dict.fromkeys(tool.headers, HIDDEN) if isinstance(tool.headers, dict) else tool.headers,
+    )
