@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from offhook.call import machine as telephone
 from offhook.call.call import Call, Input
@@ -120,5 +120,5 @@ def test_every_input_can_be_written_and_read() -> None:
             event = msgspec.convert(fields | extra, type=kind)
         _, lines = read_journal(encode_head(HEAD) + encode_line(1.0, event, ()))
         if isinstance(event, telephone.AcceptAsked):
-            event = dataclasses.replace(event, body=hashlib.sha256(event.body).digest())
+            event = replace(event, body=hashlib.sha256(event.body).digest())
         assert lines[0].event == event

@@ -6,10 +6,8 @@ and what was said, but no sound and no credentials of MCP servers.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -34,8 +32,7 @@ class JournalError(LocalError):
     """A file that is no journal, or one of another version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """What a replay needs beside the inputs. ``seed`` makes the ids."""
 
     call_id: str
@@ -46,13 +43,11 @@ class Head:
     version: int = VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """A deadline of the call has come."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOpened:
+class SessionOpened(msgspec.Struct, frozen=True):
     """The conversation began."""
 
     params: SessionParams
@@ -71,8 +66,7 @@ _KINDS: dict[str, Any] = {
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One input, and the names of what followed from it."""
 
     now: float
@@ -108,16 +102,16 @@ def encode_line(now: float, event: Event, outputs: tuple[str, ...]) -> bytes:
 def _fit_to_keep(event: Event) -> Event:
     match event:
         case talk.AudioProduced():
-            return dataclasses.replace(event, pcm=b"")
+            return replace(event, pcm=b"")
         case telephone.AcceptAsked(params=params, body=body):
             # The body is only compared with another one, for which its digest does as well.
-            return dataclasses.replace(event, params=_masked(params), body=hashlib.sha256(body).digest())
+            return replace(event, params=_masked(params), body=hashlib.sha256(body).digest())
         case SessionOpened(params=params):
-            return dataclasses.replace(event, params=_masked(params))
+            return replace(event, params=_masked(params))
         case talk.ClientSent(event=SessionUpdate(session=session) as update):
-            return dataclasses.replace(event, event=replace(update, session=_masked(session)))
+            return replace(event, event=replace(update, session=_masked(session)))
         case talk.ClientSent(event=ResponseCreate(response=ResponseParams() as response) as create):
-            return dataclasses.replace(event, event=replace(create, response=_masked(response)))
+            return replace(event, event=replace(create, response=_masked(response)))
         case _:
             return event
 
@@ -149,8 +143,7 @@ def _read_line(number: int, data: bytes) -> Line:
         raise JournalError(f"line {number} of the journal cannot be read: {failure}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One replayed input: what follows from it now, and what followed when it was recorded."""
 
     line: Line

@@ -252,7 +252,7 @@ class CallOwner:
         payload = RealtimeCallIncoming(
             id=ids.webhook_event(),
             created_at=int(self._services.wall_s()),
-            data=IncomingCall(call_id=self.call.id, sip_headers=self.invitation.headers, sip_media_security="rtp"),
+            data=IncomingCall(call_id=self.call.id, sip_headers=self.invitation.headers(), sip_media_security="rtp"),
         )
         message = Message(ids.webhook(), msgspec.json.encode(payload))
         self._services.webhooks.submit(endpoint, message, self.log, wanted=self._is_ringing, tell=self._tried)

@@ -38,6 +38,7 @@ class Leg:
         "_attend_at",
         "_cname",
         "_far",
+        "_has_reported",
         "_round_trip_s",
         "_rtcp_at",
         "_rtcp_mux",
@@ -104,6 +105,7 @@ class Leg:
         self._far: ReportBlock | None = None
         self._round_trip_s: float | None = None
         self._sent_before = 0
+        self._has_reported = False
         self._agree(negotiated)
 
     def renegotiated(self, negotiated: Negotiated, now: float) -> None:
@@ -177,8 +179,12 @@ class Leg:
         self.audio.release(oldest_ms if end_ms < oldest_ms else min(start_ms, oldest_ms))
 
     def say_goodbye(self, now: float) -> None:
-        """Send the last report, and tell the other side that nothing more comes (RFC 3550 section 6.6)."""
-        self._send_control([*self._report(now), Goodbye((self.outbound.ssrc,))])
+        """Send the last report, and tell the other side that nothing more comes (RFC 3550 section 6.6).
+
+        Who never sent anything leaves without a word (section 6.3.7).
+        """
+        if self.outbound.packets or self._has_reported:
+            self._send_control([*self._report(now), Goodbye((self.outbound.ssrc,))])
 
     def stats(self) -> LegStats:
         """Read the counters."""
@@ -253,6 +259,7 @@ class Leg:
         target = self.inbound.guard.target
         if target is None:
             return
+        self._has_reported = True
         port = self.ports.rtp if self._rtcp_mux else self.ports.rtcp
         if not self._rtcp_mux:
             target = self._rtcp_seen or self._rtcp_remote or (target[0], target[1] + 1, *target[2:])

@@ -189,6 +189,7 @@ class HttpServer:
             access_log=False,
             server_header=False,
             date_header=False,
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             ws_max_size=limits.MAX_CLIENT_EVENT_BYTES,
             ws_ping_interval=PING_S,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(slots=True)
-class _Piece:
+class _Piece(msgspec.Struct):
     text: str
     start_ms: float
     end_ms: float

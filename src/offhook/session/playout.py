@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from offhook.session.response import Response
 
@@ -10,8 +10,7 @@ from offhook.session.response import Response
 STOP_GRACE_S = 0.25
 
 
-@dataclass(slots=True)
-class QueuedRun:
+class QueuedRun(msgspec.Struct):
     """Audio of one response on its way to the caller."""
 
     response: Response
@@ -20,13 +19,11 @@ class QueuedRun:
     reported: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Flowing:
+class Flowing(msgspec.Struct, frozen=True):
     """Audio, if any, goes out as it comes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(msgspec.Struct, frozen=True):
     """A stop of ``runs`` was commanded; what was really sent of each is not known yet.
 
     ``cancels`` is the response that was being generated and ends with the stop.

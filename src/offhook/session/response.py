@@ -6,9 +6,9 @@ Source: API reference, "response.*" server events; the order is the one of recor
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
 from msgspec.structs import replace
 
 from offhook.session.conversation import Conversation
@@ -22,8 +22,7 @@ from offhook.wire.session import AudioFormat, Modality, Voice
 Reason = Literal["turn_detected", "client_cancelled", "max_output_tokens", "content_filter"]
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseSettings:
+class ResponseSettings(msgspec.Struct, frozen=True):
     """What a response shows of its settings; a later update of the session does not change it."""
 
     modality: Modality
@@ -36,27 +35,23 @@ class ResponseSettings:
 # -- how a response can end
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(msgspec.Struct, frozen=True):
     """The model said all it wanted to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True):
     """The caller or the client stopped it."""
 
     reason: Literal["turn_detected", "client_cancelled"]
 
 
-@dataclass(frozen=True, slots=True)
-class Incomplete:
+class Incomplete(msgspec.Struct, frozen=True):
     """The model was not allowed to go on."""
 
     reason: Literal["max_output_tokens", "content_filter"]
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The model failed."""
 
     kind: str
@@ -70,14 +65,13 @@ Ending = Completed | Cancelled | Incomplete | Failed
 # -- the items that it is building
 
 
-@dataclass(slots=True)
-class Saying:
+class Saying(msgspec.Struct):
     """A message that is said or written; ``cut_ms`` is how much of its sound was heard when it was interrupted."""
 
     item_id: str
     output_index: int
-    words: list[str] = field(default_factory=list)
-    heard: Heard = field(default_factory=Heard)
+    words: list[str] = msgspec.field(default_factory=list)
+    heard: Heard = msgspec.field(default_factory=Heard)
     cut_ms: float | None = None
 
     @property
@@ -90,15 +84,14 @@ class Saying:
         self.cut_ms = heard_ms if self.cut_ms is None else min(self.cut_ms, heard_ms)
 
 
-@dataclass(slots=True)
-class _Calling:
+class _Calling(msgspec.Struct):
     """A function call whose arguments are coming in."""
 
     item_id: str
     output_index: int
     name: str
     call_id: str
-    arguments: list[str] = field(default_factory=list)
+    arguments: list[str] = msgspec.field(default_factory=list)
 
 
 class Response:
