@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from offhook.audio import g711
 from offhook.audio.g711 import Codec
 from offhook.audio.pcm import Samples, silence
 from offhook.audio.tone import HeardTone, find_tones
-from offhook.media.command import LegOptions, Negotiated
+from offhook.media.command import Direction, LegOptions, Negotiated
 from offhook.media.edge import Edge
 from offhook.media.plane import MediaPlane
 from offhook.media.vad import VoiceDetector
@@ -121,6 +121,7 @@ class World:
         self.edges: list[Edge] = []
         self.edge_times: list[float] = []
         self.phones: list[Phone] = []
+        self.agreed: dict[str, Negotiated] = {}
         bits = random.Random(seed)
         self.plane = MediaPlane(self._deliver, detector=detector, pollers=MemoryPoller, randbits=bits.getrandbits)
         self._ports = itertools.count(20000, 2)
@@ -162,8 +163,14 @@ class World:
         phone = self.phone(pair.rtp.address[:2], weather=weather)
         agreed = Negotiated(phone.port.address, **negotiated)
         phone.codec = agreed.codecs[0][1]
+        self.agreed[leg] = agreed
         self.plane.open_leg(leg, pair, agreed, options)
         return phone, pair
+
+    def direct(self, direction: Direction, leg: str = "leg") -> None:
+        """Agree on another direction, as a re-INVITE does."""
+        self.agreed[leg] = replace(self.agreed[leg], direction=direction)
+        self.plane.update_leg(leg, self.agreed[leg])
 
     def run(self, ms: float) -> None:
         """Let time pass."""

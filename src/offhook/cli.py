@@ -152,7 +152,9 @@ def _add_call_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="caller", default="sip:offhook@127.0.0.1", metavar="URI", help="who calls")
     parser.add_argument("--header", action="append", metavar="NAME: VALUE", help="a header of the INVITE")
     parser.add_argument("--tcp", action="store_true", help="call over TCP")
-    parser.add_argument("--bind", default="", metavar="HOST", help="the address to call from")
+    parser.add_argument(
+        "--bind", default="", metavar="HOST", help="the address to call from; else the one that leads there"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from offhook.errors import ApiProblem, ConfigError
 from offhook.host.answer import Answer, AnswerAlways, AnswerByWebhook, AnswerEcho, AnswerReject
+from offhook.net.address import parse_public_address
 from offhook.telemetry.log import LEVELS
 from offhook.wire import limits
 from offhook.wire.decode import decode_session
@@ -90,6 +91,14 @@ def _ports(key: str, value: Any) -> tuple[int, int]:
     return int(first), int(last)
 
 
+def _public_address(key: str, value: Any) -> str:
+    try:
+        parse_public_address(_text(key, value))
+    except ConfigError as problem:
+        raise ConfigError(key, problem.message, problem.mend) from None
+    return str(value).strip()
+
+
 def _networks(key: str, value: Any) -> tuple[str, ...]:
     networks = [each.strip() for text in _texts(key, value) for each in text.split(",") if each.strip()]
     for network in networks:
@@ -102,6 +111,11 @@ def _networks(key: str, value: Any) -> tuple[str, ...]:
 
 def _url(key: str, value: Any) -> str:
     return check_url(key, _text(key, value))
+
+
+def _base_url(key: str, value: Any) -> str:
+    """A URL that paths are put behind."""
+    return _url(key, value).rstrip("/")
 
 
 def _secrets(key: str, value: Any) -> tuple[str, ...]:
@@ -134,6 +148,13 @@ def _integer(least: int, most: int) -> Callable[[str, Any], int]:
         return int(parsed)
 
     return parse
+
+
+def _jitter_ms(key: str, value: Any) -> int:
+    parsed = _integer(0, 120)(key, value)
+    if 0 < parsed < 20:
+        raise ConfigError(key, f"'{value}' is less than a packet holds", "give 20 to 120, or 0 to switch it off")
+    return parsed
 
 
 def _choice(*choices: str) -> Callable[[str, Any], str]:
@@ -196,7 +217,10 @@ class Config:
     )
     rtp_ports: tuple[int, int] = _setting((10000, 29999), _ports, "ports for audio", show="A-B")
     public_address: str | None = _setting(
-        None, _text, "the address that others reach this machine at, when it stands behind a NAT", show="HOST"
+        None,
+        _public_address,
+        "the address that others reach this machine at, when it stands behind a NAT; HOST:PORT when SIP's port differs",
+        show="HOST",
     )
     allow: tuple[str, ...] = _setting(
         (), _networks, "networks that may send SIP; none given: all may", show="CIDR", repeat=True
@@ -222,14 +246,14 @@ class Config:
         "which models hear, think and speak; auto is local when installed",
         show="WHICH",
     )
-    llm_url: str | None = _setting(None, _url, "an OpenAI-compatible API that thinks", show="URL")
+    llm_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that thinks", show="URL")
     llm_model: str = _setting("default", _text, "what that API calls the model", show="NAME")
     llm_key: str | None = _setting(None, _text, "its key", show="KEY")
     llm_seconds: float = _setting(20.0, _number(0.1, 600), "how long it may be silent", show="S")
-    stt_url: str | None = _setting(None, _url, "an OpenAI-compatible API that transcribes", show="URL")
+    stt_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that transcribes", show="URL")
     stt_model: str = _setting("whisper-1", _text, "what that API calls the model", show="NAME")
     stt_key: str | None = _setting(None, _text, "its key", show="KEY")
-    tts_url: str | None = _setting(None, _url, "an OpenAI-compatible API that speaks", show="URL")
+    tts_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that speaks", show="URL")
     tts_model: str = _setting("tts-1", _text, "what that API calls the model", show="NAME")
     tts_voice: str | None = _setting(None, _text, "its voice; else the session's voice is asked for", show="NAME")
     tts_rate: int = _setting(
@@ -242,10 +266,12 @@ class Config:
     default_model: str = _setting("gpt-realtime", _text, "the model of a session that names none", show="NAME")
     voice: str = _setting("marin", _text, "the voice of a session that names none", show="NAME")
     instructions: str | None = _setting(None, _text, "the instructions of a session that gives none", show="TEXT")
-    strict_models: bool = _setting(False, _switch, "refuse models that the [models] table does not name")
+    strict_models: bool = _setting(False, _switch, "refuse models that the [model_names] table does not name")
     vad_onset_ms: int = _setting(60, _integer(10, 1000), "how much speech begins a turn", show="MS")
-    jitter_ms: int = _setting(40, _integer(0, 120), "how deep the jitter buffer starts at most; 0 is off", show="MS")
-    media_seconds: float = _setting(30.0, _number(0, 3600), "a call without audio for so long ends; 0: never", show="S")
+    jitter_ms: int = _setting(40, _jitter_ms, "how deep the jitter buffer starts, 20 to 120; 0 is off", show="MS")
+    media_seconds: float = _setting(
+        30.0, _number(0, 3600), "a caller who sends nothing for so long is gone; 0: never", show="S"
+    )
     store: Path | None = _setting(None, _path, "a folder for call records and journals", show="DIR")
     log_level: str = _setting("info", _choice(*LEVELS), "how much is logged: debug, info, warning, error", show="LEVEL")
     log_pii: bool = _setting(False, _switch, "log numbers and what was said too")
@@ -283,7 +309,8 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str], path: Path | N
             values[name] = parse(flag_of(name), flags[name])
         elif variable in env:
             given = env[variable]
-            values[name] = parse(variable, given.split(",") if setting.metadata["repeat"] else given)
+            several = [each.strip() for each in given.split(",")]
+            values[name] = parse(variable, several if setting.metadata["repeat"] else given)
         elif name in table:
             values[name] = parse(f"{path}: {name}", table[name])
     values["projects"] = _projects(path, table.get("projects", {}))

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from offhook.call.tokens import SEED_BYTES, TokenStream
 from offhook.config import Config
 from offhook.errors import ConfigError, OffhookError
 from offhook.host.answer import AnswerByWebhook
@@ -18,8 +19,10 @@ from offhook.model.interface import ModelError
 from offhook.model.registry import choose_backend
 from offhook.net.address import bind_pair
 from offhook.net.rtp import PortRange, raise_descriptor_limit
-from offhook.server import model_options
+from offhook.server import CLIENT_THREADS_S, agent_options, model_options, projects_of
 from offhook.session.outputs import Generate
+from offhook.sip.agent import UserAgent
+from offhook.store.folder import FolderStore
 from offhook.telemetry.log import FactLog, set_up_logging
 from offhook.webhook.delivery import Attempt, Endpoint, Message, WebhookOptions, WebhookSender
 from offhook.wire.items import InputText
@@ -60,7 +63,8 @@ async def _examine(config: Config) -> list[Finding]:
         _descriptors,
         _detector,
         _models,
-        _keys,
+        _projects,
+        _store,
         _webhook,
         _network,
     ]
@@ -72,6 +76,7 @@ async def _examine(config: Config) -> list[Finding]:
             findings.append(Finding(_BAD, problem.key, problem.message, problem.mend))
         except OffhookError as problem:
             findings.append(Finding(_BAD, check.__name__.strip("_"), str(problem)))
+    await asyncio.sleep(CLIENT_THREADS_S)
     return findings
 
 
@@ -87,6 +92,7 @@ async def _http_port(config: Config) -> list[Finding]:
 
 
 async def _sip_port(config: Config) -> list[Finding]:
+    UserAgent(agent_options(config), TokenStream(bytes(SEED_BYTES)))
     for taken in bind_pair(config.sip.host, config.sip.port, 65536):
         taken.close()
     return [Finding(_GOOD, "SIP port", f"{config.sip} on UDP and TCP")]
@@ -149,11 +155,19 @@ async def _models(config: Config) -> list[Finding]:
         await backend.stop()
 
 
-async def _keys(config: Config) -> list[Finding]:
+async def _projects(config: Config) -> list[Finding]:
+    projects_of(config, "key", "secret")
     count = sum(len(project.api_keys) for project in config.projects) or len(config.api_key)
     if count:
         return [Finding(_GOOD, "API keys", f"{count} of {len(config.projects) or 1} project(s)")]
     return [Finding(_NOTE, "API keys", "none is set: one is made at every start", "give --api-key to keep one")]
+
+
+async def _store(config: Config) -> list[Finding]:
+    if config.store is None:
+        return []
+    FolderStore(config.store, FactLog("doctor")).close()
+    return [Finding(_GOOD, "store", f"calls are kept in {config.store}")]
 
 
 async def _webhook(config: Config) -> list[Finding]:

@@ -40,6 +40,7 @@ from offhook.media.plane import MediaPlane
 from offhook.media.thread import MediaThread
 from offhook.media.vad import load_silero
 from offhook.model.registry import EndpointOptions, ModelOptions, choose_backend
+from offhook.net.address import parse_public_address
 from offhook.net.http import HttpServer
 from offhook.net.rtp import PortRange, SocketPoller, raise_descriptor_limit
 from offhook.net.sip import SipTransport, SipTransportOptions
@@ -56,6 +57,9 @@ from offhook.wire.signature import webhook_key
 # After the last BYE: its repetitions, and the answers to what still comes in.
 FAREWELL_S: Final = 1.0
 RETRY_AFTER_S: Final = 5
+# The HTTP client's own threads let go of a request a moment after its result is here. An interpreter that ends before
+# that aborts (PyO3 threads and finalization), with a core dump and a status that means nothing.
+CLIENT_THREADS_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +115,16 @@ class Server:
             answer=config.answer,
             options=LineOptions(
                 onset_ms=config.vad_onset_ms,
-                adaptive=config.jitter_ms > 0,
+                jitter_ms=config.jitter_ms,
                 media_timeout_s=config.media_seconds or None,
             ),
             clock=time.monotonic,
             wall_s=time.time,
             log=self._log,
         )
-        self.directory = Directory(self._projects(), self.admission, services, self.telephone, self.lines)
-        self.agent = UserAgent(_agent_options(config), TokenStream(secrets.token_bytes(SEED_BYTES)))
+        projects = projects_of(config, self._made_key, self._made_secret)
+        self.directory = Directory(projects, self.admission, services, self.telephone, self.lines)
+        self.agent = UserAgent(agent_options(config), TokenStream(secrets.token_bytes(SEED_BYTES)))
         self.sip = SipTransport(
             self.agent,
             SipTransportOptions(config.sip.host, config.sip.port, config.public_address or ""),
@@ -150,10 +155,11 @@ class Server:
         await self.sip.start()
         self._spawn(self.sampler.run())
         sip_host, sip_port = self.sip.address
+        told_host, told_port = parse_public_address(config.public_address or "") or (sip_host, sip_port)
         made = not config.projects
         ready = Ready(
             http=f"http://{_host(http_host)}:{http_port}",
-            sip=f"sip:{_host(config.public_address or sip_host)}:{sip_port}",
+            sip=f"sip:{_host(told_host)}:{told_port or sip_port}",
             pid=os.getpid(),
             api_key=(config.api_key or (self._made_key,))[0] if made else None,
             webhook_secret=(config.webhook_secret or (self._made_secret,))[0] if made else None,
@@ -177,7 +183,7 @@ class Server:
             return
         self._draining = True
         self._log.info("draining", calls=self.directory.calls, seconds=self._config.drain_seconds)
-        self.sip.perform(self.agent.stop(time.monotonic()))
+        self.sip.perform(self.agent.drain(time.monotonic()))
         self.directory.drain(time.monotonic() + self._config.drain_seconds)
 
     async def drained(self) -> None:
@@ -200,6 +206,7 @@ class Server:
         await self.backend.stop()
         if self.store is not None:
             self.store.close()
+        await asyncio.sleep(CLIENT_THREADS_S)
         self._log.info("stopped", calls=self.directory.total)
 
     def _spawn(self, work: Any) -> None:
@@ -211,24 +218,6 @@ class Server:
         """Called by the media thread: hand its edges to the loop."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
             self._loop.call_soon_threadsafe(self.lines.take, edges)
-
-    # -- what it is made of
-
-    def _projects(self) -> Projects:
-        config = self._config
-        if not config.projects:
-            keys = config.api_key or (self._made_key,)
-            secrets_ = config.webhook_secret or (self._made_secret,)
-            endpoint = _endpoint(config.webhook_url, secrets_)
-            return Projects([Project(config.project, frozenset(map(digest_key, keys)), endpoint)])
-        return Projects(
-            Project(
-                each.id,
-                frozenset(map(digest_key, each.api_keys)),
-                _endpoint(each.webhook_url, each.webhook_secrets),
-            )
-            for each in config.projects
-        )
 
     def health(self) -> dict[str, Any]:
         """Say what runs, for people and load balancers."""
@@ -284,13 +273,17 @@ def _host_options(config: Config, *, needs_transcripts: bool) -> HostOptions:
     defaults = SessionDefaults(model=config.default_model, instructions=instructions, voice=config.voice)
     return HostOptions(
         call=CallOptions(config.ring_seconds, config.ring_status, config.session_seconds),
-        engine=EngineOptions(needs_transcripts=needs_transcripts, defaults=defaults),
+        engine=EngineOptions(
+            needs_transcripts=needs_transcripts,
+            strict_models=frozenset(config.model_names) if config.strict_models else None,
+            defaults=defaults,
+        ),
         answer=config.answer,
-        strict_models=frozenset(config.model_names) if config.strict_models else None,
     )
 
 
-def _agent_options(config: Config) -> AgentOptions:
+def agent_options(config: Config) -> AgentOptions:
+    """Return the settings of the SIP agent."""
     return AgentOptions(
         product=f"offhook/{__version__}",
         contact_user="" if config.projects else config.project,
@@ -299,11 +292,31 @@ def _agent_options(config: Config) -> AgentOptions:
     )
 
 
-def _endpoint(url: str | None, secrets_: tuple[str, ...]) -> Endpoint | None:
+def projects_of(config: Config, made_key: str, made_secret: str) -> Projects:
+    """Return the projects. The one of a server without a projects table uses what was made when it has no own.
+
+    Raises ConfigError when they do not fit together.
+    """
+    if not config.projects:
+        keys = config.api_key or (made_key,)
+        endpoint = _endpoint(config.project, config.webhook_url, config.webhook_secret or (made_secret,))
+        return Projects([Project(config.project, frozenset(map(digest_key, keys)), endpoint)])
+    return Projects(
+        Project(
+            each.id,
+            frozenset(map(digest_key, each.api_keys)),
+            _endpoint(each.id, each.webhook_url, each.webhook_secrets),
+        )
+        for each in config.projects
+    )
+
+
+def _endpoint(project: str, url: str | None, secrets_: tuple[str, ...]) -> Endpoint | None:
     if url is None:
         return None
     if not secrets_:
-        raise ConfigError("webhook_secrets", f"are missing for {url}", "give the secret that signs its webhooks")
+        key = f"projects.{project}.webhook_secrets"
+        raise ConfigError(key, f"are missing for {url}", "give the secret that signs its webhooks")
     return Endpoint(url, tuple(map(webhook_key, secrets_)))
 
 

@@ -183,6 +183,34 @@ def test_a_bye_during_an_accepted_transfer_means_that_the_trunk_took_over() -> N
     assert finished(call.takes(CallerHungUp())).result is Result.TRANSFERRED
 
 
+@pytest.mark.parametrize("why", ["the peer reports no outcome (Refer-Sub: false)", "no NOTIFY came"])
+def test_a_bye_after_an_accepted_transfer_that_nobody_reports_on_means_that_the_trunk_took_over(why: str) -> None:
+    call = answered()
+    call.takes(ReferAsked("tel:1", 2))
+    call.takes(ReferMoved(202, "Accepted", final=False))
+    (report,) = call.takes(ReferMoved(None, why, final=True))
+    assert isinstance(report, ReportRefer)
+    assert (report.refer.status, report.refer.detail, report.refer.final) == (None, why, True)
+    assert not report.refer.succeeded
+    assert finished(call.takes(CallerHungUp())) == End(Result.TRANSFERRED, By.CALLER, "transferred")
+
+
+@pytest.mark.parametrize(
+    "reports",
+    [
+        [ReferMoved(202, "Accepted", final=False), ReferMoved(486, "Busy Here", final=True)],
+        [ReferMoved(None, "cannot transfer a leg that is Ended", final=True)],
+        [ReferMoved(603, "Decline", final=True)],
+    ],
+)
+def test_a_bye_after_a_transfer_that_failed_is_the_callers(reports: list[ReferMoved]) -> None:
+    call = answered()
+    call.takes(ReferAsked("tel:1", 2))
+    for report in reports:
+        call.takes(report)
+    assert finished(call.takes(CallerHungUp())).reason == "caller_hung_up"
+
+
 def test_a_bye_before_the_transfer_was_answered_is_the_callers() -> None:
     call = answered()
     call.takes(ReferAsked("tel:1", 2))
@@ -219,6 +247,35 @@ def test_draining_lets_calls_go_on_up_to_its_end() -> None:
     assert call.takes(DrainBegan(call.now + 20)) == []
     outputs = call.waits(21)
     assert finished(outputs).reason == "server_stopped"
+
+
+def test_a_call_that_rang_when_the_drain_began_and_is_accepted_ends_with_the_drain() -> None:
+    call = Call(CallOptions(ring_s=30, session_s=3600))
+    call.takes(DrainBegan(call.now + 20))
+    call.takes(ACCEPT, after_s=5)
+    call.takes(LegAnswered())
+    assert call.waits(14) == []
+    outputs = call.waits(2)
+    assert outputs[0] == HangUpLeg("server_stopped")
+    assert finished(outputs) == End(Result.COMPLETED, By.SERVER, "server_stopped")
+
+
+def test_a_call_accepted_during_a_long_drain_still_ends_at_its_cap() -> None:
+    call = Call(CallOptions(session_s=60))
+    call.takes(DrainBegan(call.now + 3600))
+    call.takes(ACCEPT)
+    call.takes(LegAnswered())
+    assert finished(call.waits(61)).reason == "session_expired"
+
+
+def test_a_call_that_still_rings_when_the_drain_ends_says_that_the_server_stopped() -> None:
+    call = Call(CallOptions(ring_s=30))
+    call.takes(DrainBegan(call.now + 3600))
+    call.takes(DrainBegan(call.now + 5))
+    call.takes(DrainBegan(call.now + 20))
+    outputs = call.waits(6)
+    assert outputs[0] == RejectLeg(480)
+    assert finished(outputs) == End(Result.UNANSWERED, By.SERVER, "server_stopped", 480)
 
 
 def test_an_ended_call_takes_everything_and_does_nothing() -> None:

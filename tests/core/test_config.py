@@ -30,6 +30,14 @@ def test_a_flag_beats_the_environment_and_that_beats_the_file(tmp_path: Path) ->
     assert (config.ring_seconds, config.max_calls, config.http.port) == (3, 2, 1)
 
 
+def test_a_space_behind_a_comma_belongs_to_no_key() -> None:
+    """A key with a space in front can never match: HTTP takes it off the header."""
+    assert load_config({}, {"OFFHOOK_API_KEY": "one, two"}).api_key == ("one", "two")
+    assert load_config({}, {"OFFHOOK_WEBHOOK_SECRET": " new , old"}).webhook_secret == ("new", "old")
+    with pytest.raises(ConfigError, match="OFFHOOK_API_KEY: needs some text"):
+        load_config({}, {"OFFHOOK_API_KEY": "one, "})
+
+
 def test_every_setting_has_a_text_for_people() -> None:
     assert all(each.metadata["help"] for each in SETTINGS)
 
@@ -38,9 +46,13 @@ def test_every_setting_has_a_text_for_people() -> None:
     ("flags", "named"),
     [
         ({"http": "8080"}, "--http"),
+        ({"jitter_ms": "10"}, "--jitter-ms"),
+        ({"jitter_ms": "121"}, "--jitter-ms"),
         ({"sip": "host:99999"}, "--sip"),
         ({"rtp_ports": "20000-10000"}, "--rtp-ports"),
         ({"rtp_ports": "lots"}, "--rtp-ports"),
+        ({"public_address": "a b"}, "--public-address"),
+        ({"public_address": "192.0.2.1:99999"}, "--public-address"),
         ({"allow": ["10.0.0.0/40"]}, "--allow"),
         ({"webhook_url": "ftp://x"}, "--webhook-url"),
         ({"webhook_url": "http://user:pw@x/"}, "--webhook-url"),
@@ -81,7 +93,7 @@ def test_an_unknown_setting_refuses_to_start(tmp_path: Path) -> None:
     "url", ["http://h_h:80/x", "https://büro.example/", "http://[::1]:8/", "http://127.0.0.1/%7Ex?a=b", "http://a.b."]
 )
 def test_a_url_that_a_client_takes_is_taken(url: str) -> None:
-    assert load_config({"webhook_url": url}, {}).webhook_url == url.rstrip("/")
+    assert load_config({"webhook_url": url}, {}).webhook_url == url
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
@@ -122,6 +134,18 @@ def test_several_projects(tmp_path: Path) -> None:
         load_config({}, {}, write(tmp_path, "[projects.proj_c]"))
     with pytest.raises(ConfigError, match="is no setting"):
         load_config({}, {}, write(tmp_path, "[projects.proj_c]\nkey = 1"))
+
+
+def test_a_webhook_is_sent_to_the_url_as_it_was_given(tmp_path: Path) -> None:
+    """An application whose path ends in a slash answers 404 or a redirect without it."""
+    assert load_config({"webhook_url": "http://h/hook/"}, {}).webhook_url == "http://h/hook/"
+    text = '[projects.p]\napi_keys = ["k"]\nwebhook_url = "http://h/hook/"\nwebhook_secrets = ["s"]'
+    assert load_config({}, {}, write(tmp_path, text)).projects[0].webhook_url == "http://h/hook/"
+
+
+@pytest.mark.parametrize("name", ["llm_url", "stt_url", "tts_url"])
+def test_the_base_url_of_a_model_may_end_in_a_slash(name: str) -> None:
+    assert getattr(load_config({name: "http://h/v1/"}, {}), name) == "http://h/v1"
 
 
 def test_secrets_are_never_shown() -> None:

@@ -98,8 +98,35 @@ def test_a_lost_packet_is_declared_when_the_depth_is_over_and_not_before() -> No
     stream.consistent()
 
 
+@pytest.mark.parametrize(("asked_ms", "depth_ms"), [(20, 20), (80, 80), (120, 120), (5, 20), (500, 120)])
+def test_a_hole_waits_as_long_as_was_asked_for(asked_ms: int, depth_ms: int) -> None:
+    stream = Stream(JitterBuffer(depth=asked_ms * MS))
+    stream.run(5)
+    late = stream.packet()
+    for _ in range(depth_ms // 20):
+        stream.tick()
+        stream.arrive(stream.packet())
+    stream.tick(19)
+    assert 5 not in stream.heard
+    stream.arrive(late)
+    assert stream.heard[:6] == [0, 1, 2, 3, 4, 5]
+    assert stream.buffer.lost == 0
+    stream.packet()
+    for _ in range(depth_ms // 20 + 1):
+        stream.tick()
+        stream.arrive(stream.packet())
+    stream.tick(19)
+    assert stream.buffer.lost == 1
+
+
+def test_a_deep_buffer_does_not_shrink_below_what_was_asked_for() -> None:
+    stream = Stream(JitterBuffer(depth=80 * MS))
+    stream.run(1000)
+    assert stream.buffer.depth == 80 * MS
+
+
 def test_without_the_buffer_a_hole_is_lost_at_once() -> None:
-    stream = Stream(JitterBuffer(adaptive=False))
+    stream = Stream(JitterBuffer(depth=0))
     stream.run(5)
     lost = stream.packet()
     stream.tick(40)

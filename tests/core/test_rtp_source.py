@@ -38,6 +38,16 @@ def test_a_stray_packet_before_the_caller_is_only_heard_until_the_caller_speaks(
     assert not guard.accept(STRANGER)
 
 
+def test_a_stranger_who_was_quicker_than_the_caller_does_not_own_the_call() -> None:
+    guard = SourceGuard(OFFERED)
+    for _ in range(1000):
+        guard.accept(STRANGER)
+    assert guard.accept(OFFERED)
+    assert guard.target == guard.settled == OFFERED
+    assert not any(guard.accept(STRANGER) for _ in range(1000))
+    assert guard.target == OFFERED
+
+
 def test_a_stray_packet_before_a_caller_behind_nat_costs_four_packets() -> None:
     guard = SourceGuard(OFFERED)
     guard.accept(STRANGER)

@@ -53,6 +53,12 @@ def test_call_with_offer_is_answered_confirmed_and_hung_up(bench: Bench) -> None
     assert bench.agent.is_idle
 
 
+def test_an_ack_that_repeats_the_offer_is_no_answer(bench: Bench) -> None:
+    caller, leg = ring(bench)
+    bench.take(bench.agent.answer(leg, OUR_SDP, bench.now))
+    assert bench.receive(caller.ack(body=SDP)) == [Confirmed(leg, None)]
+
+
 def test_offerless_invite_gets_our_offer_and_the_answer_comes_with_the_ack(bench: Bench) -> None:
     caller, leg = ring(bench, body=b"")
     [invited] = bench.told(Invited)
@@ -63,6 +69,7 @@ def test_offerless_invite_gets_our_offer_and_the_answer_comes_with_the_ack(bench
 
 
 def test_response_with_body_has_a_content_type_so_that_asterisk_does_not_hang_up(bench: Bench) -> None:
+    """Users' complaint: a 200 OK without Content-Type."""
     _, leg = ring(bench)
     bench.take(bench.agent.answer(leg, OUR_SDP, bench.now))
     assert bench.last.get("content-type") == "application/sdp"
@@ -113,9 +120,9 @@ def test_180_is_repeated_every_minute_against_impatient_proxies(bench: Bench) ->
 
 def test_100_is_not_sent_when_the_caller_knows_more(bench: Bench) -> None:
     _, leg = ring(bench)
-    bench.take(bench.agent.trying(leg, bench.now))
+    bench.take(bench.agent.ring(leg, bench.now, 100))
     bench.take(bench.agent.ring(leg, bench.now))
-    assert bench.agent.trying(leg, bench.now) == []
+    assert bench.agent.ring(leg, bench.now, 100) == []
     assert bench.statuses() == [100, 180]
 
 
@@ -755,7 +762,7 @@ def test_notify_without_our_subscription_gets_481(bench: Bench) -> None:
 
 def test_draining_agent_refuses_new_calls_with_503_and_keeps_the_old(bench: Bench) -> None:
     caller, leg = establish(bench)
-    bench.take(bench.agent.stop(bench.now))
+    bench.take(bench.agent.drain(bench.now))
     bench.receive(Caller(call_id="second").invite(branch="second"))
     assert bench.statuses() == [503]
     assert bench.last.get("retry-after") == "30"
@@ -958,3 +965,23 @@ def test_answer_to_a_malformed_request_adds_a_to_tag_only_where_there_is_none(be
     )
     assert isinstance(transmit, Transmit)
     assert transmit.data.lower().count(b";tag=") == 2, "one in From, one in To"
+
+
+def test_options_is_answered_as_an_invite_would_be() -> None:
+    """RFC 3261 11.2: trunks ask by OPTIONS whether they may send calls here."""
+    bench = Bench(new_agent(max_legs=1))
+    caller, _ = establish(bench)
+    bench.receive(Caller(call_id="ping-2").request("OPTIONS", branch="ping-2"))
+    bench.receive(caller.next("OPTIONS"))
+    bench.receive(caller.next("BYE"))
+    bench.run(40)
+    bench.receive(Caller(call_id="ping-3").request("OPTIONS", branch="ping-3"))
+    assert [response.status for response in bench.responses() if response.method == "OPTIONS"] == [503, 200, 200]
+    bench.clear()
+    bench.take(bench.agent.drain(bench.now))
+    bench.receive(Caller(call_id="ping-4").request("OPTIONS", branch="ping-4"))
+    [refused] = bench.responses()
+    assert (refused.status, refused.get("retry-after")) == (503, "30")
+    [told] = bench.told(Rejected)
+    assert isinstance(told, Rejected)
+    assert (told.method, told.why) == ("OPTIONS", "draining")

@@ -8,9 +8,9 @@ from tests.sip_peer import Bench, Caller, establish, new_agent
 from offhook.errors import ConfigError
 from offhook.sip.flow import Flow
 from offhook.sip.guard import Guard
-from offhook.sip.limits import MAX_SOURCES
+from offhook.sip.limits import MAX_DROPS_TOLD_PER_MINUTE, MAX_SOURCES
 from offhook.sip.options import GuardOptions
-from offhook.sip.output import Invited
+from offhook.sip.output import Invited, Rejected
 
 V6 = Flow("UDP", ("2001:db8::10", 5060), ("2001:db8::1", 5060))
 
@@ -21,9 +21,33 @@ def bench(**options: object) -> Bench:
 
 def test_source_outside_the_allow_list_is_dropped_without_a_word() -> None:
     b = bench(allow=("198.51.100.0/24",))
-    assert b.receive(Caller().invite()) == []
+    b.receive(Caller().invite())
+    assert b.told(Invited) == []
     assert b.sent == []
     assert b.agent.counters.dropped_source == 1
+
+
+def test_who_is_dropped_without_a_word_is_told_once_to_the_log() -> None:
+    """Users' complaint: calls of a trunk were refused, with no detail in the logs."""
+    b = bench(allow=("198.51.100.0/24",))
+    for number in range(3):
+        b.receive(Caller(call_id=f"c{number}").invite(branch=f"b{number}"))
+    assert b.told(Rejected) == [Rejected(("192.0.2.10", 5060), 0, "", "its address is outside the allow-list")]
+    crowd = bench(new_requests_per_s=0.001, burst=1)
+    for number in range(3):
+        crowd.receive(Caller(call_id=f"c{number}").request("OPTIONS", branch=f"b{number}"))
+    assert crowd.told(Rejected) == [
+        Rejected(("192.0.2.10", 5060), 0, "OPTIONS", "more new requests than its address may send")
+    ]
+
+
+def test_a_scan_from_forged_addresses_cannot_fill_the_log() -> None:
+    b = bench(allow=("198.51.100.0/24",))
+    for second in range(120):
+        for number in range(10):
+            b.receive(b"OPTIONS", Flow("UDP", (f"203.0.113.{second}", 1000 + number), ("192.0.2.1", 5060)))
+        b.run(1)
+    assert len(b.told(Rejected)) == 2 * MAX_DROPS_TOLD_PER_MINUTE
 
 
 @pytest.mark.parametrize("network", ["192.0.2.0/24", "192.0.2.10", "192.0.2.10/24"])
@@ -121,7 +145,7 @@ def test_known_scanners_get_silence(agent: str) -> None:
     for method in ("INVITE", "OPTIONS", "REGISTER"):
         b.receive(Caller().request(method, extra=[f"User-Agent: {agent}"]))
     assert b.sent == []
-    assert b.events == []
+    assert b.told(Rejected) == [Rejected(("192.0.2.10", 5060), 0, "INVITE", "it bears the mark of an attack tool")]
     assert b.agent.counters.dropped_scanner == 3
 
 

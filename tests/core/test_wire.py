@@ -457,6 +457,7 @@ def test_an_update_of_the_old_dialect_names_the_member() -> None:
 
 
 def test_an_update_without_a_type_says_so() -> None:
+    """Users' complaint: session.update without session.type is ignored, or ends the session."""
     with pytest.raises(ApiProblem) as caught:
         decode_client_event('{"type": "session.update", "session": {"instructions": "x"}}')
     assert (caught.value.code, caught.value.param) == ("missing_required_parameter", "session.type")

@@ -62,7 +62,7 @@ def test_settings_named_in_the_text_exist() -> None:
     from offhook.config import SETTINGS, flag_of
 
     known = {flag_of(setting.name) for setting in SETTINGS} | {"--config", "--help", "--once"}
-    known |= {"--say", "--hear", "--interrupt-after", "--json", "--dtmf"}
+    known |= {"--say", "--hear", "--interrupt-after", "--json", "--dtmf", "--hangup-after", "--bind"}
     for path in DOCUMENTS:
         for flag in re.findall(r"`(--[a-z-]+)", path.read_text(encoding="utf-8")):
             assert flag in known, (path.name, flag)

@@ -1,17 +1,13 @@
-"""SIPp calls an agent that answers by itself: the same scenarios over UDP and TCP.
-
-SIPp (Debian ``sip-tester``, GPL) is only run, never linked or shipped.
-"""
+"""SIPp calls an agent that answers by itself: the same scenarios over UDP and TCP."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import shutil
-import socket
 from pathlib import Path
 
 import pytest
+from tests.interop.run_sipp import Ran, needs_sipp, run_sipp
 from tests.sip_peer import ALPHABET
 
 from offhook.net.sip import SipTransport, SipTransportOptions
@@ -20,11 +16,7 @@ from offhook.sip.options import AgentOptions
 from offhook.sip.output import Invited, LegLost, Output, Reoffered
 from offhook.sip.sdp import LocalMedia, make_offer, negotiate
 
-SIPP = shutil.which("sipp")
-SCENARIOS = Path(__file__).parent / "sipp"
-PATIENCE_S = 60
-
-pytestmark = pytest.mark.skipif(SIPP is None, reason="sipp is not installed: apt-get install sip-tester")
+pytestmark = needs_sipp
 
 
 class Answerer:
@@ -56,43 +48,21 @@ class Answerer:
         return sent
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-async def run_sipp(
+async def called(
     scenario: str, transport: str, calls: int, folder: Path, options: AgentOptions
-) -> tuple[int, str, Answerer]:
+) -> tuple[Ran, Answerer]:
     server = Answerer(options)
     await server.transport.start()
-    host, port = server.transport.address
-    assert SIPP is not None
-    command = [SIPP, f"{host}:{port}", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-m", str(calls), "-r", "50"]
-    command += ["-i", "127.0.0.1", "-p", str(free_port()), "-t", transport, "-nostdin", "-timeout", "50s"]
-    command += ["-timeout_error", "-trace_err", "-error_file", str(folder / "errors.log")]
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            printed, _ = await process.communicate()
+        return await run_sipp(server.transport.address, scenario, folder, transport=transport, calls=calls), server
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
         await server.transport.close()
-    log = folder / "errors.log"
-    text = printed.decode(errors="replace")[-2000:] + (log.read_text()[-4000:] if log.exists() else "")
-    return process.returncode or 0, text, server
 
 
 @pytest.mark.parametrize("transport", ["u1", "t1"])
 @pytest.mark.parametrize("scenario", ["call", "hold", "cancel", "options"])
 def test_sipp_scenario_passes(scenario: str, transport: str, tmp_path: Path) -> None:
-    code, text, server = asyncio.run(run_sipp(scenario, transport, 20, tmp_path, AgentOptions()))
-    assert code == 0, text
+    _, server = asyncio.run(called(scenario, transport, 20, tmp_path, AgentOptions()))
     assert not server.agent.legs
     assert server.agent.counters.malformed == 0
     if scenario != "options":
@@ -103,6 +73,5 @@ def test_sipp_scenario_passes(scenario: str, transport: str, tmp_path: Path) -> 
 def test_sipp_lost_ack_ends_in_bye(transport: str, tmp_path: Path) -> None:
     """With T1 of 50 ms instead of 500 the callee gives up after 3.2 s."""
     options = AgentOptions(t1_s=0.05, t2_s=0.4)
-    code, text, server = asyncio.run(run_sipp("lost_ack", transport, 3, tmp_path, options))
-    assert code == 0, text
+    _, server = asyncio.run(called("lost_ack", transport, 3, tmp_path, options))
     assert sum(isinstance(event, LegLost) for event in server.events) == 3

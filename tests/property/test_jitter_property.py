@@ -9,6 +9,7 @@ from offhook.rtp.jitter import MOST_DEPTH, Frame, JitterBuffer, Piece
 
 MS = 8
 frames_ms = st.sampled_from([10, 20, 30, 40, 60])
+depths_ms = st.sampled_from([0, 20, 40, 120])
 
 
 def length(piece: Piece) -> int:
@@ -19,12 +20,12 @@ def length(piece: Piece) -> int:
 @given(
     st.lists(st.tuples(st.none() | st.integers(0, 400), st.integers(0, 2)), min_size=1, max_size=120),
     frames_ms,
-    st.booleans(),
+    depths_ms,
     st.integers(0, 65535),
     st.integers(0, 2**32 - 1),
 )
 def test_every_packet_is_heard_at_most_once_in_order_and_time_is_whole(
-    fates: list[tuple[int | None, int]], frame_ms: int, adaptive: bool, first_sequence: int, first_timestamp: int
+    fates: list[tuple[int | None, int]], frame_ms: int, depth_ms: int, first_sequence: int, first_timestamp: int
 ) -> None:
     """Each packet is lost (None) or late by so many ms, and arrives with so many copies."""
     arrivals = []
@@ -33,7 +34,7 @@ def test_every_packet_is_heard_at_most_once_in_order_and_time_is_whole(
             at_ms = (index + 1) * frame_ms + late_ms
             arrivals += [(at_ms + 3 * copy, index) for copy in range(copies + 1)]
     arrivals.sort()
-    buffer = JitterBuffer(adaptive=adaptive)
+    buffer = JitterBuffer(depth=depth_ms * MS)
     line: list[Piece] = []
     for now_ms in range(0, len(fates) * frame_ms + 600, 5):
         while arrivals and arrivals[0][0] <= now_ms:
@@ -78,10 +79,10 @@ def test_what_is_late_by_less_than_the_depth_is_all_heard(late_ms: list[int], fi
         ),
         max_size=80,
     ),
-    st.booleans(),
+    depths_ms,
 )
-def test_hostile_headers_never_break_the_line(packets: list[tuple[int, int, int, bool, int]], adaptive: bool) -> None:
-    buffer = JitterBuffer(adaptive=adaptive)
+def test_hostile_headers_never_break_the_line(packets: list[tuple[int, int, int, bool, int]], depth_ms: int) -> None:
+    buffer = JitterBuffer(depth=depth_ms * MS)
     now = total = 0
     for sequence, timestamp, size, marker, passed in packets:
         now += passed

@@ -50,11 +50,12 @@ def test_runs_begin_and_end_once_and_are_never_said_beyond_what_was_given(
             case ("stop", None | int() as through):
                 world.plane.stop_playout("leg", through)
             case ("direction", Direction() as direction):
-                world.plane.set_direction("leg", direction)
+                world.direct(direction)
             case ("keys", str(digits), int(duration_ms)):
                 world.plane.send_dtmf("leg", digits, duration_ms)
             case ("law", Codec() as codec):
-                world.plane.update_leg("leg", Negotiated(phone.port.address, codecs=((int(codec), codec),)))
+                world.agreed["leg"] = Negotiated(phone.port.address, codecs=((int(codec), codec),))
+                world.plane.update_leg("leg", world.agreed["leg"])
                 phone.codec = codec
             case ("wait", int(ms)):
                 world.run(ms)

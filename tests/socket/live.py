@@ -10,11 +10,13 @@ from typing import Any
 
 import httpx2 as httpx
 import msgspec
+import pytest
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from openai.types.webhooks import RealtimeCallIncomingWebhookEvent
 from tests.oracle import assert_server_event
 from tests.socket.model_server import ModelHost, Received, Reply, serve
 
+from offhook import server as wiring
 from offhook.config import ProjectConfig, load_config
 from offhook.host.project import Projects
 from offhook.server import Ready, Server
@@ -138,6 +140,23 @@ def run(test: Callable[..., Coroutine[Any, Any, None]], **flags: Any) -> None:
             await test(one)
 
     asyncio.run(whole())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something in the server that no event tells of."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.01)
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch, **timers: float) -> None:
+    """Let the agent's clocks run faster: the timers of RFC 3261 are options of the agent, not settings of a server."""
+    usual = wiring.agent_options
+
+    def quick(config: Any) -> Any:
+        return replace(usual(config), **timers)
+
+    monkeypatch.setattr(wiring, "agent_options", quick)
 
 
 class Socket:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import gc
 import json
+import logging
 import os
 import socket
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openai import (
@@ -18,8 +18,9 @@ from openai import (
     BadRequestError,
     NotFoundError,
 )
-from tests.socket.live import KEY, Live, Socket, run
+from tests.socket.live import KEY, Live, Socket, run, until
 from tests.socket.model_server import Reply
+from tests.socket.raw_caller import raw_caller
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 
 from offhook.audio.tone import find_tones, tone
@@ -300,6 +301,32 @@ def test_a_sideband_may_be_opened_from_the_webhook_on() -> None:
     run(test)
 
 
+def test_what_is_said_too_much_while_it_rings_is_refused_by_name_and_the_rest_is_heard() -> None:
+    """It waits in memory for a session that may never come, so there is an end to it; nothing is lost in silence."""
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.ring()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            for number in range(1, 6):
+                part = {"type": "input_text", "text": str(number) * 600_000}
+                item = {"type": "message", "role": "user", "content": [part]}
+                event: Any = {"type": "conversation.item.create", "event_id": f"e{number}", "item": item}
+                await connection.send(event)
+            for number in (4, 5):
+                (refused,) = await socket.until("error")
+                assert refused["error"]["code"] == "rate_limit_exceeded"
+                assert refused["error"]["event_id"] == f"e{number}"
+            assert (await one.record(call_id))["early_events_refused"] == 2
+            await one.calls.accept(call_id, type="realtime")
+            await call.answered()
+            for number in (1, 2, 3):
+                added = (await socket.until("conversation.item.added"))[-1]
+                assert added["item"]["content"][0]["text"][0] == str(number)
+
+    run(test)
+
+
 def test_several_sidebands_hear_everything_and_errors_go_to_the_one_who_erred() -> None:
     async def test(one: Live) -> None:
         _, call_id = await one.talk()
@@ -354,7 +381,7 @@ def test_a_sideband_that_is_not_read_is_let_go_after_the_call() -> None:
             f"sec-websocket-key: {base64.b64encode(b'0' * 16).decode()}\r\n\r\n".encode()
         )
         (owner,) = one.server.directory.active
-        await _until(lambda: bool(owner._sidebands))
+        await until(lambda: bool(owner._sidebands))
         async with one.sdk.realtime.connect(call_id=call_id) as connection:
             reading = Socket(connection)
             for _ in range(20):
@@ -362,7 +389,7 @@ def test_a_sideband_that_is_not_read_is_let_go_after_the_call() -> None:
                 await reading.until("session.updated")
             await call.hang_up()
         await one.sdk.close()
-        await _until(lambda: not owner._sidebands and not one.server.http.connections)
+        await until(lambda: not owner._sidebands and not one.server.http.connections)
         deaf.close()
 
     run(test)
@@ -500,6 +527,15 @@ def test_an_echo_test_line_needs_no_model() -> None:
     run(test, answer="echo")
 
 
+def test_the_jitter_buffer_starts_as_deep_as_was_set() -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        await call.say(tone(1, 60))
+        assert one.server.plane.stats(call_id).depth_ms == 120
+
+    run(test, jitter_ms=120)
+
+
 def test_a_session_ends_at_its_cap_with_the_known_close() -> None:
     async def test(one: Live) -> None:
         call, call_id = await one.talk()
@@ -509,6 +545,22 @@ def test_a_session_ends_at_its_cap_with_the_known_close() -> None:
         await call.ended()
 
     run(test, session_seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("192.0.2.1:5080", "sip:192.0.2.1:5080"),
+        ("[2001:db8::1]:5080", "sip:[2001:db8::1]:5080"),
+        ("192.0.2.1", "sip:192.0.2.1:{port}"),
+        ("2001:db8::1", "sip:[2001:db8::1]:{port}"),
+    ],
+)
+def test_the_public_address_is_told_as_a_sip_address(given: str, told: str) -> None:
+    async def test(one: Live) -> None:
+        assert one.ready.sip == told.format(port=one.server.sip.address[1])
+
+    run(test, public_address=given)
 
 
 def test_health_says_what_runs_and_needs_no_key() -> None:
@@ -557,29 +609,6 @@ def test_a_body_without_end_is_refused() -> None:
     run(test)
 
 
-async def _until(true: Callable[[], bool]) -> None:
-    """Let everything run until something holds; the test's own time-out ends what never does."""
-    while not true():  # noqa: ASYNC110 - threads and weak references set no event
-        await asyncio.sleep(0)
-
-
-def test_memory_is_released_when_a_call_is_over() -> None:
-    """Users' complaint 46: every call left its audio behind, and the server grew until it was killed."""
-
-    async def test(one: Live) -> None:
-        call, call_id = await one.talk()
-        (owner,) = one.server.directory.active
-        assert owner.line is not None
-        kept = [weakref.ref(owner), weakref.ref(owner.line), weakref.ref(owner.call.engine)]
-        del owner
-        await call.hang_up()
-        await _until(lambda: not one.server.plane.load().legs and not one.server.directory.active)
-        await _until(lambda: bool(gc.collect() or True) and not any(each() for each in kept))
-        assert (await one.record(call_id))["end"]["result"] == "completed"
-
-    run(test)
-
-
 def test_a_call_that_ends_while_the_agent_speaks_leaves_no_file_open(tmp_path: Path) -> None:
     async def test(one: Live) -> None:
         call, _ = await one.talk()
@@ -587,7 +616,7 @@ def test_a_call_that_ends_while_the_agent_speaks_leaves_no_file_open(tmp_path: P
         owner.take(ClientSent(decode_client_event('{"type": "response.create"}'), 0))
         await call.hears_sound()
         await call.hang_up()
-        await _until(lambda: not one.server.plane.load().legs)
+        await until(lambda: not one.server.plane.load().legs)
 
     run(test, store=str(tmp_path))
     (journal,) = (tmp_path / "journals").iterdir()
@@ -697,3 +726,69 @@ def test_a_call_for_which_no_ports_are_left_is_refused_while_it_could_still_go_e
         assert len(one.hooks.received) == 2
 
     run(test, rtp_ports="19990-19993")
+
+
+# -- callers that do as they like --------------------------------------------------------------------------------------
+
+
+def test_an_ack_that_repeats_the_callers_offer_changes_nothing() -> None:
+    """A telephone that puts its offer into the ACK as well was taken to have answered, and lost the call."""
+
+    async def test(one: Live) -> None:
+        async with raw_caller(one.server.sip.address) as caller:
+            offer = caller.describe(formats="8 0")
+            caller.send(caller.peer.next("INVITE", body=offer))
+            event = await asyncio.wait_for(one.incoming.get(), 10)
+            await one.calls.accept(event.data.call_id, type="realtime")
+            answer = await caller.final("INVITE")
+            assert b" RTP/AVP 0\r\n" in answer.body
+            caller.peer.to_tag = answer.to_tag
+            caller.send(caller.peer.ack(body=offer))
+            assert (await caller.request("OPTIONS")).status == 200
+            # Everything from here on was sent after the ACK was read.
+            caller.hush()
+            for _ in range(5):
+                assert (await caller.hear())[1] & 0x7F == 0
+            assert (await caller.request("BYE")).status == 200
+            assert (await one.record(event.data.call_id))["end"]["reason"] == "caller_hung_up"
+
+    run(test)
+
+
+def test_a_hold_that_comes_in_an_ack_is_seen() -> None:
+    """A re-INVITE without an offer is answered with ours; what the caller wants stands in its ACK."""
+
+    async def test(one: Live) -> None:
+        async with raw_caller(one.server.sip.address) as caller:
+            await caller.call(caller.describe())
+            (call,) = one.server.directory.active
+            told = call.attach(own_events=True)
+            ours = await caller.request("INVITE")
+            assert b"m=audio" in ours.body
+            caller.send(caller.peer.ack(body=caller.describe("a=recvonly", version=2)))
+            # Requests are worked off in order: its answer shows that the ACK was.
+            await caller.request("OPTIONS")
+            assert not call.record()["on_hold"]
+            await caller.request("INVITE")
+            caller.send(caller.peer.ack(body=caller.describe("a=sendonly", version=3)))
+            event = await asyncio.wait_for(told.take(), 10)
+            assert isinstance(event, str)
+            assert '"type":"offhook.call.hold"' in event
+            assert '"on_hold":true' in event
+            assert call.record()["on_hold"]
+
+    run(test, answer="echo")
+
+
+def test_a_refused_call_is_told_why_and_the_log_names_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(one: Live) -> None:
+        async with raw_caller(one.server.sip.address) as caller:
+            with caplog.at_level(logging.INFO, logger="offhook"):
+                refused = await caller.call(caller.describe(formats="18"))
+            why = "no audio line with PCMU or PCMA over RTP/AVP"
+            assert (refused.status, refused.get("warning")) == (488, f'399 offhook "{why}"')
+            host, port = caller.sip.getsockname()
+            whose = f"source={host}:{port} sip_call_id={caller.peer.call_id}"
+            assert caplog.messages == [f'call refused status=488 why="{why}" {whose}']
+
+    run(test)

@@ -200,6 +200,29 @@ def test_offhook_call_speaks_listens_records_and_measures(tmp_path: Path) -> Non
     asyncio.run(test())
 
 
+def test_offhook_call_with_nothing_but_keys_presses_them_all(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = tmp_path / "store"
+        async with serving("--answer", session_file(tmp_path), "--store", str(store)) as (process, ready):
+            status, out, err = await ends(await offhook("call", ready["sip"], "--dtmf", "123456#"))
+            assert status == 0, out + err
+            process.send_signal(signal.SIGTERM)
+            await ends(process)
+        (journal,) = (store / "journals").iterdir()
+        lines = map(json.loads, journal.read_text(encoding="utf-8").splitlines()[1:])
+        pressed = [line["data"]["digit"] for line in lines if line["in"] == "session.DigitPressed"]
+        assert "".join(pressed) == "123456#"
+
+    asyncio.run(test())
+
+
+def test_offhook_call_to_a_name_that_nobody_knows_says_so() -> None:
+    status, _, err = run("call", "sip:x@nosuch.invalid")
+    assert status == 1
+    assert "nosuch.invalid" in err
+    assert "Traceback" not in err
+
+
 def test_offhook_call_says_why_a_call_failed() -> None:
     async def test() -> None:
         async with serving("--answer", "reject:486") as (_, ready):
@@ -259,6 +282,33 @@ def test_doctor_finds_what_is_wrong_and_says_what_to_mend() -> None:
     assert re.search(r"^  ok  HTTP port ", out, re.MULTILINE)
     assert re.search(r"^ BAD  webhook .*no connection", out, re.MULTILINE)
     assert "widen --rtp-ports" in out
+
+
+@pytest.mark.parametrize(
+    ("projects", "says"),
+    [
+        ('[projects.p1]\napi_keys = ["a"]\nwebhook_url = "http://127.0.0.1:1/"', "are missing for http://127.0.0.1:1/"),
+        ('[projects.p1]\napi_keys = ["a"]\n[projects.p2]\napi_keys = ["b", "a"]', "holds a key of project p1 too"),
+    ],
+)
+def test_doctor_finds_the_projects_that_serve_refuses(tmp_path: Path, projects: str, says: str) -> None:
+    path = tmp_path / "offhook.toml"
+    path.write_text(projects, encoding="utf-8")
+    status, _, err = run("serve", *ANY, "--config", str(path))
+    assert status == 2
+    assert says in err
+    status, out, err = run("doctor", *ANY, "--config", str(path))
+    assert status == 1, err
+    assert re.search(rf"^ BAD  projects?\S* .*{re.escape(says)}", out, re.MULTILINE), out
+
+
+def test_doctor_finds_a_store_that_serve_refuses(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    store = ("--store", str(tmp_path / "file" / "store"))
+    assert run("serve", *ANY, *store)[0] == 2
+    status, out, err = run("doctor", *ANY, *store)
+    assert status == 1, err
+    assert re.search(r"^ BAD  --store .*cannot keep calls", out, re.MULTILINE), out
 
 
 def test_commands_end_in_good_order_right_after_a_failed_request() -> None:

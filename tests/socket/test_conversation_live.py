@@ -18,18 +18,27 @@ from offhook.model.scripted import HEARD
 from offhook.testing.voice import voice
 
 
-def with_model(replies: Iterator[Reply], test: Any, **flags: Any) -> list[dict[str, object]]:
-    """Run a conversation with a language model that gives these replies; return what it was asked."""
+def with_model(
+    replies: Iterator[Reply], test: Any, *, spoken: Reply | None = None, **flags: Any
+) -> list[dict[str, object]]:
+    """Run a conversation with a language model that gives these replies; return what it was asked.
+
+    ``spoken`` is how a voice over HTTP says every sentence.
+    """
     asked: list[dict[str, object]] = []
 
     def answer(received: Received) -> Reply:
+        if spoken is not None and received.path.endswith("/audio/speech"):
+            return spoken
         asked.append(received.json)
         return next(replies)
 
     async def whole() -> None:
         host: ModelHost
-        async with asyncio.timeout(120), serve(answer) as host, live(llm_url=host.url, **flags) as one:
-            await test(one)
+        async with asyncio.timeout(120), serve(answer) as host:
+            voice_url = {"tts_url": host.url} if spoken is not None else {}
+            async with live(llm_url=host.url, **voice_url, **flags) as one:
+                await test(one)
 
     asyncio.run(whole())
     return asked
@@ -104,6 +113,34 @@ def test_a_caller_who_interrupts_stops_the_model() -> None:
     story = sse(delta(content="Once upon a time there was a telephone that nobody answered. And so it rang. "))[:1]
     good = sse(delta(content="Yes?"), delta("stop"))
     with_model(iter([Reply(story, hang=True), Reply(good)]), test)
+
+
+def test_a_function_is_called_while_the_words_before_it_are_still_spoken_and_cut() -> None:
+    """The voice sends a piece after the other and does not end; the function's arguments do not wait for it."""
+    function = {"type": "function", "name": "lookup", "parameters": {"type": "object", "properties": {}}}
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk({"tools": [function]})
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection.response.create()
+            await socket.until("response.function_call_arguments.done")
+            await call.hears_sound()
+            call.begin_saying(voice(1200))
+            response = (await socket.until("response.done"))[-1]["response"]
+            assert [item["type"] for item in response["output"]] == ["message", "function_call"]
+            (part,) = response["output"][0]["content"]
+            assert part["transcript"] != words.strip()
+            assert words.startswith(part["transcript"])
+
+    words = "One moment, I will look that up for you in our very large book of orders. "
+    called = {"index": 0, "id": "c1", "function": {"name": "lookup", "arguments": "{}"}}
+    asked = sse(delta(content=words), delta(tool_calls=[called]), delta("tool_calls"))
+    good = sse(delta(content="Yes?"), delta("stop"))
+    sound = to_bytes(tone(3, 8000, 24000))
+    pieces = [sound[start : start + 9600] for start in range(0, len(sound), 9600)]
+    spoken = Reply(pieces, content_type="audio/pcm", hang=True)
+    with_model(iter([Reply(asked), Reply(good)]), test, spoken=spoken)
 
 
 @pytest.mark.parametrize("rate_hz", [22050, 44100, 11025])

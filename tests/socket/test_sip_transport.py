@@ -25,9 +25,9 @@ from offhook.sip.output import (
     HungUp,
     Invited,
     Output,
-    PongReceived,
     Reanswered,
     Refused,
+    Rejected,
     Released,
     Reoffered,
 )
@@ -256,8 +256,6 @@ def test_ping_pong_on_a_connection() -> None:
             writer.write(b"\r\n\r\n")
             async with asyncio.timeout(PATIENCE_S):
                 assert await reader.readexactly(2) == b"\r\n"
-            next(iter(two.transport._streams.values()))._framer.awaiting_pong = True
-            await two.hears(PongReceived, lambda: writer.write(b"\r\n"))
             writer.close()
             await writer.wait_closed()
 
@@ -304,6 +302,58 @@ def test_connections_are_limited() -> None:
     run(test)
 
 
+@pytest.mark.parametrize(
+    ("guard", "allowed"),
+    [
+        (GuardOptions(trusted=()), 2),
+        (GuardOptions(trusted=(), allow=("127.0.0.0/8",)), 3),
+    ],
+)
+def test_one_stranger_cannot_take_all_connections(guard: GuardOptions, allowed: int) -> None:
+    async def test() -> None:
+        async with ends(agent=AgentOptions(guard=guard), max_connections_per_source=2) as (_, two):
+            opened = [await connect(two) for _ in range(3)]
+            assert [await _served(each) for each in opened] == [number < allowed for number in range(3)]
+            assert two.transport.connections == allowed
+            assert two.transport.counters.connections_refused == 3 - allowed
+            opened[0][1].close()
+            # Its place is free for the next, as soon as the server has seen it.
+            while not await _served(another := await connect(two)):
+                another[1].close()
+            for _, writer in (*opened, another):
+                writer.close()
+
+    run(test)
+
+
+async def _served(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bool:
+    """Whether a connection is answered on, and not closed."""
+    reader, writer = connection
+    writer.write(Caller(via="SIP/2.0/TCP h").request("OPTIONS", branch=str(id(connection))))
+    async with asyncio.timeout(PATIENCE_S):
+        try:
+            return (await reader.read(12)).startswith(b"SIP/2.0 200")
+        except ConnectionResetError:
+            return False
+
+
+def test_a_connection_with_a_call_outlives_those_without() -> None:
+    async def test() -> None:
+        async with ends(unused_timeout_s=0.05) as (one, two):
+            answered = await one.hears(Answered, lambda: one.call(two, "TCP"))
+            idle = await connect(two)
+            assert await _served(idle)
+            async with asyncio.timeout(PATIENCE_S):
+                await _drained(idle[0])
+            assert two.transport.connections == one.transport.connections == 1
+            idle[1].close()
+            released = await one.hears(Released, lambda: one.perform(lambda now: one.agent.hang_up(answered.leg, now)))
+            assert released.status == 200
+            assert one.transport.counters.connections_out == 1
+
+    run(test)
+
+
 async def _closed(reader: asyncio.StreamReader) -> bool:
     try:
         return await reader.read(1) == b""
@@ -318,6 +368,9 @@ def test_connection_from_outside_the_allow_list_is_closed() -> None:
             async with asyncio.timeout(PATIENCE_S):
                 assert await _closed(reader)
             assert two.transport.counters.connections_refused == 1
+            (told,) = two.events
+            assert isinstance(told, Rejected)
+            assert (told.source, told.status) == (writer.get_extra_info("sockname"), 0)
             writer.close()
 
     run(test)
@@ -325,7 +378,7 @@ def test_connection_from_outside_the_allow_list_is_closed() -> None:
 
 def test_silent_and_idle_connections_are_closed() -> None:
     async def test() -> None:
-        async with ends(first_message_timeout_s=0.05, idle_timeout_s=0.05) as (_, two):
+        async with ends(first_message_timeout_s=0.05, unused_timeout_s=0.05) as (_, two):
             silent = await connect(two)
             spoken = await connect(two)
             spoken[1].write(Caller(via="SIP/2.0/TCP h").request("OPTIONS"))

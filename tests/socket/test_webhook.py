@@ -108,6 +108,13 @@ def test_a_dead_endpoint_is_given_up_when_the_call_is_over() -> None:
     assert [(attempt.status, attempt.why) for attempt in attempts] == [(None, "no connection")] * 2
 
 
+def test_a_call_that_is_over_at_once_was_announced_all_the_same() -> None:
+    """Users' complaint: calls that failed without a webhook ever being sent."""
+    attempts, host = deliver(lambda _: Reply([], 503), still=lambda _: False)
+    assert [attempt.status for attempt in attempts] == [503], "once, and not again"
+    assert len(host.received) == 1
+
+
 def test_a_url_that_no_client_takes_is_told_at_every_attempt() -> None:
     """Nothing was told and nothing logged, and who waited for the first attempt waited for ever."""
     attempts, _ = deliver(None, url="http://exa mple/x", still=lambda attempts: len(attempts) < 2)

@@ -123,6 +123,11 @@ class TurnDetector:
         return not isinstance(self._state, _Off)
 
     @property
+    def listening(self) -> bool:
+        """Whether a turn may begin and none has."""
+        return isinstance(self._state, _Listening)
+
+    @property
     def speaking(self) -> bool:
         """Whether a turn has been announced and not ended."""
         return isinstance(self._state, _Speaking)
@@ -136,11 +141,6 @@ class TurnDetector:
     def awake(self) -> bool:
         """Whether the last half second carried any energy: without it there is nothing for the detector to judge."""
         return bool(self._active & _AWAKE)
-
-    @property
-    def noise_dbfs(self) -> float:
-        """The level of the background."""
-        return self._gate.floor_dbfs
 
     def configure(self, options: TurnOptions | None) -> None:
         """Change the options from here on, or switch off with None.

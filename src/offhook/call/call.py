@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import UNSET
+
 from offhook.call import machine as telephone
 from offhook.call.end import End
 from offhook.call.machine import CallInput, CallMachine, CallOptions, CallOutput
@@ -66,7 +68,7 @@ class Call:
             expires_at=expires_at,
             defaults=options.defaults,
         )
-        self.engine = Engine(session, self.ids, options, now)
+        self.engine = Engine(session, self.ids, options, now, model_named=params.model is not UNSET)
         return self.engine.start()
 
     def handle(self, event: Input, now: float) -> Sequence[Output]:

@@ -7,7 +7,7 @@ that arrives twice does no harm: SDKs retry what they got no answer to. Source: 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from offhook.call.end import By, End, Result
@@ -204,17 +204,26 @@ CallOutput = Announce | AnswerLeg | RejectLeg | HangUpLeg | SendRefer | ReportRe
 
 @dataclass(frozen=True, slots=True)
 class Refer:
-    """A transfer under way: its target, and what was last heard of it."""
+    """A transfer: its target, and what was last heard of it. ``status`` None in the end: nobody tells the outcome.
+
+    ``accepted``: the other side took it on.
+    """
 
     target: str
     status: int | None = None
     detail: str = ""
     final: bool = False
+    accepted: bool = False
+
+    def moved(self, status: int | None, detail: str, *, final: bool) -> Refer:
+        """Return the transfer with what was heard of it now."""
+        accepted = self.accepted or (not final and status is not None and status < 300)
+        return Refer(self.target, status, detail, final, accepted)
 
     @property
-    def accepted(self) -> bool:
-        """Whether the other side works on it."""
-        return not self.final and self.status is not None and self.status < 300
+    def may_take_over(self) -> bool:
+        """Whether a BYE of the other side is the transfer: it was taken on, and nobody said that it failed."""
+        return self.accepted and not (self.final and self.status is not None)
 
     @property
     def succeeded(self) -> bool:
@@ -224,9 +233,15 @@ class Refer:
 
 @dataclass(frozen=True, slots=True)
 class Ringing:
-    """Somebody has to decide until then."""
+    """Somebody has to decide until ``rings_out_at``. ``stops_at``: when the server ends what is left; None: it runs."""
 
-    until: float
+    rings_out_at: float
+    stops_at: float | None = None
+
+    @property
+    def until(self) -> float:
+        """When it is over without a decision."""
+        return self.rings_out_at if self.stops_at is None else min(self.rings_out_at, self.stops_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,16 +250,27 @@ class Answering:
 
     body: bytes
     reply: int
+    stops_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The call stands, until ``until`` (None: without limit). ``body`` is the accept that made it."""
+    """The call stands. ``body`` is the accept that made it, ``expires_at`` its cap, ``stops_at`` as while it rang."""
 
     body: bytes
-    until: float | None
-    ends_as: str = "session_expired"
+    expires_at: float | None
+    stops_at: float | None = None
     refer: Refer | None = None
+
+    @property
+    def until(self) -> float | None:
+        """When it is ended by us; None: never."""
+        return min((each for each in (self.expires_at, self.stops_at) if each is not None), default=None)
+
+    @property
+    def ends_as(self) -> str:
+        """Why it is ended then."""
+        return "session_expired" if self.until == self.expires_at else "server_stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +348,7 @@ class CallMachine:
     def _ringing(self, state: Ringing, event: CallInput, now: float) -> Iterator[CallOutput]:
         match event:
             case AcceptAsked(params=params, body=body, reply=reply):
-                self.state = Answering(body, reply)
+                self.state = Answering(body, reply, state.stops_at)
                 yield AnswerLeg(params)
             case RejectAsked(status=status, reply=reply):
                 end = End(Result.REJECTED, By.APPLICATION, "rejected", status)
@@ -344,11 +370,14 @@ class CallMachine:
             case BugFound(detail=detail):
                 yield from self._refuse(End(Result.FAILED, By.SERVER, "bug", 500, detail))
             case DrainBegan(until=until):
-                self.state = Ringing(min(state.until, until))
-            case DeadlinePassed() if now >= state.until:
+                self.state = replace(state, stops_at=_sooner(state.stops_at, until))
+            case DeadlinePassed() if now >= state.rings_out_at:
                 status = self._options.ring_out_status
                 detail = f"nobody accepted within {self._options.ring_s:g} s"
                 yield from self._refuse(End(Result.UNANSWERED, By.SERVER, "ring_timeout", status, detail))
+            case DeadlinePassed() if now >= state.until:
+                status = self._options.ring_out_status
+                yield from self._refuse(End(Result.UNANSWERED, By.SERVER, "server_stopped", status))
             case LegAnswered() | AnswerFailed() | MediaLost() | ReferMoved() | DeadlinePassed():
                 pass
             case _:
@@ -368,7 +397,7 @@ class CallMachine:
         match event:
             case LegAnswered():
                 session_s = self._options.session_s
-                self.state = Answered(state.body, now + session_s if session_s else None)
+                self.state = Answered(state.body, now + session_s if session_s else None, state.stops_at)
                 yield Reply(state.reply)
             case AnswerFailed(status=status, detail=detail):
                 yield from self._refuse(End(Result.FAILED, By.SERVER, "answer_failed", status, detail))
@@ -396,8 +425,8 @@ class CallMachine:
             case ReferMoved(status=status, detail=detail, final=final):
                 yield from self._move_refer(state, status, detail, final=final)
             case CallerHungUp(detail=detail):
-                # Many trunks take a transfer over with a BYE and never report on it.
-                if state.refer is not None and state.refer.accepted:
+                # Many trunks take a transfer over with a BYE and never report on it; some say so (RFC 4488).
+                if state.refer is not None and state.refer.may_take_over:
                     end = End(Result.TRANSFERRED, By.CALLER, "transferred", None, detail)
                 else:
                     end = End(Result.COMPLETED, By.CALLER, "caller_hung_up", None, detail)
@@ -410,8 +439,7 @@ class CallMachine:
             case BugFound(detail=detail):
                 yield from self._hang_up(End(Result.FAILED, By.SERVER, "bug", None, detail))
             case DrainBegan(until=until):
-                if state.until is None or until < state.until:
-                    self.state = Answered(state.body, until, "server_stopped", state.refer)
+                self.state = replace(state, stops_at=_sooner(state.stops_at, until))
             case DeadlinePassed() if state.until is not None and now >= state.until:
                 yield from self._hang_up(End(Result.COMPLETED, By.SERVER, state.ends_as))
             case LegAnswered() | AnswerFailed() | CallerCancelled() | DeadlinePassed():
@@ -432,7 +460,7 @@ class CallMachine:
             yield Reply(reply, ApiProblem(400, "refer_in_progress", message))
             return
         refer = Refer(target)
-        self.state = Answered(state.body, state.until, state.ends_as, refer)
+        self.state = replace(state, refer=refer)
         yield SendRefer(target)
         yield ReportRefer(refer)
         yield Reply(reply)
@@ -440,8 +468,8 @@ class CallMachine:
     def _move_refer(self, state: Answered, status: int | None, detail: str, *, final: bool) -> Iterator[CallOutput]:
         if state.refer is None or state.refer.final:
             return
-        refer = Refer(state.refer.target, status, detail, final)
-        self.state = Answered(state.body, state.until, state.ends_as, refer)
+        refer = state.refer.moved(status, detail, final=final)
+        self.state = replace(state, refer=refer)
         yield ReportRefer(refer)
         if refer.succeeded:
             yield from self._hang_up(End(Result.TRANSFERRED, By.APPLICATION, "transferred", status))
@@ -462,3 +490,7 @@ class CallMachine:
 
 def _already_accepted() -> ApiProblem:
     return ApiProblem(400, "call_already_accepted", "The call was accepted already.")
+
+
+def _sooner(known: float | None, until: float) -> float:
+    return until if known is None else min(known, until)

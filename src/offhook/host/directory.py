@@ -7,8 +7,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from msgspec import UNSET
-
 from offhook.call import machine as telephone_side
 from offhook.call.call import Call
 from offhook.call.machine import CallInput, CallMachine, Reply
@@ -22,8 +20,8 @@ from offhook.host.owner import CallOwner
 from offhook.host.project import Project, Projects
 from offhook.host.services import Services
 from offhook.host.telephone import Telephone
+from offhook.session.settings import check_model
 from offhook.wire.ids import Ids
-from offhook.wire.problem import unsupported_value
 from offhook.wire.session import SessionParams
 
 # Ended calls that are still listed, and whose repeated actions are known as such. SDKs retry for some seconds.
@@ -87,10 +85,7 @@ class Directory:
 
     def check_model(self, params: SessionParams) -> None:
         """Raise ApiProblem for a model that is not there, when the server is strict about them."""
-        strict = self.services.options.strict_models
-        if strict is not None and params.model is not UNSET and params.model not in strict:
-            problem = unsupported_value("session.model", params.model, sorted(strict))
-            raise ApiProblem(400, "model_not_found", problem.message, param="session.model")
+        check_model(params, self.services.options.engine.strict_models)
 
     @property
     def calls(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from offhook.sip.leg import Leg
 from offhook.sip.message import Request
+from offhook.sip.sdp import Offer
 from offhook.wire.calls import SipHeader
 
 # They hold credentials, which an application has no business with.
@@ -18,10 +19,10 @@ class Invitation:
 
     leg: Leg
     headers: tuple[SipHeader, ...]
-    offer: bytes | None
+    offer: Offer | None
 
 
-def read_invitation(leg: Leg, request: Request, offer: bytes | None) -> Invitation:
+def read_invitation(leg: Leg, request: Request, offer: Offer | None) -> Invitation:
     """Return what matters of an INVITE: headers with their names, values, order and repeats as they came."""
     headers = tuple(
         SipHeader(_readable(name), _readable(value)) for name, value in request.headers if name.lower() not in _HIDDEN

@@ -17,6 +17,7 @@ from offhook.media import edge as happened
 from offhook.media import limits
 from offhook.media.agreement import agreed
 from offhook.media.command import LegOptions, Negotiated
+from offhook.media.limits import JITTER_MS
 from offhook.media.plane import MediaPlane
 from offhook.net.rtp import PortPair, PortRange
 from offhook.session import inputs as talk
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 # semantic_vad waits by what was said; until that is understood, eagerness sets the pause.
 _EAGERNESS_MS: Final = {"low": 1200, "auto": 700, "medium": 700, "high": 400}
-_PLACEHOLDER: Final = sdp.LocalMedia(("127.0.0.1", 9))
 
 
 class LineError(OffhookError):
@@ -41,20 +41,12 @@ class LineError(OffhookError):
         self.detail = detail
 
 
-def check_offer(offer: bytes) -> None:
-    """Raise LineError 488 for an offer that this server can never answer."""
-    try:
-        sdp.negotiate(offer, _PLACEHOLDER)
-    except RemoteError as failure:
-        raise LineError(488, str(failure)) from None
-
-
 @dataclass(frozen=True, slots=True)
 class LineOptions:
-    """``onset_ms``: how much speech begins a turn. ``adaptive``: whether there is a jitter buffer."""
+    """``onset_ms``: how much speech begins a turn. ``jitter_ms``: how deep the jitter buffer starts, 0 for none."""
 
     onset_ms: int = 60
-    adaptive: bool = True
+    jitter_ms: int = JITTER_MS
     media_timeout_s: float | None = 30.0
 
 
@@ -70,13 +62,11 @@ class Line:
         self._local = sdp.LocalMedia((host, pair.port), rtcp_port=pair.port + 1, session_id=lines.opened)
         offer = owner.invitation.offer
         if offer is None:
-            self._ours: bytes | None = sdp.make_offer(self._local)
-            self.description = self._ours
+            self.description = sdp.make_offer(self._local)
             self.codec: sdp.Codec = "PCMU"
             settled = Negotiated(remote=None)
         else:
-            self._ours = None
-            negotiated = sdp.negotiate(offer, self._local)
+            negotiated = sdp.answer_offer(offer, self._local)
             self.description = negotiated.answer
             self.codec = negotiated.codec
             self.held = negotiated.held
@@ -85,7 +75,7 @@ class Line:
         options = LegOptions(
             turns=None,
             echo=self.echoes,
-            adaptive=lines.options.adaptive and not self.echoes,
+            jitter_ms=0 if self.echoes else lines.options.jitter_ms,
             media_timeout_s=lines.options.media_timeout_s,
         )
         self._audio = self._media.open_leg(self._leg, pair, settled, options)
@@ -98,15 +88,19 @@ class Line:
     # -- changes of the session
 
     def confirm(self, answer: bytes) -> None:
-        """Take the caller's answer to the offer that the 200 OK carried. Raises LineError."""
-        self._take_answer(answer)
+        """Take the caller's answer to the offer that a 200 OK of ours carried. Raises LineError."""
+        try:
+            negotiated = sdp.read_answer(self._local, answer)
+        except RemoteError as failure:
+            raise LineError(488, str(failure)) from None
+        self._apply(negotiated)
 
     def reoffer(self, offer: bytes | None) -> bytes:
         """Take a new offer and return the answer; None asks for ours. Raises LineError 488; nothing changes then."""
         if offer is None:
-            self._ours = sdp.make_offer(self._local)
-            self._local = self._local.after(self._ours)
-            return self._ours
+            ours = sdp.make_offer(self._local)
+            self._local = self._local.after(ours)
+            return ours
         try:
             negotiated = sdp.negotiate(offer, self._local)
         except RemoteError as failure:
@@ -114,14 +108,6 @@ class Line:
         self._local = self._local.after(negotiated.answer)
         self._apply(negotiated)
         return negotiated.answer
-
-    def _take_answer(self, answer: bytes) -> None:
-        try:
-            negotiated = sdp.read_answer(self._local, answer)
-        except RemoteError as failure:
-            raise LineError(488, str(failure)) from None
-        self._ours = None
-        self._apply(negotiated)
 
     def _apply(self, negotiated: sdp.Negotiated) -> None:
         self.codec = negotiated.codec

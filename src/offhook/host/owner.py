@@ -21,6 +21,7 @@ from offhook.call.machine import CallInput
 from offhook.call.tokens import TokenStream
 from offhook.errors import ApiProblem
 from offhook.host.conversing import Conversing
+from offhook.host.early import EarlyEvents
 from offhook.host.invitation import Invitation
 from offhook.host.line import Line, LineError
 from offhook.host.project import Project
@@ -33,6 +34,7 @@ from offhook.wire import limits
 from offhook.wire.calls import IncomingCall, RealtimeCallIncoming
 from offhook.wire.decode import decode_client_event, event_id_of
 from offhook.wire.ids import Ids
+from offhook.wire.server_events import ErrorDetails, ErrorEvent, encode_event
 from offhook.wire.session import SessionParams
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class CallOwner:
         self._reply_count = 0
         self._sidebands: dict[int, Sideband] = {}
         self._sideband_count = 0
-        self._early: deque[Input] = deque(maxlen=limits.MAX_CALL_INBOX)
+        self._early = EarlyEvents()
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for: float | None = None
         self._came_in_s = services.wall_s()
@@ -115,9 +117,21 @@ class CallOwner:
             event = talk.ClientErred(problem.code, problem.message, problem.param, event_id_of(text), sideband.number)
         if self.call.engine is None and not self.ended:
             # The call still rings: what clients say waits for the session.
-            self._early.append(event)
+            self._hear_early(sideband, event, text)
         else:
             self.take(event)
+
+    def _hear_early(self, sideband: Sideband, event: Input, text: str | bytes) -> None:
+        size_bytes = len(text.encode("utf-8", "replace") if isinstance(text, str) else text)
+        if self._early.put(event, size_bytes):
+            return
+        if self._early.refused == 1:
+            self.log.warning("client events refused: the call is not answered yet", size_bytes=size_bytes)
+        message = "The call is not answered yet, and no more can wait for its session. Send this again when it is."
+        details = ErrorDetails(
+            type="invalid_request_error", code="rate_limit_exceeded", message=message, event_id=event_id_of(text)
+        )
+        sideband.put(encode_event(ErrorEvent(event_id=self.call.ids.event(), error=details)).decode())
 
     def record(self) -> dict[str, Any]:
         """Return what is known of the call, for people and for the store."""
@@ -135,6 +149,7 @@ class CallOwner:
             "end": None if end is None else _shown_end(end),
             "refer": None if refer is None else _shown_refer(refer),
             "webhook": self._webhook,
+            "early_events_refused": self._early.refused,
         }
 
     # -- the loop
@@ -266,9 +281,8 @@ class CallOwner:
         self.log.info("call answered", codec=line.codec, model=params.model or None)
         if ignored := without_effect(params):
             self.log.warning("session members without effect", members=",".join(ignored))
-        for event in self._early:
+        for event in self._early.take_all():
             self.take(event)
-        self._early.clear()
 
     def _open_session(self, params: SessionParams, line: Line) -> None:
         now, expires_at = self._services.clock(), self._expires_at()
@@ -327,6 +341,7 @@ class CallOwner:
             self._timer.cancel()
             self._timer = None
         self._armed_for = None
+        self._early.take_all()
         self._conversing.stop_speaking()
         if self.line is not None:
             self.line.close()

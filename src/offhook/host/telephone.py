@@ -7,14 +7,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from offhook.call import machine as happened
-from offhook.errors import LocalError
+from offhook.errors import LocalError, RemoteError
 from offhook.host.invitation import read_invitation
-from offhook.host.line import LineError, check_offer
+from offhook.host.line import LineError
 from offhook.net.sip import SipTransport
 from offhook.session.inputs import DigitPressed
 from offhook.sip import output as sip
 from offhook.sip.errors import SipParseError
+from offhook.sip.flow import hostport
 from offhook.sip.leg import Leg
+from offhook.sip.response import warning
+from offhook.sip.sdp import read_offer
 from offhook.sip.uri import SipUri, parse_uri
 from offhook.telemetry.log import FactLog
 
@@ -54,11 +57,11 @@ class Telephone:
         match output:
             case sip.Invited(leg=leg):
                 self._invited(output)
+            case sip.Rejected(source=source, status=0, method=method, why=why):
+                self._log.info("request dropped", method=method or None, why=why, source=hostport(source))
             case sip.Rejected(source=source, status=status, method=method, why=why):
-                self._log.info(
-                    "request refused", method=method, status=status, why=why, source=f"{source[0]}:{source[1]}"
-                )
-            case sip.PongReceived() | sip.Transmit():
+                self._log.info("request refused", method=method, status=status, why=why, source=hostport(source))
+            case sip.Transmit():
                 pass
             case _:
                 leg = output.leg
@@ -71,28 +74,33 @@ class Telephone:
         if directory is None:
             return
         if (why := directory.refuse()) is not None:
-            self._refuse(leg, 503, why, retry_after_s=self._retry_after_s)
+            self._refuse(leg, 503, why)
             return
         project = directory.projects.of_user(_user_of(request.uri))
         if project is None:
             self._refuse(leg, 404, "the request URI names no project")
             return
         try:
-            if invited.offer is not None:
-                check_offer(invited.offer)
-        except LineError as failure:
-            self._refuse(leg, failure.status, failure.detail)
+            offer = read_offer(invited.offer) if invited.offer is not None else None
+        except RemoteError as failure:
+            self._refuse(leg, 488, str(failure))
             return
-        owner = directory.welcome(read_invitation(leg, request, invited.offer), project)
+        owner = directory.welcome(read_invitation(leg, request, offer), project)
         if not owner.ended:
             self._owners[leg.id] = owner
             self.quiet.clear()
 
-    def _refuse(self, leg: Leg, status: int, why: str, *, retry_after_s: int | None = None) -> None:
-        self._log.info("call refused", status=status, why=why)
-        transport = self._transport
-        if transport is not None:
-            transport.perform(transport.agent.reject(leg, status, self._clock(), retry_after_s=retry_after_s))
+    def _refuse(self, leg: Leg, status: int, why: str) -> None:
+        source = hostport(leg.dialog.flow.remote) if leg.dialog is not None else None
+        self._log.info("call refused", status=status, why=why, source=source, sip_call_id=leg.call_id)
+        if (transport := self._transport) is None:
+            return
+        agent, now = transport.agent, self._clock()
+        if status == 503:
+            # How many calls we can hold is nobody's business: only when to try again.
+            transport.perform(agent.reject(leg, status, now, retry_after_s=self._retry_after_s))
+        else:
+            transport.perform(agent.reject(leg, status, now, headers=[warning(why)]))
 
     def _tell(self, owner: CallOwner, leg: Leg, output: sip.Output) -> None:
         match output:
@@ -125,12 +133,15 @@ class Telephone:
 
     def _confirm(self, owner: CallOwner, body: bytes) -> None:
         """The caller answered the offer that we made, since its INVITE had none."""
+        if owner.line is None:
+            return
         try:
-            if owner.line is not None:
-                owner.line.confirm(body)
+            owner.line.confirm(body)
         except LineError as failure:
             owner.take(happened.LegLost("no_common_codec", failure.detail))
             self.hang_up(owner.invitation.leg, "no_common_codec")
+            return
+        owner.held_or_resumed()
 
     def _reoffer(self, owner: CallOwner, leg: Leg, body: bytes | None) -> None:
         """Hold, resume, a session timer's refresh, or new addresses: always answered."""

@@ -55,12 +55,13 @@ class LegOptions:
     """How a leg behaves beyond what was negotiated.
 
     ``turns`` switches turn detection on; ``echo`` sends everything straight back instead of playing and listening;
-    ``adaptive`` is the jitter buffer; ``media_timeout_s`` None never times out; ``cname`` is said in RTCP.
+    ``jitter_ms`` is how deep the jitter buffer starts, 0 for none; ``media_timeout_s`` None never times out; ``cname``
+    is said in RTCP.
     """
 
     turns: TurnOptions | None = None
     echo: bool = False
-    adaptive: bool = True
+    jitter_ms: int = limits.JITTER_MS
     media_timeout_s: float | None = limits.MEDIA_TIMEOUT_S
     keep_input_s: int = limits.INPUT_S
     recorder: Recorder | None = field(default=None, compare=False)
@@ -128,14 +129,6 @@ class ConfigureTurns:
 
 
 @dataclass(frozen=True, slots=True)
-class SetDirection:
-    """Hold or resume, without a change of anything else."""
-
-    leg: str
-    direction: Direction
-
-
-@dataclass(frozen=True, slots=True)
 class SendDtmf:
     """Press keys for the caller."""
 
@@ -144,6 +137,4 @@ class SendDtmf:
     duration_ms: int
 
 
-Command: TypeAlias = (
-    OpenLeg | UpdateLeg | CloseLeg | Play | FinishRun | StopPlayout | ConfigureTurns | SetDirection | SendDtmf
-)
+Command: TypeAlias = OpenLeg | UpdateLeg | CloseLeg | Play | FinishRun | StopPlayout | ConfigureTurns | SendDtmf

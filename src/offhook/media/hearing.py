@@ -157,6 +157,8 @@ def _report(leg: Leg, events: Sequence[TurnEvent], edges: list[Edge]) -> None:
     for event in events:
         match event:
             case turns.SpeechStarted(start_ms=start_ms, audio_from_ms=audio_from_ms, decided_ms=decided_ms):
+                leg.last_turn_ms = (audio_from_ms, decided_ms)
                 edges.append(SpeechStarted(leg.id, start_ms, audio_from_ms, decided_ms))
             case turns.SpeechStopped(start_ms=start_ms, end_ms=end_ms, decided_ms=decided_ms):
+                leg.last_turn_ms = (leg.last_turn_ms[0], decided_ms)
                 edges.append(SpeechStopped(leg.id, end_ms, start_ms, decided_ms))

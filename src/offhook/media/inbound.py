@@ -9,10 +9,10 @@ from typing import Final
 from offhook.audio import g711
 from offhook.audio.conceal import HISTORY_SAMPLES, Concealer
 from offhook.audio.g711 import Codec
-from offhook.media.command import LegOptions, Negotiated
+from offhook.media.command import Direction, LegOptions, Negotiated
 from offhook.media.edge import DtmfReceived, Edge, MediaStarted, MediaTimedOut
 from offhook.media.input_audio import InputAudio
-from offhook.media.limits import RATE_HZ
+from offhook.media.limits import RATE_HZ, TICKS_PER_MS
 from offhook.media.ports import Address
 from offhook.rtp.jitter import Frame, JitterBuffer, Lost, Pause, Piece
 from offhook.rtp.limits import PAYLOAD_TICKS
@@ -37,6 +37,7 @@ class Inbound:
 
     __slots__ = (
         "_audio",
+        "_awaited",
         "_codecs",
         "_concealer",
         "_event_type",
@@ -79,7 +80,7 @@ class Inbound:
         """The law of the line. It stays what it was when the leg was opened; packets of the other law are recoded."""
         self.guard = SourceGuard(negotiated.remote)
         self.streams = SsrcFollower()
-        self.jitter = JitterBuffer(adaptive=options.adaptive)
+        self.jitter = JitterBuffer(depth=options.jitter_ms * TICKS_PER_MS)
         self.reception = Reception(0, 0)
         self.heard_at = now
         self.rejected = self.keys = 0
@@ -93,11 +94,6 @@ class Inbound:
         """Take a new offer and answer."""
         self._agree(negotiated)
         self.guard.renegotiated(negotiated.remote)
-        self._expect(now)
-
-    def hold(self, receives: bool, now: float) -> None:
-        """Let packets come, or expect none."""
-        self._receives = receives
         self._expect(now)
 
     def usual(self, data: bytes, address: Address, now: float) -> bool:
@@ -193,7 +189,7 @@ class Inbound:
             self.jitter.correct()
         if (
             self._timeout_s is not None
-            and self._receives
+            and self._awaited
             and self._presence is not _Presence.MISSED
             and now - self.heard_at >= self._timeout_s
         ):
@@ -204,6 +200,8 @@ class Inbound:
         self._codecs = dict(negotiated.codecs)
         self._event_type = -1 if negotiated.telephone_event_type is None else negotiated.telephone_event_type
         self._receives = negotiated.direction.receives
+        # A caller who wants to hear nothing has put us on hold, and owes us no music (RFC 3264 section 8.4).
+        self._awaited = negotiated.direction is Direction.SENDRECV
         self._usual_type = next((number for number, codec in negotiated.codecs if codec is self.codec), -1)
 
     def _expect(self, now: float) -> None:

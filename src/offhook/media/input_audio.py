@@ -16,8 +16,7 @@ _STRIDE: Final = limits.RATE_HZ  # Dropped at a time: moving what is kept costs 
 class InputAudio:
     """Keeps one leg's input on its time line, as G.711: one byte a sample, decoded when it is read.
 
-    The media thread appends, any thread reads. ``keep_s`` seconds are kept, and up to one more; `release` gives up what
-    nobody will ask for any more, so that a long call does not hold what it has long transcribed.
+    The media thread appends, any thread reads. ``keep_s`` seconds are kept, and up to one more.
     """
 
     __slots__ = ("_codec", "_first", "_keep", "_kept", "_lock")
@@ -28,12 +27,6 @@ class InputAudio:
         self._kept = bytearray()
         self._first = 0  # Where on the line the kept bytes begin.
         self._lock = threading.Lock()
-
-    @property
-    def span_ms(self) -> tuple[int, int]:
-        """From where to where on the line there is sound now."""
-        with self._lock:
-            return -(-self._first // limits.TICKS_PER_MS), (self._first + len(self._kept)) // limits.TICKS_PER_MS
 
     def append(self, payload: bytes) -> None:
         """Continue the line."""
@@ -59,9 +52,9 @@ class InputAudio:
         return g711.decode(payload, self._codec)
 
     def release(self, before_ms: int) -> None:
-        """Give up what lies before a place on the line."""
+        """Give up what lies before a place on the line, but for a second at most."""
         with self._lock:
             surplus = min(before_ms * limits.TICKS_PER_MS - self._first, len(self._kept))
-            if surplus > 0:
+            if surplus > _STRIDE:
                 del self._kept[:surplus]
                 self._first += surplus

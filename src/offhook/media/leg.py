@@ -7,7 +7,7 @@ from typing import Final
 
 from offhook.audio.turn import TurnDetector
 from offhook.media import limits
-from offhook.media.command import Direction, LegOptions, Negotiated
+from offhook.media.command import LegOptions, Negotiated
 from offhook.media.edge import Edge
 from offhook.media.inbound import Inbound
 from offhook.media.input_audio import InputAudio
@@ -50,6 +50,7 @@ class Leg:
         "id",
         "inbound",
         "judged",
+        "last_turn_ms",
         "listening",
         "opened_at",
         "outbound",
@@ -93,6 +94,7 @@ class Leg:
         self.rest = bytearray()
         self.unjudged = bytearray()
         self.judged = 0
+        self.last_turn_ms = (0, 0)
         if options.recorder is not None:
             options.recorder.begin(self.inbound.codec)
         self._cname = options.cname.encode()[:255]
@@ -109,11 +111,6 @@ class Leg:
         self.inbound.renegotiated(negotiated, now)
         self.outbound.renegotiated(negotiated)
         self._agree(negotiated)
-
-    def hold(self, direction: Direction, now: float) -> None:
-        """Change the direction and nothing else."""
-        self.inbound.hold(direction.receives, now)
-        self.outbound.hold(direction.sends)
 
     def receive(self, data: bytes, address: Address, now: float, edges: list[Edge]) -> None:
         """Take a datagram from the RTP port."""
@@ -141,6 +138,8 @@ class Leg:
             self.inbound.rejected += 1
             return
         self._rtcp_seen = address
+        # Who reports is there, though it may have nothing to say: silence need not be sent (RFC 3551 section 4.1).
+        self.inbound.heard_at = now
         for packet in packets:
             match packet:
                 case SenderReport(ssrc=ssrc, ntp=ntp, blocks=blocks):
@@ -165,14 +164,21 @@ class Leg:
         if now >= self._attend_at:
             self._attend_at = now + limits.ATTEND_S
             self.inbound.attend(now, edges, quiet=self.turns.quiet)
+            if self.turns.listening:
+                self._release_input(now)
             if now >= self._rtcp_at:
                 self._rtcp_at = now + limits.RTCP_INTERVAL_S * (0.5 + randbits(16) / 65536)
                 self._send_control(self._report(now))
 
-    def close(self, now: float) -> None:
-        """Say goodbye and close the ports, which rest from ``now`` on."""
+    def _release_input(self, now: float) -> None:
+        """Give up old input: what was said last stays whole until it has long been asked for."""
+        oldest_ms = self.ms(now) - limits.BETWEEN_TURNS_S * 1000
+        start_ms, end_ms = self.last_turn_ms
+        self.audio.release(oldest_ms if end_ms < oldest_ms else min(start_ms, oldest_ms))
+
+    def say_goodbye(self, now: float) -> None:
+        """Send the last report, and tell the other side that nothing more comes (RFC 3550 section 6.6)."""
         self._send_control([*self._report(now), Goodbye((self.outbound.ssrc,))])
-        self.ports.close(now)
 
     def stats(self) -> LegStats:
         """Read the counters."""

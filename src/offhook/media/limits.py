@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from offhook.rtp.jitter import START_DEPTH
+
 RATE_HZ: Final = 8000
 """The rate of every leg's time line: one sample, one byte of G.711, one tick of the RTP clock."""
 
@@ -40,6 +42,9 @@ RUNS: Final = 64
 INPUT_S: Final = 120
 """Input sound kept for one leg: longer than a turn that a recogniser takes; the oldest is dropped beyond it."""
 
+BETWEEN_TURNS_S: Final = 15
+"""Input sound kept while nobody speaks and turns are detected, beside a last turn that is not older than this."""
+
 RECORDING_S: Final = 3600
 """Longest recording of one leg; it ends there."""
 
@@ -51,6 +56,9 @@ CONVERSION_MS: Final = 200
 
 CATCH_UP_FRAMES: Final = 5
 """After a stall this many frames are sent late, in a burst that a jitter buffer takes; older ones are skipped."""
+
+JITTER_MS: Final = START_DEPTH // TICKS_PER_MS
+"""How deep a jitter buffer starts: two frames, so that two packets which changed places are put back."""
 
 DRAIN_PASSES: Final = 8
 """Datagrams read from one port in one step: forty times the rate of a call, so a flood cannot hold up the others."""
@@ -65,7 +73,7 @@ ATTEND_S: Final = 0.2
 """How often a leg is looked after: time-outs, clocks, reports. None of it is nearer to its time than this."""
 
 MEDIA_TIMEOUT_S: Final = 30.0
-"""Without any packet for so long the caller is taken to be gone."""
+"""Without any packet for so long, a report included, the caller is taken to be gone."""
 
 RTCP_INTERVAL_S: Final = 5.0
 """The least interval of RFC 3550 section 6.2; it is varied by half to either side (section 6.3.1)."""

@@ -71,10 +71,6 @@ class Outbound:
         self.playout.recode(negotiated.codecs[0][1])
         self._agree(negotiated)
 
-    def hold(self, sends: bool) -> None:
-        """Send, or keep still: what is queued then waits."""
-        self._sends = sends
-
     def tick(self, place: int, edges: list[Edge]) -> None:
         """Send the frame of this tick; ``place`` is where on the leg's line it begins, in samples."""
         if not self._sends or self._guard.target is None:

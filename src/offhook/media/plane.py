@@ -28,14 +28,12 @@ from offhook.media.command import (
     CloseLeg,
     Command,
     ConfigureTurns,
-    Direction,
     FinishRun,
     LegOptions,
     Negotiated,
     OpenLeg,
     Play,
     SendDtmf,
-    SetDirection,
     StopPlayout,
     UpdateLeg,
 )
@@ -108,7 +106,10 @@ class MediaPlane:
         return audio
 
     def update_leg(self, leg: str, negotiated: Negotiated) -> None:
-        """Take a new offer and answer; only this lets the caller's address move."""
+        """Take a new offer and answer: hold, resume, other codecs; only this lets the caller's address move.
+
+        What is queued waits while nothing may be sent; nobody is missed while nothing may come.
+        """
         if not negotiated.codecs:
             raise MediaError(f"leg {leg} has no codec")
         self._post(UpdateLeg(leg, negotiated))
@@ -135,10 +136,6 @@ class MediaPlane:
     def configure_turns(self, leg: str, options: TurnOptions | None) -> None:
         """Change turn detection from here on, or switch it off."""
         self._post(ConfigureTurns(leg, options))
-
-    def set_direction(self, leg: str, direction: Direction) -> None:
-        """Hold or resume. What is queued waits while nothing may be sent; nobody is missed while nothing may come."""
-        self._post(SetDirection(leg, direction))
 
     def send_dtmf(self, leg: str, digits: str, duration_ms: int = 100) -> None:
         """Press keys for the caller; `DtmfSent` follows. What plays waits meanwhile."""
@@ -272,7 +269,7 @@ class MediaPlane:
         try:
             self._carry_out(command, leg, now)
         except Exception as error:
-            self._fail(leg, error, now)
+            self._close(leg, now, error)
 
     def _carry_out(self, command: Command, leg: Leg, now: float) -> None:
         playout = leg.outbound.playout
@@ -291,8 +288,6 @@ class MediaPlane:
                 playout.stop(through_run, leg.ms(now), self._edges)
             case ConfigureTurns(turns=turns):
                 self._hearing.configure(leg, turns)
-            case SetDirection(direction=direction):
-                leg.hold(direction, now)
             case SendDtmf(digits=digits, duration_ms=duration_ms):
                 leg.outbound.keypad.press(digits, duration_ms)
             case _:
@@ -331,26 +326,31 @@ class MediaPlane:
             self._hearing.open(leg)
         self._edges.append(LegOpened(leg.id, 0, now + self._stood_still_s))
 
-    def _close(self, leg: Leg, now: float) -> None:
+    def _close(self, leg: Leg, now: float, failure: Exception | None = None) -> None:
+        """End a leg, in good order or because it broke: that is a bug, and only this call pays for it.
+
+        Nothing that breaks on the way keeps the ports from being given back.
+        """
         if self._legs.pop(leg.id, None) is None:
             return
         for group in self._groups:
             group.pop(leg.id, None)
         poller = self._urgent if leg.echo else self._poller
         self._urgent_legs -= leg.echo
-        poller.remove(leg.ports.rtp)
-        poller.remove(leg.ports.rtcp)
-        self._hearing.close(leg)
-        leg.outbound.playout.stop(None, leg.ms(now), self._edges)
-        leg.close(now + self._stood_still_s)
+        try:
+            poller.remove(leg.ports.rtp)
+            poller.remove(leg.ports.rtcp)
+            self._hearing.close(leg)
+            leg.outbound.playout.stop(None, leg.ms(now), self._edges)
+            leg.say_goodbye(now)
+        except Exception as error:
+            failure = failure or error
+        leg.ports.close(now + self._stood_still_s)
+        if failure is not None:
+            _log.error("media of leg %s failed", leg.id, exc_info=failure)
+            self.meter.failures += 1
+            self._edges.append(MediaFailed(leg.id, leg.ms(now), type(failure).__name__))
         self._edges.append(LegClosed(leg.id, leg.ms(now), leg.stats()))
-
-    def _fail(self, leg: Leg, error: Exception, now: float) -> None:
-        """End a leg that broke; it is a bug, and only this call pays for it."""
-        _log.error("media of leg %s failed", leg.id, exc_info=error)
-        self.meter.failures += 1
-        self._edges.append(MediaFailed(leg.id, leg.ms(now), type(error).__name__))
-        self._close(leg, now)
 
     def _drain(self, poller: Poller, now: float) -> None:
         """Read all ports, each once a pass, so that one that is flooded does not hold up the others."""
@@ -372,7 +372,7 @@ class MediaPlane:
             else:
                 leg.control(data, address, now)
         except Exception as error:
-            self._fail(leg, error, now)
+            self._close(leg, now, error)
 
     def _tick(self, group: int, now: float) -> None:
         """Send the frames of one group that are due; after a stall the oldest are left out."""
@@ -385,7 +385,7 @@ class MediaPlane:
                 for frame in range(due - late):
                     leg.tick(0 if frame else late, now, self._edges, self._randbits)
             except Exception as error:
-                self._fail(leg, error, now)
+                self._close(leg, now, error)
 
 
 def _empty(port: DatagramPort) -> None:

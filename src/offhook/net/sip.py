@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -46,8 +46,12 @@ class SipTransportOptions:
     """SO_RCVBUF: holds about two seconds of 1,000 calls/s while the loop is busy. The kernel may grant less."""
     max_connections: int = 1000
     """TCP connections, both ways. A further one is closed at once when it comes in, and fails when we want it."""
+    max_connections_per_source: int = 32
+    """Of those, what one address (IPv6: one /64) may open that is not allowed by name; a proxy needs a handful."""
     idle_timeout_s: float = 1800.0
-    """A connection without a byte for so long is closed; peers behind NAT ping every two minutes (RFC 5626 4.4.1)."""
+    """A connection that carries calls is closed after so long without a byte: a call may say nothing for long."""
+    unused_timeout_s: float = 180.0
+    """One that carries none; peers that want to be reached by it ping every two minutes (RFC 5626 4.4.1)."""
     first_message_timeout_s: float = 30.0
     """A connection that never brought a whole message is no SIP peer."""
     connect_timeout_s: float = 4.0
@@ -67,7 +71,7 @@ class TransportCounters:
     connections_in: int = 0
     connections_out: int = 0
     connections_refused: int = 0
-    """Above ``max_connections``, or from outside the allow-list."""
+    """Above ``max_connections`` or its source's share of them, or from outside the allow-list."""
     connects_failed: int = 0
     streams_broken: int = 0
     """Connections closed because their bytes could not be followed or were not read."""
@@ -100,6 +104,7 @@ class SipTransport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flows: dict[Any, Flow] = {}
         self._streams: dict[int, Stream] = {}
+        self._by_source: Counter[str] = Counter()
         self._by_remote: dict[tuple[str, int], Stream] = {}
         self._connecting: dict[tuple[str, int], _Connecting] = {}
         self._serial = 0
@@ -255,8 +260,12 @@ class SipTransport:
         return self._new_stream(outgoing=False)
 
     def _new_stream(self, *, outgoing: bool) -> Stream:
+        options = self._options
         limits = StreamLimits(
-            self._options.idle_timeout_s, self._options.first_message_timeout_s, self._options.write_buffer_bytes
+            options.idle_timeout_s,
+            options.unused_timeout_s,
+            options.first_message_timeout_s,
+            options.write_buffer_bytes,
         )
         self._serial += 1
         return Stream(self._serial, limits, self, outgoing=outgoing)
@@ -264,15 +273,29 @@ class SipTransport:
     def stream_opened(self, stream: Stream, remote: tuple[str, int]) -> bool:
         """A connection is there; whether it may stay. Called by the stream."""
         if not stream.outgoing:
-            full = self.connections >= self._options.max_connections
-            if full or not self.agent.accepts_from(remote[0], self._clock()):
+            now = self._clock()
+            welcome = self.agent.accepts_from(remote[0], now)
+            if not welcome:
+                self.perform(self.agent.turned_away(remote, now))
+            if not welcome or not self._has_room_for(remote[0], now):
                 self.counters.connections_refused += 1
                 return False
             self.counters.connections_in += 1
+            self._by_source[_source_of(remote[0])] += 1
         stream.flow = Flow("TCP", remote, self._local_for(remote[0]), stream.serial)
         self._streams[stream.serial] = stream
         self._by_remote[remote] = stream
         return True
+
+    def _has_room_for(self, host: str, now: float) -> bool:
+        if self.connections >= self._options.max_connections:
+            return False
+        share = self._options.max_connections_per_source
+        return self._by_source[_source_of(host)] < share or self.agent.trusts(host, now)
+
+    def stream_in_use(self, stream: Stream) -> bool:
+        """Whether calls need the connection. Called by the stream."""
+        return stream.flow is not None and self.agent.carries_call(stream.flow)
 
     def stream_received(self, stream: Stream, messages: list[bytes]) -> None:
         """Whole messages came. Called by the stream."""
@@ -287,6 +310,11 @@ class SipTransport:
             self.counters.streams_broken += 1
         if stream.flow is None or self._streams.pop(stream.serial, None) is None:
             return
+        if not stream.outgoing:
+            source = _source_of(stream.flow.remote[0])
+            self._by_source[source] -= 1
+            if not self._by_source[source]:
+                del self._by_source[source]
         if self._by_remote.get(stream.flow.remote) is stream:
             del self._by_remote[stream.flow.remote]
         if self._udp is not None:
@@ -352,6 +380,13 @@ class _Connecting:
     task: asyncio.Task[None]
     waiting: list[bytes]
     size_bytes: int
+
+
+def _source_of(host: str) -> str:
+    """Who an address belongs to: of an IPv6 address the /64, all of which one machine can have."""
+    if ":" not in host:
+        return host
+    return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])[:8].hex()
 
 
 def _is_wildcard(host: str) -> bool:

@@ -15,6 +15,7 @@ class StreamLimits:
     """What one connection may take; see SipTransportOptions."""
 
     idle_timeout_s: float
+    unused_timeout_s: float
     first_message_timeout_s: float
     write_buffer_bytes: int
 
@@ -24,6 +25,9 @@ class StreamOwner(Protocol):
 
     def stream_opened(self, stream: Stream, remote: tuple[str, int], /) -> bool:
         """The connection is there; False refuses it."""
+
+    def stream_in_use(self, stream: Stream, /) -> bool:
+        """Whether calls need the connection."""
 
     def stream_received(self, stream: Stream, messages: list[bytes], /) -> None:
         """Whole messages came."""
@@ -45,7 +49,7 @@ class Stream(asyncio.Protocol):
         self._framer = StreamFramer()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._active_at = 0.0
+        self._opened_at = self._active_at = 0.0
         self._has_spoken = outgoing
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -97,17 +101,30 @@ class Stream(asyncio.Protocol):
 
     def _watch(self) -> None:
         loop = asyncio.get_running_loop()
-        self._active_at = loop.time()
-        limit_s = self._limits.idle_timeout_s if self._has_spoken else self._limits.first_message_timeout_s
-        self._timer = loop.call_later(limit_s, self._check_idle)
+        self._opened_at = self._active_at = loop.time()
+        self._timer = loop.call_later(self._left_s(), self._check_idle)
 
     def _check_idle(self) -> None:
         loop = asyncio.get_running_loop()
         if self._transport is None:
             return
-        left_s = self._active_at + self._limits.idle_timeout_s - loop.time()
-        if not self._has_spoken or left_s <= 0:
+        left_s = self._left_s()
+        if left_s <= 0:
             self.broken = "" if self._has_spoken else "never sent a message"
             self._transport.abort()
             return
         self._timer = loop.call_later(left_s, self._check_idle)
+
+    def _left_s(self) -> float:
+        """How long the connection may stay as it is, at least, without having to be looked at again."""
+        limits, now = self._limits, asyncio.get_running_loop().time()
+        if not self._has_spoken:
+            left_s = self._opened_at + limits.first_message_timeout_s - now
+            # It may speak and fall silent before that.
+            return min(left_s, limits.unused_timeout_s)
+        silent_s = now - self._active_at
+        left_s = limits.unused_timeout_s - silent_s
+        if left_s <= 0 and self._owner.stream_in_use(self):
+            # The call may end before the time of a used one is up.
+            left_s = min(limits.idle_timeout_s - silent_s, limits.unused_timeout_s)
+        return left_s

@@ -67,12 +67,13 @@ class JitterBuffer:
     and without overlap. All times are clock ticks (8 kHz), ``now`` on the same line as `line_end`, which begins at the
     ``start`` given. One payload byte is one tick (G.711).
 
-    With ``adaptive`` off nothing waits: a hole is lost as soon as a later packet shows it.
+    ``depth`` is what it starts with and comes back to in calm, at least `LEAST_DEPTH` and at most `MOST_DEPTH`. With 0
+    nothing waits: a hole is lost as soon as a later packet shows it.
     """
 
     __slots__ = (
-        "_adaptive",
         "_best",
+        "_calm_depth",
         "_cut",
         "_drift",
         "_filled",
@@ -85,6 +86,7 @@ class JitterBuffer:
         "_settled_at",
         "_suspect",
         "_waiting",
+        "_waits",
         "concealed_ticks",
         "depth",
         "duplicate",
@@ -97,9 +99,10 @@ class JitterBuffer:
         "skipped_ticks",
     )
 
-    def __init__(self, *, start: int = 0, adaptive: bool = True) -> None:
-        self._adaptive = adaptive
-        self.depth = START_DEPTH
+    def __init__(self, *, start: int = 0, depth: int = START_DEPTH) -> None:
+        self._waits = depth > 0
+        self._calm_depth = min(max(depth, LEAST_DEPTH), MOST_DEPTH) if depth else START_DEPTH
+        self.depth = self._calm_depth
         """How long a hole waits, and how far the line may lag behind the clock when nothing comes."""
         self.line_end = start
         """How far the line reaches."""
@@ -248,8 +251,8 @@ class JitterBuffer:
         self._late_since = None
         self._filled = 0
         self._frame = max(_SHORTEST_FRAME, ticks)
-        if self.depth > START_DEPTH and now - self._settled_at >= _SHRINK_AFTER:
-            self.depth -= _SHRINK
+        if self.depth > self._calm_depth and now - self._settled_at >= _SHRINK_AFTER:
+            self.depth = max(self.depth - _SHRINK, self._calm_depth)
             self._settled_at = now
         # The best arrival of a while: delay only ever adds, so the best one shows where the clocks stand.
         ahead = self.line_end - now
@@ -276,9 +279,9 @@ class JitterBuffer:
             self.duplicate += 1
             return _NOTHING
         self._waiting[packet.sequence] = packet
-        if self._adaptive and len(self._waiting) < limits.BUFFERED_PACKETS:
+        if self._waits and len(self._waiting) < limits.BUFFERED_PACKETS:
             return _NOTHING
-        self.overflowed += self._adaptive
+        self.overflowed += self._waits
         first = min(self._waiting.values(), key=self._order)
         return [*self._bridge_to(first), *self._release(now)]
 
@@ -317,7 +320,7 @@ class JitterBuffer:
 
     def _deepen(self, late_by: int, now: int) -> None:
         """Wait longer from now on, so that the next packet that is as late as this one is waited for."""
-        if self._adaptive:
+        if self._waits:
             self.depth = min(max(self.depth, late_by + _GROW), MOST_DEPTH)
             self._settled_at = now
 

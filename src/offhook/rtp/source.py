@@ -1,8 +1,9 @@
 """Whose packets are heard: symmetric RTP with a lock.
 
 Sent to at first is the address of the SDP. The caller's router may have another idea, so the first valid packet decides
-(RFC 4961), and after `LOCK_PACKETS` nothing but a new offer or answer can move it: a stranger who sprays the port range
-is neither heard nor sent anything.
+(RFC 4961), and after `LOCK_PACKETS` nothing can move it but a new offer or answer, or packets from the very address of
+the SDP. A stranger who sprays the port range is neither heard nor sent anything; one who was quicker than the caller is
+turned out as soon as the caller speaks.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ class SourceGuard:
         if isinstance(state, _Locked):
             if address == state.address:
                 return True
+            if self._is_offered(address) and not self._is_offered(state.address):
+                return self._learn(address, LOCK_PACKETS)
             self.strangers += 1
             return False
         if isinstance(state, _Unheard) or (self._is_offered(address) and not self._is_offered(state.address)):

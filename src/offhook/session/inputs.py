@@ -101,7 +101,9 @@ class TextProduced:
 class AudioProduced:
     """The model's voice: 16-bit mono samples; ``text`` is what this piece says, when known.
 
-    ``duration_ms`` is exact to the sample for the rates in use (8, 16, 24 kHz), so it is a float.
+    ``duration_ms`` is exact to the sample for the rates in use (8, 16, 24 kHz), so it is a float. ``message`` is the
+    number, from 0, of the message of this run that it says; None is the last one. Sound comes in the order of the
+    messages, and may come after a message was followed by a function call.
     """
 
     run: int
@@ -109,6 +111,7 @@ class AudioProduced:
     rate_hz: int
     duration_ms: float
     text: str = ""
+    message: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,16 @@ class ToolArgumentsProduced:
     run: int
     index: int
     delta: str
+
+
+@dataclass(frozen=True, slots=True)
+class WordsFinished:
+    """All words and function calls of a run are there; only their sound may still come.
+
+    A backend whose voice is slower than its words says so, and the function calls do not wait for the voice.
+    """
+
+    run: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +212,7 @@ Input = (
     | AudioProduced
     | ToolCallStarted
     | ToolArgumentsProduced
+    | WordsFinished
     | GenerationFinished
     | GenerationFailed
     | TranscriptGrew

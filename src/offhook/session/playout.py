@@ -64,6 +64,13 @@ class Playout:
         """Say whether a response ends with the stop in progress, so that nothing more of it counts."""
         return isinstance(self.state, Stopping) and self.state.cancels is response
 
+    @property
+    def unsettled(self) -> set[str]:
+        """The items of which it is not known yet how much was heard."""
+        if not isinstance(self.state, Stopping):
+            return set()
+        return {message.item_id for queued in self.state.runs.values() for message in queued.response.spoken}
+
     def stop(self, now: float, cancels: Response | None) -> None:
         """Begin to stop everything that is queued now; what is queued later is not touched by it."""
         runs, self.runs = self.runs, {}

@@ -33,7 +33,7 @@ from offhook.sip.leg import (
 )
 from offhook.sip.message import Request, parse_message
 from offhook.sip.options import AgentOptions
-from offhook.sip.output import Output, PongReceived, ReferId, Rejected, Transmit
+from offhook.sip.output import Output, ReferId, Rejected, Transmit
 from offhook.sip.refer import Referrer, Transfer
 from offhook.sip.response import encode_response, reason_phrase, reply_flow, response_head
 from offhook.sip.transaction import Inform, Input, ServerTransaction, Transaction
@@ -71,7 +71,7 @@ class UserAgent:
             self._layer.connection_seen(flow.connection)
         if not self._guard.lets_in(flow.remote[0], now):
             counters.dropped_source += 1
-            return out
+            return self.turned_away(flow.remote, now)
         if len(data) < 5 and not data.strip(b"\r\n\0"):
             self._keepalive(data, flow, out)
             return out
@@ -89,6 +89,25 @@ class UserAgent:
     def accepts_from(self, host: str, now: float) -> bool:
         """Whether an address may talk to us: asked before a connection is accepted."""
         return self._guard.lets_in(host, now)
+
+    def turned_away(self, source: tuple[str, int], now: float) -> list[Output]:
+        """Somebody who may not talk to us tried to; the first time is told."""
+        out: list[Output] = []
+        self._dropped(source, "", "its address is outside the allow-list", now, out)
+        return out
+
+    def trusts(self, host: str, now: float) -> bool:
+        """Whether an address may take more than a stranger's share: it is allowed by name."""
+        return self._guard.trusts(host, now)
+
+    def carries_call(self, flow: Flow) -> bool:
+        """Whether the dialog of some leg goes over a connection. Looks at every leg: for now and then."""
+        dialogs = (leg.dialog for leg in self._core.legs.values())
+        return any(
+            dialog.flow.connection == flow.connection or dialog.flow.remote == flow.remote
+            for dialog in dialogs
+            if dialog is not None and dialog.flow.transport == flow.transport
+        )
 
     def connection_closed(self, flow: Flow, now: float) -> list[Output]:
         """A TCP connection is closed. Dialogs survive it: their next request opens another (RFC 3261 18)."""
@@ -150,19 +169,15 @@ class UserAgent:
         layer = self._layer
         return not (self._core.legs or layer.server or layer.client or layer.merged) and layer.deadlines.next() is None
 
-    def stop(self, now: float) -> list[Output]:
-        """Admit no new call from now on: INVITEs get 503 with Retry-After. Calls in progress go on."""
+    def drain(self, now: float) -> list[Output]:
+        """Admit no new call from now on: INVITE and OPTIONS get 503 with Retry-After. Calls in progress go on."""
         self._draining = True
         return self.advance(now)
 
     # -- the called side ---------------------------------------------------------------------------------------------
 
-    def trying(self, leg: Leg, now: float) -> list[Output]:
-        """Send 100 now instead of after ``trying_after_s``."""
-        return self.ring(leg, now, 100)
-
     def ring(self, leg: Leg, now: float, status: int = 180, body: bytes = b"") -> list[Output]:
-        """Send a provisional response, 180 or another 1xx; it is repeated every minute.
+        """Send a provisional response: 180, another 1xx, or 100 before ``trying_after_s``; it is repeated every minute.
 
         ``body`` is early media's description.
         """
@@ -296,7 +311,7 @@ class UserAgent:
             leg = None
         # A CANCEL of an INVITE we know is part of that call: neither guard nor full table may keep it from ending.
         is_known = leg is not None or (method == "CANCEL" and server_key(request, "INVITE") in layer.server)
-        if not is_known and not self._admits(request, flow, now):
+        if not is_known and not self._admits(request, flow, now, out):
             return
         if layer.full and not is_known:
             self._core.counters.dropped_full += 1
@@ -323,35 +338,40 @@ class UserAgent:
         else:
             self._outside(request, transaction, flow, now, out)
 
-    def _admits(self, request: Request, flow: Flow, now: float) -> bool:
+    def _admits(self, request: Request, flow: Flow, now: float, out: list[Output]) -> bool:
         """The guard's word on a request that belongs to nothing we know."""
         counters = self._core.counters
         if self._guard.is_scanner(request):
             counters.dropped_scanner += 1
+            self._dropped(flow.remote, request.method, "it bears the mark of an attack tool", now, out)
             return False
         if not self._guard.lets_request(flow.remote[0], now):
             counters.dropped_rate += 1
+            self._dropped(flow.remote, request.method, "more new requests than its address may send", now, out)
             return False
         return True
+
+    def _dropped(self, source: tuple[str, int], method: str, why: str, now: float, out: list[Output]) -> None:
+        """Tell the host, not the peer: silence is what scanners get, but a trunk's owner has to find out why."""
+        if self._guard.is_news(source[0], now):
+            out.append(Rejected(source, 0, method, why))
 
     def _outside(
         self, request: Request, transaction: ServerTransaction, flow: Flow, now: float, out: list[Output]
     ) -> None:
         core = self._core
-        if request.to_tag:
+        if request.to_tag or request.method not in ("INVITE", "OPTIONS"):
             self._refuse(request, transaction, Refusal(481, "no such call"), flow, now, out)
+        elif self._draining or len(core.legs) >= self.options.max_legs:
+            # OPTIONS is answered as an INVITE would be (RFC 3261 11.2): trunks ask so whether to send calls here.
+            core.counters.refused_busy += request.method == "INVITE"
+            why = "draining" if self._draining else "too many calls"
+            extra = f"Retry-After: {self.options.retry_after_s}\r\n"
+            self._refuse(request, transaction, Refusal(503, why, extra), flow, now, out)
         elif request.method == "INVITE":
-            if self._draining or len(core.legs) >= self.options.max_legs:
-                core.counters.refused_busy += 1
-                why = "draining" if self._draining else "too many calls"
-                extra = f"Retry-After: {self.options.retry_after_s}\r\n"
-                self._refuse(request, transaction, Refusal(503, why, extra), flow, now, out)
-            else:
-                self._uas.invited(request, transaction, flow, now, out)
-        elif request.method == "OPTIONS":
-            self._options(transaction, flow, now, out)
+            self._uas.invited(request, transaction, flow, now, out)
         else:
-            self._refuse(request, transaction, Refusal(481, "no such call"), flow, now, out)
+            self._options(transaction, flow, now, out)
 
     def _in_dialog(
         self, leg: Leg, request: Request, transaction: ServerTransaction, flow: Flow, now: float, out: list[Output]
@@ -397,7 +417,7 @@ class UserAgent:
         request = error.partial
         if not error.status or not isinstance(request, Request) or request.method == "ACK" or not request.get("via"):
             return
-        if not self._admits(request, flow, now):
+        if not self._admits(request, flow, now, out):
             return
         self._stateless(request, error.status, error.reason, flow, out)
         out.append(Rejected(flow.remote, error.status, request.method, error.reason))
@@ -415,12 +435,8 @@ class UserAgent:
     def _keepalive(self, data: bytes, flow: Flow, out: list[Output]) -> None:
         """CRLF keep-alives (RFC 5626 3.5.1): a ping on a stream gets its pong; on UDP they only keep a NAT open."""
         self._core.counters.keepalives += 1
-        if flow.transport != "TCP":
-            return
-        if data == PING:
+        if flow.transport == "TCP" and data == PING:
             out.append(Transmit(flow, PONG))
-        elif data == PONG:
-            out.append(PongReceived(flow))
 
 
 def _belongs(leg: Leg, request: Request) -> bool:

@@ -7,7 +7,7 @@ import re
 from offhook.sip.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES
 
 PING = b"\r\n\r\n"
-PONG = b"\r\n"
+_BREAK = b"\r\n"
 
 _CONTENT_LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*+:(?:[ \t]|\r\n[ \t])*+([^\r\n]*+)", re.IGNORECASE)
 
@@ -16,17 +16,16 @@ class StreamFramer:
     """Cuts one stream. Any way of splitting the bytes gives the same messages.
 
     ``broken`` says why the stream cannot be followed any more; the connection is then closed after the last message has
-    been answered. Set ``awaiting_pong`` when a ping was sent: the next lone CRLF between messages is its pong.
+    been answered.
     """
 
-    __slots__ = ("_buffer", "_crlf", "_expected", "_searched", "awaiting_pong", "broken")
+    __slots__ = ("_buffer", "_crlf", "_expected", "_searched", "broken")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._searched = 0
         self._expected = 0
         self._crlf = False
-        self.awaiting_pong = False
         self.broken: str | None = None
 
     @property
@@ -35,7 +34,7 @@ class StreamFramer:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes from the stream; return the messages that are complete, and ``PING`` or ``PONG`` for keep-alives.
+        """Take bytes from the stream; return the messages that are complete, and ``PING`` for keep-alives.
 
         When the end of a message cannot be known, its head comes alone and ``broken`` is set, so that it can still be
         answered.
@@ -56,12 +55,9 @@ class StreamFramer:
     def _skip_breaks(self, messages: list[bytes]) -> bool:
         """Take line breaks between messages as keep-alives; False when more bytes are needed to go on."""
         buffer = self._buffer
-        while buffer.startswith(PONG):
+        while buffer.startswith(_BREAK):
             del buffer[:2]
-            if self.awaiting_pong:
-                self.awaiting_pong = False
-                messages.append(PONG)
-            elif self._crlf:
+            if self._crlf:
                 self._crlf = False
                 messages.append(PING)
             else:

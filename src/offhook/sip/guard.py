@@ -6,7 +6,7 @@ from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from offhook.errors import ConfigError
-from offhook.sip.limits import MAX_KNOWN_AGENTS, MAX_SOURCES
+from offhook.sip.limits import MAX_DROPS_TOLD_PER_MINUTE, MAX_KNOWN_AGENTS, MAX_SOURCES
 from offhook.sip.message import Request
 from offhook.sip.options import GuardOptions
 
@@ -22,12 +22,13 @@ class _Standing(Enum):
 class _Source:
     """One address: what it may do, and its token bucket."""
 
-    __slots__ = ("filled_at", "standing", "tokens")
+    __slots__ = ("filled_at", "standing", "tokens", "told")
 
     def __init__(self, standing: _Standing, tokens: float, now: float) -> None:
         self.standing = standing
         self.tokens = tokens
         self.filled_at = now
+        self.told = False
 
 
 class Guard:
@@ -42,6 +43,8 @@ class Guard:
         self._trusted = _networks("trusted", options.trusted)
         self._sources: dict[str, _Source] = {}
         self._agents: dict[str, bool] = {}
+        self._minute_ends_at = float("-inf")
+        self._told_this_minute = 0
 
     def lets_in(self, host: str, now: float) -> bool:
         """Whether the address may talk to us at all."""
@@ -49,6 +52,11 @@ class Guard:
         if source is None:
             source = self._remember(host, now)
         return source.standing is not _Standing.REFUSED
+
+    def trusts(self, host: str, now: float) -> bool:
+        """Whether the address is named in the allow-list, or trusted anyway."""
+        source = self._sources.get(host) or self._remember(host, now)
+        return source.standing is _Standing.TRUSTED
 
     def lets_request(self, host: str, now: float) -> bool:
         """Whether the address may start one more transaction outside a dialog; takes a token when so."""
@@ -61,6 +69,20 @@ class Guard:
         if source.tokens < 1:
             return False
         source.tokens -= 1
+        return True
+
+    def is_news(self, host: str, now: float) -> bool:
+        """Whether a drop is worth telling: the first of an address, and ``MAX_DROPS_TOLD_PER_MINUTE`` of all."""
+        source = self._sources.get(host) or self._remember(host, now)
+        if source.told:
+            return False
+        if now >= self._minute_ends_at:
+            self._minute_ends_at = now + 60
+            self._told_this_minute = 0
+        if self._told_this_minute >= MAX_DROPS_TOLD_PER_MINUTE:
+            return False
+        self._told_this_minute += 1
+        source.told = True
         return True
 
     def is_scanner(self, request: Request) -> bool:

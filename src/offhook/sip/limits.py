@@ -8,8 +8,8 @@ MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADER_LINES = 128
 """Header lines of one message. The longest request seen from a trunk has 60; RFC 4475's longreq has 44."""
 
-MAX_BODY_BYTES = 1024 * 1024
-"""Body of one message on a stream. Session descriptions stay below 20 KB; ISUP and pictures have no business here."""
+MAX_BODY_BYTES = 128 * 1024
+"""Body of one message on a stream, twice the largest session description; every connection may leave one unfinished."""
 
 MAX_CSEQ = 2**31 - 1
 """RFC 3261 8.1.1.5: the sequence number must be less than 2**31."""
@@ -37,6 +37,9 @@ MAX_GLARE_RETRIES = 6
 
 MAX_SOURCES = 4096
 """Source addresses remembered by the guard. When full the oldest is forgotten, which only refills its bucket."""
+
+MAX_DROPS_TOLD_PER_MINUTE = 10
+"""Sources of dropped messages told to the host a minute, each once: forged addresses must not fill a log."""
 
 PROVISIONAL_REPEAT_S = 60.0
 """RFC 3261 13.3.1.1: a callee that rings for long repeats its provisional response every minute."""

@@ -49,7 +49,10 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """The first ACK to a 2xx of ours came; ``body`` is the answer when the 2xx carried our offer."""
+    """The first ACK to a 2xx of ours came; ``body`` is the answer when the 2xx carried our offer, else None.
+
+    What an ACK says although the peer's own offer is answered is left unread (RFC 3264 4: one answer to an offer).
+    """
 
     leg: Leg
     body: bytes | None
@@ -213,19 +216,16 @@ class InfoReceived:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The agent refused a request on its own; for the log. ``why`` is in words, ``status`` 0 for no answer."""
+    """The agent refused a request on its own; for the log.
+
+    ``why`` is in words. ``status`` is 0 when there was no answer, which is told once a source; ``method`` is "" when
+    the request was not even read.
+    """
 
     source: tuple[str, int]
     status: int
     method: str
     why: str
-
-
-@dataclass(frozen=True, slots=True)
-class PongReceived:
-    """The peer of a stream answered our keep-alive (RFC 5626 4.4.1)."""
-
-    flow: Flow
 
 
 Output = (
@@ -249,5 +249,4 @@ Output = (
     | ReferEnded
     | InfoReceived
     | Rejected
-    | PongReceived
 )

@@ -123,6 +123,12 @@ def reason_phrase(status: int, reason: str | None = None) -> str:
     return REASONS.get(status) or REASONS.get(status // 100 * 100, "Unknown")
 
 
+def warning(text: str) -> tuple[str, str]:
+    """A Warning header that tells people why (RFC 3261 20.43: 399, miscellaneous); its name and its value."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return "Warning", f'399 offhook "{quoted}"'
+
+
 def header_lines(headers: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> str:
     """Header lines of the host's, each with its line end; line breaks inside cannot make more of them."""
     return "".join(f"{clean(name)}: {clean(value)}\r\n" for name, value in headers)

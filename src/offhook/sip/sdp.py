@@ -7,55 +7,53 @@ use with port 0.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from functools import lru_cache
+from typing import Final, Literal
 
 from offhook.sip.errors import NoCommonCodec, SdpError
 from offhook.sip.limits import MAX_SDP_BYTES, MAX_SDP_LINES, MAX_SDP_MEDIA
+from offhook.sip.uri import literal_address
 
 Codec = Literal["PCMU", "PCMA"]
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 Address = tuple[str, int]
 
-_STATIC: dict[int, tuple[str, int]] = {0: ("PCMU", 8000), 8: ("PCMA", 8000)}
+_CODECS: Final[dict[str, Codec]] = {"PCMU": "PCMU", "PCMA": "PCMA"}
+_NAMES: Final = frozenset({*_CODECS, "TELEPHONE-EVENT"})
+"""The encodings that mean something to us; all have a clock of 8000 Hz."""
+_STATIC: Final = {"0": "PCMU", "8": "PCMA"}
 """Payload types that need no rtpmap (RFC 3551 6), as far as we have the codec."""
 
-_DIRECTIONS: dict[str, Direction] = {
-    "sendrecv": "sendrecv",
-    "sendonly": "sendonly",
-    "recvonly": "recvonly",
-    "inactive": "inactive",
-}
-_MIN_PTIME_MS, _MAX_PTIME_MS = 10, 60
+# A description that contradicts itself is taken at its most reluctant.
+_DIRECTIONS: Final[tuple[Direction, ...]] = ("inactive", "sendonly", "recvonly", "sendrecv")
 _DEFAULT_EVENT_TYPE = 101
 EVENTS = "0-16"
+_LONGEST_LITERAL = 45
+"""Characters of the longest way to write an IPv6 address (RFC 4291 2.2)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Media:
-    """One m-line and what belongs to it. ``address`` is its own c= or the session's, None when neither is there."""
+    """One m-line and what belongs to it. ``address`` is its own c= or the session's, None when neither is there.
+
+    ``attributes`` holds the first of each name ("" for a flag), but for the rtpmaps, which are in ``encodings``.
+    """
 
     kind: str
     port: int
     profile: str
     formats: tuple[str, ...]
     address: str | None = None
-    attributes: tuple[tuple[str, str], ...] = ()
-
-    def attribute(self, name: str) -> str | None:
-        """The value of the first attribute of that name, "" for a flag, None when absent."""
-        for key, value in self.attributes:
-            if key == name:
-                return value
-        return None
+    attributes: dict[str, str] = field(default_factory=dict)
+    encodings: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SessionDescription:
-    """A description as read: the origin line, the session's attributes, the m-lines in order."""
+    """A description as read: the first of each of the session's attributes, the m-lines in order."""
 
-    origin: str
-    attributes: tuple[tuple[str, str], ...]
-    media: tuple[Media, ...]
+    attributes: dict[str, str]
+    media: list[Media]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +88,8 @@ class Negotiated:
     """What both ends agreed on.
 
     ``answer`` is our description (empty when we offered). ``payload_type`` is what we send and ``receive_payload_type``
-    what the peer sends for ``codec``. ``remote_rtp`` is None when the peer gave no address to send to. ``send`` and
-    ``receive`` say what may flow.
+    what the peer sends for ``codec``. ``remote_rtp`` is a literal address, or None when the peer gave none that we
+    could send to: then its first packet shows where it is. ``send`` and ``receive`` say what may flow.
     """
 
     answer: bytes
@@ -103,7 +101,6 @@ class Negotiated:
     remote_rtcp: Address | None
     send: bool
     receive: bool
-    ptime_ms: int
     rtcp_mux: bool
     version: int
 
@@ -113,18 +110,6 @@ class Negotiated:
         return not self.send
 
 
-@dataclass(slots=True)
-class _Draft:
-    """An m-line while its lines are being read."""
-
-    kind: str
-    port: int
-    profile: str
-    formats: tuple[str, ...]
-    address: str | None
-    attributes: list[tuple[str, str]] = field(default_factory=list)
-
-
 def parse_sdp(data: bytes) -> SessionDescription:
     """Read a description: lines we do not know are skipped, line ends may be LF. Raises SdpError."""
     if len(data) > MAX_SDP_BYTES:
@@ -132,44 +117,43 @@ def parse_sdp(data: bytes) -> SessionDescription:
     lines = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if len(lines) > MAX_SDP_LINES:
         raise SdpError("session description with too many lines")
-    if not lines or lines[0].strip() != "v=0":
+    if lines[0].strip() != "v=0":
         raise SdpError("session description without v=0")
-    origin, address = "", None
-    attributes: list[tuple[str, str]] = []
-    drafts: list[_Draft] = []
-    for line in lines[1:]:
-        kind, equals, value = line[:1], line[1:2], line[2:].strip()
-        if equals != "=":
-            continue
-        if kind == "m":
-            if len(drafts) >= MAX_SDP_MEDIA:
+    address: str | None = None
+    session = SessionDescription({}, [])
+    media: Media | None = None
+    attributes = session.attributes
+    for line in lines:
+        kind = line[:2]
+        if kind == "a=":
+            name, _, value = line[2:].partition(":")
+            name = name.strip().lower()
+            if name != "rtpmap":
+                attributes.setdefault(name, value.strip())
+            elif media is not None:
+                media.encodings.append(value)
+        elif kind == "m=":
+            if len(session.media) >= MAX_SDP_MEDIA:
                 raise SdpError("session description with too many m-lines")
-            drafts.append(_read_media(value, address))
-        elif kind == "c":
-            if drafts:
-                drafts[-1].address = _read_connection(value)
+            media = _read_media(line[2:], address)
+            session.media.append(media)
+            attributes = media.attributes
+        elif kind == "c=":
+            if media is not None:
+                media.address = _read_connection(line[2:])
             else:
-                address = _read_connection(value)
-        elif kind == "a":
-            name, _, rest = value.partition(":")
-            (drafts[-1].attributes if drafts else attributes).append((name.strip().lower(), rest.strip()))
-        elif kind == "o" and not drafts:
-            origin = value
-    return SessionDescription(
-        origin,
-        tuple(attributes),
-        tuple(Media(d.kind, d.port, d.profile, d.formats, d.address, tuple(d.attributes)) for d in drafts),
-    )
+                address = _read_connection(line[2:])
+    return session
 
 
-def _read_media(value: str, address: str | None) -> _Draft:
+def _read_media(value: str, address: str | None) -> Media:
     words = value.split()
     if len(words) < 3:
         raise SdpError("unreadable m-line")
     port = _number(words[1].partition("/")[0], 65535)
     if port is None:
         raise SdpError("m-line without a port")
-    return _Draft(words[0].lower(), port, words[2].upper(), tuple(words[3:]), address)
+    return Media(words[0].lower(), port, words[2].upper(), tuple(words[3:]), address)
 
 
 def _read_connection(value: str) -> str | None:
@@ -189,97 +173,98 @@ def _number(text: str, highest: int) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Audio:
+class Audio:
     """An audio m-line understood: payload types of our codecs in the peer's order, its events, how it wants to talk."""
 
     codecs: tuple[tuple[Codec, int], ...]
     event: int | None
     direction: Direction
-    ptime_ms: int | None
     rtp: Address | None
     rtcp: Address | None
     rtcp_mux: bool
 
 
-def _read_audio(session: SessionDescription, media: Media) -> _Audio:
-    mapped: dict[int, tuple[str, int]] = dict(_STATIC)
-    for name, value in media.attributes:
-        number, _, rest = value.partition(" ")
-        payload_type = _number(number, 127)
-        if name == "rtpmap" and payload_type is not None:
-            encoding, _, rate = rest.strip().partition("/")
-            clock = _number(rate.partition("/")[0].strip(), 1_000_000)
-            mapped[payload_type] = (encoding.strip().upper(), clock or 8000)
+def _read_audio(session: SessionDescription, media: Media) -> Audio:
+    known = dict(_STATIC)
+    for value in media.encodings:
+        number, _, encoding = value.strip().partition(" ")
+        name, _, clock = encoding.partition("/")
+        name = name.strip().upper()
+        # What we do not know may still take a static number away.
+        known[number] = name if name in _NAMES and clock.partition("/")[0].strip() in ("8000", "") else ""
     codecs: list[tuple[Codec, int]] = []
     event: int | None = None
     for text in media.formats:
-        payload_type = _number(text, 127)
+        name = known.get(text, "")
+        payload_type = _number(text, 127) if name else None
         if payload_type is None:
             continue
-        match mapped.get(payload_type):
-            case ("PCMU", 8000):
-                codecs.append(("PCMU", payload_type))
-            case ("PCMA", 8000):
-                codecs.append(("PCMA", payload_type))
-            case ("TELEPHONE-EVENT", 8000) if event is None:
-                event = payload_type
-            case _:
-                pass
+        if (codec := _CODECS.get(name)) is not None:
+            codecs.append((codec, payload_type))
+        elif event is None:
+            event = payload_type
     rtp, rtcp = _addresses(media)
-    return _Audio(
+    return Audio(
         codecs=tuple(codecs),
         event=event,
         direction=_read_direction(session, media),
-        ptime_ms=_read_ptime(session, media),
         rtp=rtp,
         rtcp=rtcp,
-        rtcp_mux=media.attribute("rtcp-mux") is not None,
+        rtcp_mux="rtcp-mux" in media.attributes,
     )
 
 
 def _read_direction(session: SessionDescription, media: Media) -> Direction:
-    direction: Direction = "sendrecv"
-    for name, _ in (*session.attributes, *media.attributes):
-        # The media's attribute comes last and wins (RFC 8866 6.7).
-        direction = _DIRECTIONS.get(name, direction)
+    # The media's attribute wins over the session's (RFC 8866 6.7).
+    direction = _first_direction(media.attributes) or _first_direction(session.attributes) or "sendrecv"
     if media.address in ("0.0.0.0", "::"):  # noqa: S104 - the hold of RFC 2543, not an address to bind
         # Nothing may be sent to the peer (RFC 3264 8.4).
         return "sendonly" if direction in ("sendrecv", "sendonly") else "inactive"
     return direction
 
 
-def _read_ptime(session: SessionDescription, media: Media) -> int | None:
-    """The packet time the peer asks for, from 10 to 60 ms and not above its maxptime; None when it does not care."""
-    ptime = _attribute_ms(session, media, "ptime")
-    longest = _attribute_ms(session, media, "maxptime")
-    if ptime is None and longest is None:
-        return None
-    wanted = ptime if ptime is not None else 20
-    wanted = min(wanted, longest) if longest is not None else wanted
-    return max(_MIN_PTIME_MS, min(_MAX_PTIME_MS, wanted // 10 * 10))
-
-
-def _attribute_ms(session: SessionDescription, media: Media, name: str) -> int | None:
-    for key, value in (*media.attributes, *session.attributes):
-        if key == name:
-            number = _number(value.partition(".")[0].strip(), 1000)
-            return number or None
+def _first_direction(attributes: dict[str, str]) -> Direction | None:
+    for direction in _DIRECTIONS:
+        if direction in attributes:
+            return direction
     return None
 
 
 def _addresses(media: Media) -> tuple[Address | None, Address | None]:
-    host, port = media.address, media.port
-    if host is None or port == 0 or host in ("0.0.0.0", "::"):  # noqa: S104 - see above
+    """Where the peer wants RTP and RTCP; None where it named no literal address of one host."""
+    host, port = _one_host(media.address), media.port
+    if host is None or port == 0:
         return None, None
     rtcp: Address = (host, port + 1 if port < 65535 else port)
-    words = (media.attribute("rtcp") or "").split()
+    words = media.attributes.get("rtcp", "").split()
     rtcp_port = _number(words[0], 65535) if words else None
     if rtcp_port:
-        own = _read_connection(" ".join(words[1:4])) if len(words) >= 4 else None
-        rtcp = (own or host, rtcp_port)
-    if media.attribute("rtcp-mux") is not None:
+        own = _one_host(_read_connection(" ".join(words[1:4]))) if len(words) >= 4 else None
+        rtcp = (own if own is not None and (":" in own) == (":" in host) else host, rtcp_port)
+    if "rtcp-mux" in media.attributes:
         rtcp = (host, port)
     return (host, port), rtcp
+
+
+def _one_host(text: str | None) -> str | None:
+    return _literal_unicast(text) if text is not None and len(text) <= _LONGEST_LITERAL else None
+
+
+@lru_cache(maxsize=1024)  # The media gateways of a trunk are a handful.
+def _literal_unicast(text: str) -> str | None:
+    """The address as a socket tells it, or None.
+
+    A name is none: whoever sends to it looks it up, twenty milliseconds after twenty milliseconds.
+    """
+    address = literal_address(text)
+    if address is None or address.is_multicast or address.is_unspecified or "%" in text:
+        return None
+    return str(address)
+
+
+def _reachable(address: Address | None, local: LocalMedia) -> Address | None:
+    """The peer's address, if it is of the family that our end sends from."""
+    return address if address is not None and (":" in address[0]) == (":" in local.address[0]) else None
 
 
 # -- offer and answer --------------------------------------------------------------------------------------------------
@@ -292,51 +277,65 @@ _REVERSED: dict[Direction, Direction] = {
 }
 
 
-def negotiate(offer: bytes, local: LocalMedia) -> Negotiated:
-    """Answer an offer (RFC 3264 6): the first audio line with a codec of ours is taken, all others get port 0.
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An offer read and understood: all that it takes to answer it, for whatever end of ours.
 
-    The codec is the first of ``local.codecs`` that the peer offers. Raises SdpError for an offer that cannot be read
-    and NoCommonCodec when no line can be used: the answer to both is 488.
+    ``refusals`` are its m-lines in order, each as an answer refuses it; ``usable`` are those with a codec of ours, by
+    their place in that order. There is at least one.
     """
-    session = parse_sdp(offer)
-    chosen: tuple[int, _Audio, Codec, int] | None = None
+
+    refusals: tuple[str, ...]
+    usable: tuple[tuple[int, Audio], ...]
+
+
+def read_offer(data: bytes) -> Offer:
+    """Read an offer. Raises SdpError when it cannot be read and NoCommonCodec when no line of it can be used.
+
+    The answer to both is 488.
+    """
+    session = parse_sdp(data)
+    usable: list[tuple[int, Audio]] = []
     for index, media in enumerate(session.media):
         # RTP/AVP only: a line that asks for encryption must not be answered in the clear (RFC 3264 6.1).
-        if media.kind != "audio" or media.port == 0 or media.profile != "RTP/AVP":
-            continue
-        audio = _read_audio(session, media)
-        match = _best(audio, local)
-        if match is not None:
-            chosen = (index, audio, *match)
-            break
-    if chosen is None:
+        if media.kind == "audio" and media.port and media.profile == "RTP/AVP":
+            audio = _read_audio(session, media)
+            if audio.codecs:
+                usable.append((index, audio))
+    if not usable:
         raise NoCommonCodec("no audio line with PCMU or PCMA over RTP/AVP")
-    taken, audio, codec, payload_type = chosen
+    refusals = [f"m={media.kind} 0 {media.profile} {' '.join(media.formats) or '0'}" for media in session.media]
+    return Offer(tuple(refusals), tuple(usable))
+
+
+def answer_offer(offer: Offer, local: LocalMedia) -> Negotiated:
+    """Answer an offer (RFC 3264 6): the first usable line is taken, all others get port 0.
+
+    The codec is the first of ``local.codecs`` that the peer offers. Raises NoCommonCodec when it offers none of them.
+    """
+    taken, audio, codec, payload_type = _choose(offer, local)
     direction = _answer_direction(audio.direction, local.direction)
     mux = audio.rtcp_mux and local.rtcp_mux
-    ptime_ms = audio.ptime_ms or local.ptime_ms
-    lines: list[str] = []
-    for index, media in enumerate(session.media):
-        if index != taken:
-            formats = " ".join(media.formats) or "0"
-            lines.append(f"m={media.kind} 0 {media.profile} {formats}")
-            continue
-        lines += _audio_lines(local, [(codec, payload_type)], audio.event, direction, mux=mux)
-    answer, version = _describe(local, lines)
+    accepted = _audio_lines(local, [(codec, payload_type)], audio.event, direction, mux=mux)
+    answer, version = _describe(local, [*offer.refusals[:taken], *accepted, *offer.refusals[taken + 1 :]])
     return Negotiated(
         answer=answer,
         codec=codec,
         payload_type=payload_type,
         receive_payload_type=payload_type,
         event_payload_type=audio.event,
-        remote_rtp=audio.rtp,
-        remote_rtcp=audio.rtp if mux else audio.rtcp,
-        send=direction in ("sendrecv", "sendonly") and audio.rtp is not None,
+        remote_rtp=_reachable(audio.rtp, local),
+        remote_rtcp=_reachable(audio.rtp if mux else audio.rtcp, local),
+        send=direction in ("sendrecv", "sendonly"),
         receive=direction in ("sendrecv", "recvonly"),
-        ptime_ms=ptime_ms,
         rtcp_mux=mux,
         version=version,
     )
+
+
+def negotiate(offer: bytes, local: LocalMedia) -> Negotiated:
+    """Read an offer and answer it. Raises SdpError and NoCommonCodec, for which the answer is 488."""
+    return answer_offer(read_offer(offer), local)
 
 
 def make_offer(local: LocalMedia) -> bytes:
@@ -369,22 +368,22 @@ def read_answer(local: LocalMedia, answer: bytes) -> Negotiated:
         payload_type=payload_type,
         receive_payload_type=0 if codec == "PCMU" else 8,
         event_payload_type=audio.event,
-        remote_rtp=audio.rtp,
-        remote_rtcp=audio.rtp if mux else audio.rtcp,
-        send=direction in ("sendrecv", "sendonly") and audio.rtp is not None,
+        remote_rtp=_reachable(audio.rtp, local),
+        remote_rtcp=_reachable(audio.rtp if mux else audio.rtcp, local),
+        send=direction in ("sendrecv", "sendonly"),
         receive=direction in ("sendrecv", "recvonly"),
-        ptime_ms=audio.ptime_ms or local.ptime_ms,
         rtcp_mux=mux,
         version=local.version,
     )
 
 
-def _best(audio: _Audio, local: LocalMedia) -> tuple[Codec, int] | None:
-    for wanted in local.codecs:
-        for codec, payload_type in audio.codecs:
-            if codec == wanted:
-                return codec, payload_type
-    return None
+def _choose(offer: Offer, local: LocalMedia) -> tuple[int, Audio, Codec, int]:
+    for place, audio in offer.usable:
+        for wanted in local.codecs:
+            for codec, payload_type in audio.codecs:
+                if codec == wanted:
+                    return place, audio, codec, payload_type
+    raise NoCommonCodec(f"no audio line with {' or '.join(local.codecs)}")
 
 
 def _answer_direction(offered: Direction, wanted: Direction) -> Direction:

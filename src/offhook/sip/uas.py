@@ -133,15 +133,11 @@ class Uas:
             return
         core.layer.deadlines.clear(acceptance)
         leg.unacknowledged = tuple(other for other in leg.unacknowledged if other is not acceptance)
-        try:
-            body = session_description(request)
-        except UnsupportedContentError:
-            body = None
         match leg.state:
             case AwaitingAck(reason=reason) if acceptance.is_first:
                 core.send_bye(leg, reason, now, out, told=False)
             case Established():
-                out.append(Confirmed(leg, body))
+                out.append(Confirmed(leg, None if acceptance.offered else _answer_in(request)))
                 self._uac.try_reoffer(leg, now, out)
             case _:
                 pass
@@ -384,6 +380,13 @@ class Uas:
                 return
             case _:
                 raise LegStateError(f"cannot {what} a leg that is {type(leg.state).__name__}")
+
+
+def _answer_in(ack: Request) -> bytes | None:
+    try:
+        return session_description(ack)
+    except UnsupportedContentError:
+        return None
 
 
 def record_route_lines(request: Request) -> str:

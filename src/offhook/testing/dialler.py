@@ -101,6 +101,7 @@ async def follow(call: PhoneCall, script: Script, teller: Teller) -> None:
     if script.keys:
         call.press(script.keys)
         teller.tell("caller", f"presses {script.keys}")
+        await call.pressed()
     if script.listen_first:
         await call.hears_sound(PATIENCE_S)
         teller.tell("agent", "speaks")
@@ -196,7 +197,7 @@ async def _place(arguments: argparse.Namespace, script: Script) -> int:
     teller = Teller((lambda _: None) if quiet else sys.stdout.write)
     headers = [_header(text) for text in arguments.header or ()]
     failure: str | None = None
-    async with Phone(host=arguments.bind or "127.0.0.1") as phone:
+    async with Phone(host=arguments.bind or None) as phone:
         teller.begin()
         teller.tell("caller", f"dials {arguments.target}")
         call = await phone.dial(
@@ -207,7 +208,7 @@ async def _place(arguments: argparse.Namespace, script: Script) -> int:
         )
         try:
             await follow(call, script, teller)
-        except CallFailedError as failed:
+        except (CallFailedError, LocalError) as failed:
             failure = str(failed)
             teller.tell("call", f"failed: {failure}")
         await call.hang_up()

@@ -14,7 +14,9 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import secrets
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ import numpy as np
 from offhook.audio.level import levels_dbfs
 from offhook.audio.pcm import Samples
 from offhook.call.tokens import SEED_BYTES, TokenStream
-from offhook.errors import LocalError, RemoteError
+from offhook.errors import ConfigError, LocalError, OffhookError, RemoteError
 from offhook.media import edge as happened
 from offhook.media.agreement import agreed
 from offhook.media.command import LegOptions
@@ -34,6 +36,7 @@ from offhook.media.plane import MediaPlane
 from offhook.media.recorder import Recorder
 from offhook.media.stats import LegStats
 from offhook.media.thread import MediaThread
+from offhook.net.address import RouteFinder
 from offhook.net.rtp import PortPair, PortRange, SocketPoller
 from offhook.net.sip import SipTransport, SipTransportOptions
 from offhook.sip import output as sip
@@ -71,7 +74,7 @@ class Ended:
 class PhoneCall:
     """One call of a phone. Times (``..._at``) are seconds on ``time.monotonic``."""
 
-    def __init__(self, phone: Phone, number: int, pair: PortPair, codecs: Sequence[sdp.Codec]) -> None:
+    def __init__(self, phone: Phone, number: int, host: str, pair: PortPair, codecs: Sequence[sdp.Codec]) -> None:
         self.recorder = Recorder()
         self.dialled_at = time.monotonic()
         self.ringing_at: float | None = None
@@ -79,18 +82,21 @@ class PhoneCall:
         self.opened_at: float | None = None
         self.end: Ended | None = None
         self.keys_heard = ""
+        self.keys_sent = ""
         self.stats: LegStats | None = None
         self.on_hold = False
         self._phone = phone
         self._id = f"call-{number}"
         self._pair = pair
-        self._local = sdp.LocalMedia((phone.host, pair.port), rtcp_port=pair.port + 1, codecs=tuple(codecs))
+        self._local = sdp.LocalMedia((host, pair.port), rtcp_port=pair.port + 1, codecs=tuple(codecs))
         self._leg: Leg | None = None
         self._run = 0
         self._playing: dict[int, asyncio.Event] = {}
         self._answered = asyncio.Event()
         self._over = asyncio.Event()
+        self._keys_asked = ""
         self._silent = asyncio.Event()
+        self._released = asyncio.Event()
 
     # -- the call
 
@@ -164,8 +170,13 @@ class PhoneCall:
         return self._run
 
     def press(self, keys: str, duration_ms: int = 100) -> None:
-        """Press keys (RFC 4733)."""
+        """Begin to press keys (RFC 4733), and go on at once. Raises LocalError for keys that a telephone has not."""
         self._phone.plane.send_dtmf(self._id, keys, duration_ms)
+        self._keys_asked += keys
+
+    async def pressed(self, within_s: float = 60.0) -> None:
+        """Wait until all keys have gone out. Raises CallFailedError when they do not, or the call ends."""
+        await self._until(lambda: len(self.keys_sent) >= len(self._keys_asked), within_s, "the keys were not pressed")
 
     # -- listening
 
@@ -215,8 +226,8 @@ class PhoneCall:
                     self.ringing_at = time.monotonic()
             case sip.Answered(body=body):
                 self._stand(body)
-            case sip.Refused(status=status, reason=reason):
-                self._finish(Ended("them", status, reason))
+            case sip.Refused(status=status, reason=reason, response=response):
+                self._finish(Ended("nobody" if response is None else "them", status, reason))
             case sip.HungUp(reason=why):
                 self._finish(Ended("them", None, why or "the other side hung up"))
             case sip.LegLost(cause=cause):
@@ -229,6 +240,9 @@ class PhoneCall:
                 self._agree(body)
             case _:
                 pass
+        if isinstance(output, sip.Refused | sip.HungUp | sip.LegLost | sip.Released):
+            self._released.set()
+            self._phone.forget(self)
 
     def begin(self, leg: Leg) -> None:
         """The INVITE is on its way."""
@@ -241,25 +255,32 @@ class PhoneCall:
         return offer
 
     def _stand(self, body: bytes | None) -> None:
+        options = LegOptions(recorder=self.recorder, media_timeout_s=None, cname="offhook-phone")
         try:
             negotiated = sdp.read_answer(self._local, body or b"")
-        except RemoteError as failure:
-            self._finish(Ended("us", None, f"the answer cannot be used: {failure}"))
+            self._phone.plane.open_leg(self._id, self._pair, agreed(negotiated), options)
+        except OffhookError as failure:
+            self._give_up(f"the answer cannot be used: {failure}")
             return
         self.answered_at = time.monotonic()
-        options = LegOptions(recorder=self.recorder, media_timeout_s=None, cname="offhook-phone")
-        self._phone.plane.open_leg(self._id, self._pair, agreed(negotiated), options)
         self._answered.set()
 
     def _agree(self, body: bytes) -> None:
-        self._phone.plane.update_leg(self._id, agreed(sdp.read_answer(self._local, body)))
+        try:
+            self._phone.plane.update_leg(self._id, agreed(sdp.read_answer(self._local, body)))
+        except OffhookError as failure:
+            self._give_up(f"the answer cannot be used: {failure}")
 
     def _reoffered(self, leg: Leg, body: bytes | None) -> None:
         agent, now = self._phone.agent, time.monotonic()
         if body is None:
             self._phone.perform(agent.answer_offer(leg, self.offer(), now))
             return
-        negotiated = sdp.negotiate(body, self._local)
+        try:
+            negotiated = sdp.negotiate(body, self._local)
+        except RemoteError:
+            self._phone.perform(agent.answer_offer(leg, None, now, 488))
+            return
         self._local = self._local.after(negotiated.answer)
         self._phone.plane.update_leg(self._id, agreed(negotiated))
         self._phone.perform(agent.answer_offer(leg, negotiated.answer, now))
@@ -273,11 +294,22 @@ class PhoneCall:
                 self._playing[run].set()
             case happened.DtmfReceived(digit=digit):
                 self.keys_heard += digit
+            case happened.DtmfSent(digits=digits):
+                self.keys_sent += digits
             case happened.LegClosed(stats=stats):
                 self.stats = stats
                 self._silent.set()
+            case happened.MediaFailed(reason=reason):
+                self._silent.set()
+                self._give_up(f"the audio failed: {reason}")
             case _:
                 pass
+
+    def _give_up(self, why: str) -> None:
+        """End a call that is no use to us: it is over here at once, and over there with the BYE (RFC 3261 13.2.2.4)."""
+        self._finish(Ended("us", None, why))
+        if self._leg is not None:
+            self._phone.perform(self._phone.agent.hang_up(self._leg, time.monotonic()))
 
     def _finish(self, end: Ended) -> None:
         if self.end is not None:
@@ -292,7 +324,10 @@ class PhoneCall:
             playing.set()
         self._answered.set()
         self._over.set()
-        self._phone.forget(self)
+
+    async def released(self) -> None:
+        """Wait until the SIP side is over too, the answer to a BYE of ours included."""
+        await self._released.wait()
 
     async def settled(self) -> None:
         """Wait until the audio plane has let go of the call; then ``stats`` are final."""
@@ -309,25 +344,40 @@ class PhoneCall:
         return self._leg.id if self._leg is not None else None
 
 
-class Phone:
-    """A telephone that can make any number of calls. An asynchronous context manager."""
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """Where a telephone is plugged in: its SIP socket, and its ports for sound."""
 
-    def __init__(self, *, host: str = "127.0.0.1", ports: tuple[int, int] = PORTS) -> None:
+    transport: SipTransport
+    ports: PortRange
+
+
+class Phone:
+    """A telephone that can make any number of calls. An asynchronous context manager.
+
+    ``host`` is the address to call from; without one it becomes the address that leads to the first target.
+    """
+
+    def __init__(self, *, host: str | None = None, ports: tuple[int, int] = PORTS) -> None:
         self.host = host
         self.agent = UserAgent(AgentOptions(product="offhook phone"), TokenStream(secrets.token_bytes(SEED_BYTES)))
         self.plane = MediaPlane(self._deliver, detector=None, pollers=SocketPoller, randbits=secrets.randbits)
         self._thread = MediaThread(self.plane)
-        self._ports = PortRange(host, *ports)
-        self._transport = SipTransport(self.agent, SipTransportOptions(host, 0), self._take)
+        self._port_range = ports
+        self._routes = RouteFinder()
+        self._plugging_in = asyncio.Lock()
+        self._access: _Access | None = None
         self._calls: dict[str, PhoneCall] = {}
         self._legs: dict[str, PhoneCall] = {}
         self._count = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
+        """Raises LocalError when nothing can be called from ``host``."""
         self._loop = asyncio.get_running_loop()
+        if self.host is not None:
+            await self._plug_in(self.host)
         self._thread.start()
-        await self._transport.start()
         return self
 
     async def __aexit__(
@@ -335,9 +385,11 @@ class Phone:
     ) -> None:
         for call in list(self._legs.values()):
             await call.hang_up()
+            await call.released()
         for call in list(self._calls.values()):
             await call.settled()
-        await self._transport.close()
+        if self._access is not None:
+            await self._access.transport.close()
         self._thread.stop()
 
     async def dial(
@@ -349,32 +401,62 @@ class Phone:
         transport: Literal["UDP", "TCP"] = "UDP",
         codecs: Sequence[sdp.Codec] = ("PCMU", "PCMA"),
     ) -> PhoneCall:
-        """Call a SIP address and return at once; ``PhoneCall.answered`` waits. Raises LocalError for a bad address."""
-        address = await self._resolve(target)
+        """Call a SIP address and return at once; ``PhoneCall.answered`` waits.
+
+        Raises LocalError for an address that is none, or that cannot be reached from here.
+        """
+        access, remote = await self._reach(target)
+        flow = access.transport.flow_to(remote, transport)
         self._count += 1
-        call = PhoneCall(self, self._count, self._ports.open(time.monotonic()), codecs)
-        flow = self._transport.flow_to(address, transport)
-        leg, outputs = self.agent.invite(
-            target, flow, call.offer(), time.monotonic(), from_=f"<{caller}>", headers=headers
-        )
+        pair = access.ports.open(time.monotonic())
+        try:
+            call = PhoneCall(self, self._count, flow.local[0], pair, codecs)
+            leg, outputs = self.agent.invite(
+                target, flow, call.offer(), time.monotonic(), from_=f"<{caller}>", headers=headers
+            )
+        except OffhookError:
+            pair.close(time.monotonic())
+            raise
         call.begin(leg)
         self._calls[call.name] = self._legs[leg.id] = call
-        self._transport.perform(outputs)
+        access.transport.perform(outputs)
         return call
 
-    async def _resolve(self, target: str) -> tuple[str, int]:
-        uri = parse_uri(target)
-        if not isinstance(uri, SipUri) or uri.scheme != "sip":
-            raise LocalError(f"{target} is not a sip: address")
-        port = uri.port or 5060
-        if literal_address(uri.host) is not None:
-            return uri.host.strip("[]"), port
-        found = await asyncio.get_running_loop().getaddrinfo(uri.host, port, type=2)
-        return str(found[0][4][0]), port
+    async def _reach(self, target: str) -> tuple[_Access, tuple[str, int]]:
+        """Return the address of a target, and what it is called from."""
+        hosts, port = await _addresses(target)
+        async with self._plugging_in:
+            if self._access is None:
+                local = next(filter(None, map(self._routes.local_host, hosts)), None)
+                if local is None:
+                    raise LocalError(f"no way leads from this machine to {target}")
+                await self._plug_in(local)
+        access, here = self._access, self.host or ""
+        remote = next((host for host in hosts if self._leads_to(here, host)), None)
+        if remote is None or access is None:
+            raise LocalError(f"{target} cannot be reached from {here}")
+        return access, (remote, port)
+
+    def _leads_to(self, here: str, remote: str) -> bool:
+        """Whether packets get from an address of ours to another: from loopback, none leave this machine."""
+        local = self._routes.local_host(remote)
+        if local is None or (":" in here) is not (":" in remote):
+            return False
+        return not _is_loopback(here) or _is_loopback(local) or local == remote
+
+    async def _plug_in(self, host: str) -> None:
+        transport = SipTransport(self.agent, SipTransportOptions(host, 0), self._take)
+        try:
+            await transport.start()
+        except ConfigError as failure:
+            raise LocalError(f"cannot call from {host}: {failure.message}") from None
+        self.host = transport.address[0]
+        self._access = _Access(transport, PortRange(self.host, *self._port_range))
 
     def perform(self, outputs: Sequence[sip.Output]) -> None:
         """Do what the agent returned."""
-        self._transport.perform(outputs)
+        if self._access is not None:
+            self._access.transport.perform(outputs)
 
     def forget(self, call: PhoneCall) -> None:
         """The call is over on the SIP side."""
@@ -401,3 +483,26 @@ class Phone:
                 call.edge(edge)
                 if isinstance(edge, happened.LegClosed):
                     del self._calls[edge.leg]
+
+
+async def _addresses(target: str) -> tuple[list[str], int]:
+    """Return the literal addresses of a sip: URI, the best first, and its port. Raises LocalError."""
+    try:
+        uri = parse_uri(target)
+    except RemoteError:
+        uri = None
+    if not isinstance(uri, SipUri) or uri.scheme != "sip":
+        raise LocalError(f"{target} is not a sip: address")
+    port = uri.port or 5060
+    if literal_address(uri.host) is not None:
+        return [uri.host.strip("[]")], port
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(uri.host, port, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError) as failure:
+        why = failure.strerror if isinstance(failure, OSError) else "it is no name of a host"
+        raise LocalError(f"{uri.host}: {why}") from None
+    return [str(address[0]) for *_, address in found], port
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host).is_loopback

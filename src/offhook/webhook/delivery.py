@@ -113,8 +113,9 @@ class WebhookSender:
     ) -> None:
         """Deliver in the background: try until the endpoint takes it or says 410, as long as it is ``wanted``.
 
-        An attempt under way is never broken off: applications act on the call while they handle its webhook, and a
-        dropped connection would cancel them.
+        The first attempt is made in any case: the caller hears ringing by now, and an application that is never told
+        of a call that gave up at once would look like one that lost a webhook. An attempt under way is never broken
+        off: applications act on the call while they handle its webhook, and a dropped connection would cancel them.
         """
         task = asyncio.get_running_loop().create_task(self._deliver(endpoint, message, log, wanted, tell))
         self._tasks.add(task)
@@ -130,7 +131,7 @@ class WebhookSender:
     ) -> None:
         pause_s = FIRST_PAUSE_S
         number = 0
-        while wanted():
+        while not number or wanted():
             number += 1
             attempt = await self._try(endpoint, message, number)
             self.attempts += 1

@@ -46,5 +46,7 @@ MAX_CONVERSATION_ITEMS: Final = 20_000
 MAX_SIDEBANDS_PER_CALL: Final = 16
 # Events that a sideband has not read yet. At 50 events a second this is 20 s behind; then it loses its socket.
 MAX_SIDEBAND_BACKLOG: Final = 1_000
+# What clients may say before the call is answered: as much as an accept may carry. Nobody has a use for audio then.
+MAX_EARLY_BYTES: Final = MAX_CALL_BODY_BYTES
 # Inputs that wait for a call's task. A call makes under 100 a second.
 MAX_CALL_INBOX: Final = 1_000

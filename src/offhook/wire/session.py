@@ -6,7 +6,7 @@ with every member spelt out. Source: API reference, "Realtime session"; defaults
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -22,7 +22,6 @@ Modalities = Annotated[tuple[Modality, ...], Meta(min_length=1, max_length=1)]
 Include = Literal["item.input_audio_transcription.logprobs"]
 ReasoningEffort = Literal["minimal", "low", "medium", "high", "xhigh"]
 VoiceName = Literal["alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"]
-VOICE_NAMES: tuple[str, ...] = get_args(VoiceName)
 
 
 class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ _ENDS_IN_NUMBER = re.compile(r"(.*\.)?([0-9]+|0[xX][0-9A-Fa-f]*)\.?")
 
 
 def check_url(key: str, url: str) -> str:
-    """Return an http or https URL without a slash at its end.
+    """Return an http or https URL as it came.
 
     Raises ConfigError, with the name of the setting, for what no HTTP client could use, and for credentials in the URL:
     they would end up in logs.
@@ -27,7 +27,7 @@ def check_url(key: str, url: str) -> str:
         raise ConfigError(key, f"'{url}' is not an http or https URL", "write it as http://HOST:PORT/PATH")
     if parts.username is not None or parts.password is not None:
         raise ConfigError(key, "holds a user name or password", "give the secret by its own setting")
-    return url.rstrip("/")
+    return url
 
 
 def _is_host(host: str) -> bool:

@@ -1,0 +1,262 @@
+"""What users of other voice servers complained about, tried on a whole server.
+
+Each test is named after a symptom. Complaints about SIP itself are tried by SIPp and baresip in ``tests/interop``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import socket
+import weakref
+from typing import Any
+
+import pytest
+from openai import BadRequestError
+from tests.socket.live import PATIENCE_S, Incoming, Live, Socket, hurry, run, until
+from tests.socket.model_server import Received, Reply
+from websockets.exceptions import ConnectionClosedOK
+
+from offhook.audio.tone import find_tones, tone
+from offhook.config import ProjectConfig
+from offhook.host import directory
+from offhook.testing.hearing import AUDIBLE_GAP_MS
+from offhook.testing.phone import CallFailedError, PhoneCall
+from offhook.testing.voice import voice
+
+
+async def accept(one: Live, event: Incoming) -> None:
+    await one.calls.accept(event.data.call_id, type="realtime")
+
+
+# -- set-up, webhooks, errors that lie
+
+
+def test_calls_are_not_lost_while_the_webhook_endpoint_is_slow() -> None:
+    """An endpoint that has not answered yet keeps the caller neither from ringing nor from being answered."""
+
+    async def test(one: Live) -> None:
+        bodies: asyncio.Queue[bytes] = asyncio.Queue()
+        waiting: set[asyncio.StreamWriter] = set()
+
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            waiting.add(writer)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            size = int(head.partition(b"content-length:")[2].partition(b"\r")[0])
+            bodies.put_nowait(await reader.readexactly(size))
+            await reader.read()  # and never an answer
+            writer.transport.abort()
+            waiting.remove(writer)
+
+        async with await asyncio.start_server(take, "127.0.0.1", 0) as endpoint:
+            one.redirect_webhooks(f"http://127.0.0.1:{endpoint.sockets[0].getsockname()[1]}/")
+            call = await one.dial()
+            event = json.loads(await asyncio.wait_for(bodies.get(), PATIENCE_S))
+            await one.calls.accept(event["data"]["call_id"], type="realtime")
+            await call.answered()
+            assert call.ringing_at is not None
+            await until(lambda: not waiting)
+
+    run(test, webhook_seconds=1)
+
+
+def test_a_webhook_that_fails_at_first_still_leads_to_an_accepted_call() -> None:
+    replies = iter([Reply([], 503)])
+
+    def hook(_: Received) -> Reply:
+        return next(replies, Reply([b""]))
+
+    async def test(one: Live) -> None:
+        call = await one.dial()
+        await call.answered()
+        (record,) = (await one.http("GET", "/offhook/v1/calls")).json()["data"]
+        assert [each["status"] for each in record["webhook"]][:1] == [503]
+        assert record["state"] == "answered"
+
+    run(test, hook=hook, app=accept)
+
+
+def test_after_a_refused_accept_the_sideband_does_not_say_call_id_not_found() -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.ring()
+        with pytest.raises(BadRequestError) as caught:
+            await one.calls.accept(call_id, type="realtime", output_modalities=["text", "audio"])
+        assert caught.value.param == "session.output_modalities"
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            await one.calls.accept(call_id, type="realtime")
+            await call.answered()
+            await connection.response.create()
+            await Socket(connection).until("response.done")
+
+    run(test)
+
+
+def test_the_sideband_learns_that_the_callers_line_is_dead() -> None:
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            one.phone.plane.close_leg(call.name)  # the telephone falls silent without a BYE
+            with pytest.raises(ConnectionClosedOK) as caught:
+                await Socket(connection).until("nothing of this type is ever sent")
+            assert caught.value.rcvd is not None
+            assert caught.value.rcvd.reason == "media_timeout"
+
+    run(test, media_seconds=0.5)
+
+
+def test_calls_can_be_taken_without_a_public_webhook() -> None:
+    async def test(one: Live) -> None:
+        call = await one.dial()
+        await until(lambda: call.ringing_at is not None)
+        (record,) = (await one.http("GET", "/offhook/v1/calls")).json()["data"]
+        assert (record["state"], record["webhook"]) == ("ringing", [])
+        await one.calls.accept(record["id"], type="realtime")
+        await call.answered()
+        assert one.hooks.received == []
+
+    run(test, webhook_url=None)
+
+
+# -- refusals without a reason
+
+
+def test_a_caller_outside_the_allow_list_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "offhook")
+
+    async def test(one: Live) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trunk:
+            trunk.bind(("127.0.0.1", 0))
+            for _ in range(3):
+                trunk.sendto(b"INVITE sip:agent@127.0.0.1 SIP/2.0\r\n\r\n", one.server.sip.address)
+            await until(lambda: one.server.agent.counters.dropped_source == 3)
+            (fact,) = [each for each in caplog.messages if each.startswith("request dropped")]
+            assert f"source=127.0.0.1:{trunk.getsockname()[1]}" in fact
+            assert "allow-list" in fact
+
+    run(test, allow=["192.0.2.0/24"])
+
+
+def test_a_call_for_nobody_is_refused_with_the_reason_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "offhook")
+
+    async def test(one: Live) -> None:
+        with pytest.raises(CallFailedError, match="404"):
+            await (await one.dial("proj_c")).answered()
+        (fact,) = [each for each in caplog.messages if each.startswith("call refused")]
+        assert "status=404" in fact
+        assert "names no project" in fact
+
+    run(test, projects=(ProjectConfig("proj_a", ("sk-a",)), ProjectConfig("proj_b", ("sk-b",))))
+
+
+# -- many calls
+
+
+def test_audio_does_not_lag_from_the_third_concurrent_call_on() -> None:
+    """A server that does not keep up stretches what it plays: every caller hears two seconds in two seconds."""
+
+    async def answer(one: Live) -> PhoneCall:
+        call = await one.dial()
+        await call.answered()
+        await call.say(voice(800))
+        await call.hears_sound()
+        await call.hears_silence(500)
+        return call
+
+    async def test(one: Live) -> None:
+        for count in (1, 5):
+            for call in await asyncio.gather(*(answer(one) for _ in range(count))):
+                (heard,) = find_tones(call.heard)
+                assert heard.number == 1
+                assert abs(heard.end_ms - heard.start_ms - 2000) <= AUDIBLE_GAP_MS
+                assert heard.longest_gap_ms <= AUDIBLE_GAP_MS
+                await call.hang_up()
+
+    run(test, app=accept)
+
+
+def test_a_server_for_one_call_takes_one_call_at_a_time() -> None:
+    async def test(one: Live) -> None:
+        for _ in range(2):
+            first = await one.dial()
+            await first.answered()
+            others = [await one.dial() for _ in range(3)]
+            for other in others:
+                with pytest.raises(CallFailedError, match="503"):
+                    await other.answered()
+            assert first.end is None
+            await first.hang_up()
+            await until(lambda: one.server.directory.calls == 0)
+        assert one.server.directory.total == 2
+
+    run(test, app=accept, max_calls=1)
+
+
+def test_memory_is_released_when_calls_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a call held (its sound, its conversation) goes with it; the record stays while the call is listed."""
+    monkeypatch.setattr(directory, "MAX_ENDED", 2)
+    owners: list[weakref.ref[Any]] = []
+    belongings: list[weakref.ref[Any]] = []
+
+    async def talk(one: Live) -> None:
+        call, call_id = await one.talk()
+        (owner,) = one.server.directory.active
+        owners.append(weakref.ref(owner))
+        belongings.extend([weakref.ref(owner.line), weakref.ref(owner.call.engine)])
+        del owner
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            await connection.response.create()
+            await Socket(connection).until("output_audio_buffer.started")
+            await call.hang_up()
+
+    async def test(one: Live) -> None:
+        for _ in range(4):
+            await talk(one)
+        await until(lambda: one.server.plane.load().legs == 0 and not one.server.lines._owners)
+        gc.collect()
+        assert [held() for held in belongings] == [None] * 8
+        assert [owner() for owner in owners] == [None] * 4
+        listed = (await one.http("GET", "/offhook/v1/calls")).json()["data"]
+        assert [record["end"]["reason"] for record in listed] == ["caller_hung_up"] * 2
+
+    run(test)
+
+
+def test_nothing_goes_on_after_the_caller_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users saw a core spin after a hang-up: no task, no timer, no leg of the audio plane, no port may be left.
+
+    With T1 of 30 ms instead of 500 the last transaction is forgotten after 2 s instead of 32 (RFC 6026 7.1).
+    """
+    hurry(monkeypatch, t1_s=0.03, t2_s=0.24)
+
+    async def test(one: Live) -> None:
+        await one.http("GET", "/health")
+        before = asyncio.all_tasks()
+        call, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            await call.say(voice(800))
+            await Socket(connection).until("output_audio_buffer.started")
+            await call.hang_up()
+        server = one.server
+        await until(lambda: server.agent.is_idle and server.plane.load().legs == 0)
+        await until(lambda: server.lines.ports.in_use == 0)
+        assert server.plane.load().vad_queued == 0
+        assert not server.plane.has_urgent
+        await one.sdk.close()
+        await until(lambda: asyncio.all_tasks() == before)
+
+    run(test)
+
+
+def test_an_echo_line_stops_its_urgent_work_with_the_call() -> None:
+    async def test(one: Live) -> None:
+        call = await one.dial()
+        await call.answered()
+        await call.say(tone(7, 200))
+        assert one.server.plane.has_urgent
+        await call.hang_up()
+        await until(lambda: not one.server.plane.has_urgent)
+
+    run(test, answer="echo")
