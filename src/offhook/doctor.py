@@ -19,7 +19,7 @@ from offhook.model.interface import ModelError
 from offhook.model.registry import choose_backend
 from offhook.net.address import bind_pair
 from offhook.net.rtp import PortRange, raise_descriptor_limit
-from offhook.server import CLIENT_THREADS_S, agent_options, model_options, projects_of
+from offhook.server import agent_options, model_options, projects_of
 from offhook.session.outputs import Generate
 from offhook.sip.agent import UserAgent
 from offhook.store.folder import FolderStore
@@ -76,7 +76,6 @@ async def _examine(config: Config) -> list[Finding]:
             findings.append(Finding(_BAD, problem.key, problem.message, problem.mend))
         except OffhookError as problem:
             findings.append(Finding(_BAD, check.__name__.strip("_"), str(problem)))
-    await asyncio.sleep(CLIENT_THREADS_S)
     return findings
 
 

@@ -57,9 +57,6 @@ from offhook.wire.signature import webhook_key
 # After the last BYE: its repetitions, and the answers to what still comes in.
 FAREWELL_S: Final = 1.0
 RETRY_AFTER_S: Final = 5
-# The HTTP client's own threads let go of a request a moment after its result is here. An interpreter that ends before
-# that aborts (PyO3 threads and finalization), with a core dump and a status that means nothing.
-CLIENT_THREADS_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +203,6 @@ class Server:
         await self.backend.stop()
         if self.store is not None:
             self.store.close()
-        await asyncio.sleep(CLIENT_THREADS_S)
         self._log.info("stopped", calls=self.directory.total)
 
     def _spawn(self, work: Any) -> None:

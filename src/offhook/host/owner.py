@@ -131,7 +131,7 @@ class CallOwner:
         details = ErrorDetails(
             type="invalid_request_error", code="rate_limit_exceeded", message=message, event_id=event_id_of(text)
         )
-        sideband.put(encode_event(ErrorEvent(event_id=self.call.ids.event(), error=details)).decode())
+        sideband.put(encode_event(ErrorEvent(event_id=self._ids.event(), error=details)).decode())
 
     def record(self) -> dict[str, Any]:
         """Return what is known of the call, for people and for the store."""
