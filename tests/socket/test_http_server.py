@@ -32,6 +32,7 @@ class App:
         self.ended: asyncio.Queue[str] = asyncio.Queue()
         self.answer_bytes = 0
         self.message_chars = 10_000
+        self.echoes = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
@@ -48,6 +49,8 @@ class App:
     async def flood(self, socket: WebSocket) -> None:
         await socket.accept()
         try:
+            while self.echoes:
+                await socket.send_text(await socket.receive_text())
             while True:
                 await socket.send_text("x" * self.message_chars)
         except WebSocketDisconnect:
@@ -137,6 +140,21 @@ def test_a_connection_that_rests_between_requests_is_kept(loop: str) -> None:
             assert await app.ended.get() == "answered"
             # The time that a request may take has passed by for another connection.
             await other.read(-1)
+
+    run(test, loop)
+
+
+@loops
+def test_a_socket_outlives_the_time_that_a_request_may_take(loop: str) -> None:
+    async def test(app: App, server: HttpServer, connect: Open) -> None:
+        app.echoes = True
+        reader, writer = await connect()
+        writer.write(UPGRADE)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        other, _ = await connect()
+        assert (await other.read(-1)).startswith(b"HTTP/1.1 408 ")
+        writer.write(b"\x81\x81\0\0\0\0a")  # "a" in a text frame, masked with zeros (RFC 6455 5.2)
+        assert await reader.readexactly(3) == b"\x81\x01a"
 
     run(test, loop)
 

@@ -16,6 +16,8 @@ from offhook.wire import limits
 from offhook.wire.calls import RejectParams
 from offhook.wire.decode import decode_refer, decode_reject, decode_session
 
+_DONE = Response()
+
 
 class CallActions:
     """The four things that an application does to a call. All of them answer 200 with an empty body."""
@@ -62,7 +64,7 @@ class CallActions:
 
 def _done(call: CallOwner | EndedCall, ask: Callable[[int], CallInput]) -> Response:
     problem = call.ask(ask)
-    return Response() if problem is None else problem_response(problem)
+    return _DONE if problem is None else problem_response(problem)
 
 
 def _status(params: RejectParams) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
@@ -35,24 +34,33 @@ def build_app(
     for prefix in PREFIXES:
         call = prefix + "/realtime/calls/{call_id:path}"
         routes += [
-            Route(f"{call}/accept", actions.accept, methods=["POST"]),
-            Route(f"{call}/reject", actions.reject, methods=["POST"]),
-            Route(f"{call}/refer", actions.refer, methods=["POST"]),
-            Route(f"{call}/hangup", actions.hangup, methods=["POST"]),
+            Route(f"{call}/accept", Endpoint(actions.accept), methods=["POST"]),
+            Route(f"{call}/reject", Endpoint(actions.reject), methods=["POST"]),
+            Route(f"{call}/refer", Endpoint(actions.refer), methods=["POST"]),
+            Route(f"{call}/hangup", Endpoint(actions.hangup), methods=["POST"]),
             WebSocketRoute(f"{prefix}/realtime", sockets.serve),
         ]
     routes += [
-        Route("/health", own.health, methods=["GET"]),
-        Route("/offhook/v1/calls", own.calls, methods=["GET"]),
-        Route("/offhook/v1/calls/{call_id}", own.call, methods=["GET"]),
+        Route("/health", Endpoint(own.health), methods=["GET"]),
+        Route("/offhook/v1/calls", Endpoint(own.calls), methods=["GET"]),
+        Route("/offhook/v1/calls/{call_id}", Endpoint(own.call), methods=["GET"]),
     ]
-    handlers = {ApiProblem: _problem, 405: _no_method}
-    return Surround(ExceptionMiddleware(Router(routes, default=_no_route), handlers), request_id, log)
+    return Surround(Router(routes, default=_no_route), request_id, log)
 
 
-async def _problem(_: Request, problem: Exception) -> Response:
-    assert isinstance(problem, ApiProblem)
-    return problem_response(problem)
+class Endpoint:
+    """A route as an ASGI application: a request in, a response out, an `ApiProblem` told in the API's shape."""
+
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        try:
+            response = await self._answer(Request(scope, receive, send))
+        except ApiProblem as problem:
+            response = problem_response(problem)
+        await response(scope, receive, send)
 
 
 async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,10 +72,9 @@ async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
         await response(scope, receive, send)
 
 
-async def _no_method(request: Request, refused: Exception) -> Response:
-    message = f"Method {request.method} is not allowed on {request.url.path}."
+def _no_method(scope: Scope, refused: HTTPException) -> Response:
+    message = f"Method {scope['method']} is not allowed on {scope['path']}."
     response = problem_response(ApiProblem(405, "method_not_allowed", message))
-    assert isinstance(refused, HTTPException)
     response.headers.update(refused.headers or {})  # Allow (RFC 9110 15.5.6)
     return response
 
@@ -99,6 +106,8 @@ class Surround:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except HTTPException as refused:
+            await _no_method(scope, refused)(scope, receive, send_with_id)
         except Exception as bug:
             self._log.error("request failed", failure=bug, request_id=request_id, path=scope["path"])
             if scope["type"] == "http" and not began:

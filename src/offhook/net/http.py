@@ -73,6 +73,8 @@ class _Requests(HttpToolsProtocol):
         self._options = options
         self._stall: _StallWatch | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._receiving = False
+        self._upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -97,24 +99,27 @@ class _Requests(HttpToolsProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            self._expect_request()
         super().data_received(data)
+        # Most requests come whole, and need no deadline.
+        if self._receiving or self.cycle is None or self.cycle.response_complete:
+            self._expect_request()
 
     def on_message_begin(self) -> None:
-        self._expect_request()
+        self._receiving = True
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
+        self._receiving = False
         self._got_request()
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
+        self._upgraded = True
         self._unwatch()
         super().handle_websocket_upgrade()
 
     def _expect_request(self) -> None:
-        if self._deadline is None:
+        if self._deadline is None and not self._upgraded and not self.transport.is_closing():
             self._deadline = self.loop.call_later(self._options.request_s, self._give_up)
 
     def _got_request(self) -> None:

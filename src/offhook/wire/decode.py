@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -141,6 +142,12 @@ def _check_item(item: InputItem, path: str) -> None:
 
 
 def _check_nesting(value: object, path: str) -> None:
+    if value is UNSET or value is None:
+        return
+    with suppress(RecursionError):
+        written = msgspec.json.encode(value)
+        if written.count(b"{") + written.count(b"[") <= limits.MAX_NESTING:
+            return  # So nearly everything, and there is no need to walk it.
     level = [value]
     for _ in range(limits.MAX_NESTING + 1):
         members = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
