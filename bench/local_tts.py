@@ -17,6 +17,7 @@ import sys
 import time
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
@@ -26,7 +27,9 @@ import numpy.typing as npt
 from offhook.model.local.voices.placed import Piece
 from offhook.model.local.voices.speaker import Speaker
 from offhook.session.heard import Heard
-from offhook.wire.session import VOICE_NAMES
+from offhook.wire.session import VoiceName
+
+VOICE_NAMES = get_args(VoiceName)
 
 SENTENCES = (
     "Good morning, how can I help you today?",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -62,16 +63,19 @@ class Background:
             self.process.kill()
 
 
-def free_port(wanted: int, kind: socket.SocketKind) -> int:
-    """Return the usual port, or another one when something sits on it."""
-    for port in (wanted, 0):
-        with socket.socket(socket.AF_INET, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(kind == socket.SOCK_STREAM))
+def free_port(wanted: int, *kinds: socket.SocketKind) -> int:
+    """Return the usual port, or another one when something sits on it, be it on one of the kinds alone."""
+    for port in (wanted, *[0] * 20):
+        with contextlib.ExitStack() as probes:
             try:
-                probe.bind(("127.0.0.1", port))
+                for kind in kinds:
+                    probe = probes.enter_context(socket.socket(socket.AF_INET, kind))
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(kind == socket.SOCK_STREAM))
+                    probe.bind(("127.0.0.1", port))
+                    port = int(probe.getsockname()[1])
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+            return port
     raise SystemExit("no port is free")
 
 
@@ -102,7 +106,7 @@ def main() -> int:
     once = parser.parse_args().once
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended too
     app_port = str(free_port(8000, socket.SOCK_STREAM))
-    http, sip = free_port(8080, socket.SOCK_STREAM), free_port(5060, socket.SOCK_DGRAM)
+    http, sip = free_port(8080, socket.SOCK_STREAM), free_port(5060, socket.SOCK_DGRAM, socket.SOCK_STREAM)
     secret = "whsec_b2ZmaG9vayBkZW1vbnN0cmF0aW9u"
     server = Background(
         [

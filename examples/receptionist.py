@@ -14,6 +14,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from openai import InvalidWebhookSignatureError, NotFoundError, OpenAI
+from websockets.exceptions import InvalidStatus  # the package of the SDK's sockets: openai[realtime]
 
 client = OpenAI()
 
@@ -31,6 +32,17 @@ def opening_hours(day: str = "") -> str:
     return f"On {day} the clinic is open from nine to five."
 
 
+FUNCTIONS = {"opening_hours": opening_hours}
+
+
+def call_function(name: str, arguments: str) -> str:
+    """Run a function as the model asks for it; what is wrong with that is told to the model, which may mend it."""
+    try:
+        return FUNCTIONS[name](**json.loads(arguments))
+    except (KeyError, TypeError, ValueError) as failure:
+        return f"{name} cannot be called with {arguments}: {failure}"
+
+
 def answer(call_id: str) -> None:
     """Accept a call, and follow it until its socket closes."""
     try:
@@ -46,25 +58,34 @@ def answer(call_id: str) -> None:
         print("the caller has given up", flush=True)
         return
     print("the call is accepted", flush=True)
-    with client.realtime.connect(call_id=call_id) as connection:
-        # The agent looks up today's hours before it greets, so that it can say them.
-        connection.response.create(response={"tool_choice": {"type": "function", "name": "opening_hours"}})
-        for event in connection:
-            follow(connection, event)
+    try:
+        with client.realtime.connect(call_id=call_id) as connection:
+            # The agent looks up today's hours before it greets, so that it can say them.
+            connection.response.create(response={"tool_choice": {"type": "function", "name": "opening_hours"}})
+            for event in connection:
+                follow(connection, event)
+    except InvalidStatus as refused:
+        if refused.response.status_code != 404:
+            raise
+        print("the caller has hung up", flush=True)
+        return
     print("the call is over", flush=True)
 
 
 def follow(connection, event) -> None:
     """Act on one event of the conversation."""
     match event.type:
-        case "response.function_call_arguments.done":
-            output = opening_hours(**json.loads(event.arguments))
-            print(f"the agent asks {event.name}(): {output}", flush=True)
-            connection.conversation.item.create(
-                item={"type": "function_call_output", "call_id": event.call_id, "output": output}
-            )
-        case "response.done" if any(item.type == "function_call" for item in event.response.output or []):
-            connection.response.create()
+        # Arguments are whole only when the response is complete; an interruption cuts them anywhere.
+        case "response.done" if event.response.status == "completed":
+            calls = [item for item in event.response.output or [] if item.type == "function_call"]
+            for call in calls:
+                output = call_function(call.name, call.arguments)
+                print(f"the agent asks {call.name}(): {output}", flush=True)
+                connection.conversation.item.create(
+                    item={"type": "function_call_output", "call_id": call.call_id, "output": output}
+                )
+            if calls:
+                connection.response.create()
         case "input_audio_buffer.speech_started":
             print("the caller speaks", flush=True)
         case "conversation.item.input_audio_transcription.completed":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 
 from offhook.audio import g711
 from offhook.audio.g711 import Codec

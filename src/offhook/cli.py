@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from offhook._version import __version__
 from offhook.config import ENV_PREFIX, SETTINGS, flag_of, load_config
@@ -100,7 +102,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     one_thread()  # before anything imports numpy
     from offhook.server import serve
 
-    return serve(config)
+    return _end_process(serve(config))
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -111,7 +113,19 @@ def _doctor(arguments: argparse.Namespace) -> int:
     one_thread()
     from offhook.doctor import examine
 
-    return examine(config)
+    return _end_process(examine(config))
+
+
+def _end_process(status: int) -> NoReturn:
+    """End here, without taking the interpreter down.
+
+    The HTTP client's threads still let go of what a request left, which aborts an interpreter that is being torn down;
+    they cannot be waited for. Everything of ours is closed.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _replay(arguments: argparse.Namespace) -> int:

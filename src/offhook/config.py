@@ -278,7 +278,12 @@ class Config:
     tts_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that speaks", show="URL")
     tts_model: str = _setting("tts-1", _text, "what that API calls the model", show="NAME")
     tts_voice: str | None = _setting(None, _text, "its voice; else the session's voice is asked for", show="NAME")
-    tts_rate: int = _setting(24000, _integer(8000, 48000), "samples per second of its pcm format", show="HZ")
+    tts_rate: int = _setting(
+        24000,
+        _integer(8000, 48000),
+        "samples per second of its pcm format: 8000 to 48000, 22050 and 44100 too",
+        show="HZ",
+    )
     tts_key: str | None = _setting(None, _text, "its key", show="KEY")
     default_model: str = _setting("gpt-realtime", _text, "the model of a session that names none", show="NAME")
     voice: str = _setting("marin", _text, "the voice of a session that names none", show="NAME")

@@ -22,7 +22,7 @@ from offhook.model.registry import choose_backend
 from offhook.model.scripted import SCRIPTED
 from offhook.net.address import bind_pair
 from offhook.net.rtp import PortRange, raise_descriptor_limit
-from offhook.server import CLIENT_THREADS_S, agent_options, model_options, projects_of
+from offhook.server import agent_options, model_options, projects_of
 from offhook.session.inputs import AudioProduced
 from offhook.session.outputs import Generate
 from offhook.sip.agent import UserAgent
@@ -82,7 +82,6 @@ async def _examine(config: Config) -> list[Finding]:
             findings.append(Finding(_BAD, problem.key, problem.message, problem.mend))
         except OffhookError as problem:
             findings.append(Finding(_BAD, check.__name__.strip("_"), str(problem)))
-    await asyncio.sleep(CLIENT_THREADS_S)
     return findings
 
 

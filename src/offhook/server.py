@@ -61,9 +61,6 @@ from offhook.wire.signature import webhook_key
 # After the last BYE: its repetitions, and the answers to what still comes in.
 FAREWELL_S: Final = 1.0
 RETRY_AFTER_S: Final = 5
-# The HTTP client's own threads let go of a request a moment after its result is here. An interpreter that ends before
-# that aborts (PyO3 threads and finalization), with a core dump and a status that means nothing.
-CLIENT_THREADS_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +200,7 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 await self.telephone.quiet.wait()
+        await self.directory.stop()
         for task in list(self._background):
             task.cancel()
         await self.sip.close()
@@ -212,7 +210,6 @@ class Server:
         await self.backend.stop()
         if self.store is not None:
             self.store.close()
-        await asyncio.sleep(CLIENT_THREADS_S)
         self._log.info("stopped", calls=self.directory.total)
 
     def _spawn(self, work: Any) -> None:
@@ -282,9 +279,12 @@ def _host_options(config: Config, *, needs_transcripts: bool) -> HostOptions:
     defaults = SessionDefaults(model=config.default_model, instructions=instructions, voice=config.voice)
     return HostOptions(
         call=CallOptions(config.ring_seconds, config.ring_status, config.session_seconds),
-        engine=EngineOptions(needs_transcripts=needs_transcripts, defaults=defaults),
+        engine=EngineOptions(
+            needs_transcripts=needs_transcripts,
+            strict_models=frozenset(config.model_names) if config.strict_models else None,
+            defaults=defaults,
+        ),
         answer=config.answer,
-        strict_models=frozenset(config.model_names) if config.strict_models else None,
     )
 
 

@@ -137,7 +137,9 @@ def test_a_caller_who_interrupts_is_heard_and_the_answer_is_cut_where_it_was_hea
             assert 0 < cut_ms < 2000
             await call.hears_silence(300)
             first = call.conversation().heard[0]
-            assert abs((first.end_ms - first.start_ms) - cut_ms) <= 40, "the ledger says what was heard"
+            # A packet that a busy machine brings late leaves a gap in what is heard, and nothing else.
+            heard_ms = first.end_ms - first.start_ms - first.longest_gap_ms
+            assert abs(heard_ms - cut_ms) <= 40, "the ledger says what was heard"
 
     run(test)
 

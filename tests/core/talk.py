@@ -39,7 +39,8 @@ class Talk:
             expires_at=0,
             defaults=SessionDefaults(),
         )
-        self.engine = Engine(effective, counting_ids(), options or EngineOptions(needs_transcripts=False), self.now)
+        options = options or EngineOptions(needs_transcripts=False)
+        self.engine = Engine(effective, counting_ids(), options, self.now, model_named="model" in session)
         self.sent: list[dict[str, Any]] = []
         self.done: list[do.Output] = []
         self._take(self.engine.start())

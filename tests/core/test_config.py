@@ -56,6 +56,13 @@ def test_every_setting_has_a_text_for_people() -> None:
         ({"allow": ["10.0.0.0/40"]}, "--allow"),
         ({"webhook_url": "ftp://x"}, "--webhook-url"),
         ({"webhook_url": "http://user:pw@x/"}, "--webhook-url"),
+        ({"webhook_url": "http://exa mple/x"}, "--webhook-url"),
+        ({"webhook_url": "http://ex^ample/"}, "--webhook-url"),
+        ({"webhook_url": "http://%zz/"}, "--webhook-url"),
+        ({"webhook_url": "http://256.1.1.1/"}, "--webhook-url"),
+        ({"webhook_url": "http://[fe80::1%25eth0]/"}, "--webhook-url"),
+        ({"webhook_url": "http://x/\n"}, "--webhook-url"),
+        ({"webhook_url": "http://a..b/"}, "--webhook-url"),
         ({"webhook_secret": ["whsec_%%%"]}, "webhook_secret"),
         ({"answer": "maybe"}, "--answer"),
         ({"answer": "reject:200"}, "--answer"),
@@ -80,6 +87,13 @@ def test_an_unknown_setting_refuses_to_start(tmp_path: Path) -> None:
         load_config({}, {"OFFHOOK_RING_SECOND": "1"})
     with pytest.raises(ConfigError, match="ring_second: is no setting"):
         load_config({}, {}, write(tmp_path, "ring_second = 1"))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h_h:80/x", "https://büro.example/", "http://[::1]:8/", "http://127.0.0.1/%7Ex?a=b", "http://a.b."]
+)
+def test_a_url_that_a_client_takes_is_taken(url: str) -> None:
+    assert load_config({"webhook_url": url}, {}).webhook_url == url
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:

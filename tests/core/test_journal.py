@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from offhook.call import machine as telephone
 from offhook.call.call import Call, Input
@@ -116,4 +119,6 @@ def test_every_input_can_be_written_and_read() -> None:
                 extra["reason"] = "r"  # type: ignore[assignment]
             event = msgspec.convert(fields | extra, type=kind)
         _, lines = read_journal(encode_head(HEAD) + encode_line(1.0, event, ()))
+        if isinstance(event, telephone.AcceptAsked):
+            event = replace(event, body=hashlib.sha256(event.body).digest())
         assert lines[0].event == event

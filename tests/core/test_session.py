@@ -8,9 +8,17 @@ from typing import Any
 import pytest
 from tests.core.talk import Talk, one, types
 
+from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
+from offhook.session.conversation import Conversation
 from offhook.session.engine import EngineOptions
+from offhook.session.settings import WITHOUT_EFFECT, without_effect
+from offhook.session.usage import estimate_input
+from offhook.wire import limits
+from offhook.wire.decode import decode_session
+from offhook.wire.items import FunctionCall, FunctionCallOutput, InputText, Message, OutputAudio, OutputText
+from offhook.wire.session import SessionParams
 
 SPOKEN_ITEM = [
     "response.output_item.added",
@@ -150,6 +158,40 @@ def test_a_pause_outside_of_a_turn_is_nothing() -> None:
     assert talk.count(do.HearEarly) == talk.count(do.DropEarly) == 0
 
 
+def test_the_first_update_names_the_model_when_accept_named_none() -> None:
+    """Agents send their model with the first update, after an accept without one."""
+    talk = Talk()
+
+    def update(**members: str) -> list[dict[str, Any]]:
+        return talk.client("session.update", session={"type": "realtime", **members})
+
+    assert one(update(instructions="Be brief."), "session.updated")["session"]["model"] == "gpt-realtime"
+    assert one(update(model="gpt-realtime-2.1"), "session.updated")["session"]["model"] == "gpt-realtime-2.1"
+    talk.client("response.create")
+    assert talk.generate().model == "gpt-realtime-2.1"
+    assert error(update(model="gpt-realtime"))["param"] == "session.model", "from then on it is chosen"
+    assert error(Talk(model="gpt-realtime").client("session.update", session={"type": "realtime", "model": "x"}))
+
+
+def test_a_refused_update_chooses_no_model() -> None:
+    talk = Talk()
+    talk.client("response.create")
+    talk.answers()
+    update = {"type": "realtime", "model": "other", "audio": {"output": {"voice": "ash"}}}
+    assert error(talk.client("session.update", session=update))["code"] == "cannot_update_voice"
+    assert types(talk.client("session.update", session={"type": "realtime", "model": "mine"})) == ["session.updated"]
+
+
+def test_a_strict_server_takes_only_its_own_models_in_an_update() -> None:
+    talk = Talk(options=EngineOptions(needs_transcripts=False, strict_models=frozenset({"mine"})))
+    refused = error(talk.client("session.update", session={"type": "realtime", "model": "other"}))
+    assert (refused["code"], refused["param"]) == ("model_not_found", "session.model")
+    assert types(talk.client("session.update", session={"type": "realtime", "model": "mine"})) == ["session.updated"]
+    default = {"type": "realtime", "model": "gpt-realtime"}
+    talk = Talk(options=EngineOptions(needs_transcripts=False, strict_models=frozenset({"mine"})))
+    assert types(talk.client("session.update", session=default)) == ["session.updated"], "an equal value always passes"
+
+
 def test_null_turns_detection_and_transcription_off() -> None:
     talk = Talk(audio={"input": {"transcription": {"model": "whisper-1"}}})
     update = {"type": "realtime", "audio": {"input": {"turn_detection": None, "transcription": None}}}
@@ -171,6 +213,17 @@ def test_mcp_secrets_are_never_echoed() -> None:
     tool = {"type": "mcp", "server_label": "crm", "server_url": "https://x.example", "authorization": "top secret"}
     events = Talk().client("session.update", session={"type": "realtime", "tools": [tool]})
     assert "top secret" not in json.dumps(events)
+
+
+def test_members_without_effect_are_members_of_a_session() -> None:
+    assert set(WITHOUT_EFFECT) <= set(SessionParams.__struct_fields__)
+    given = {
+        "type": "realtime",
+        "truncation": "disabled",
+        "audio": {"input": {"noise_reduction": {"type": "near_field"}}},
+    }
+    assert without_effect(decode_session(json.dumps(given).encode())) == ["truncation", "audio.input.noise_reduction"]
+    assert without_effect(decode_session(b'{"type": "realtime", "tracing": null}')) == []
 
 
 # -- a turn
@@ -299,6 +352,55 @@ def test_push_to_talk_begins_where_the_buffer_was_cleared() -> None:
     assert (talk.last(do.Hear).start_ms, talk.last(do.Hear).end_ms) == (5000, 7000)
 
 
+def speaking_talk() -> tuple[Talk, str]:
+    """A caller who began to speak at 1,000 ms and goes on."""
+    talk = Talk()
+    talk.now += 1
+    return talk, one(talk.happens(happened.VoiceStarted(1000)), "input_audio_buffer.speech_started")["item_id"]
+
+
+def test_a_commit_in_mid_speech_keeps_the_rest_of_the_turn() -> None:
+    talk, first = speaking_talk()
+    talk.now += 2
+    committed = talk.client("input_audio_buffer.commit")
+    assert one(committed, "input_audio_buffer.committed")["item_id"] == first
+    rest = talk.happens(happened.VoiceStopped(4500, 5000), after_s=2)
+    assert types(rest) == [
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        "response.created",
+    ]
+    assert rest[0]["item_id"] == rest[1]["item_id"] != first
+    assert rest[1]["previous_item_id"] == first
+    heard = [(each.start_ms, each.end_ms) for each in talk.done if isinstance(each, do.Hear)]
+    assert heard == [(700, 3000), (3000, 5000)]
+
+
+def test_a_clear_in_mid_speech_keeps_the_rest_of_the_turn() -> None:
+    talk, first = speaking_talk()
+    talk.now += 2
+    assert types(talk.client("input_audio_buffer.clear")) == ["input_audio_buffer.cleared"]
+    assert talk.happens(happened.VoiceStarted(3100)) == [], "the caller has not stopped"
+    rest = talk.happens(happened.VoiceStopped(4500, 5000), after_s=2)
+    assert types(rest)[-1] == "response.created"
+    assert one(rest, "input_audio_buffer.committed")["item_id"] != first
+    heard = [(each.start_ms, each.end_ms) for each in talk.done if isinstance(each, do.Hear)]
+    assert heard == [(3000, 5000)]
+
+
+@pytest.mark.parametrize("verb", ["commit", "clear"])
+def test_when_the_caller_had_stopped_by_then_there_is_no_rest_to_answer(verb: str) -> None:
+    talk, _ = speaking_talk()
+    talk.now += 2
+    talk.client(f"input_audio_buffer.{verb}")
+    items = len(talk.engine.conversation)
+    assert types(talk.happens(happened.VoiceStopped(2900, 3400), after_s=0.4)) == ["input_audio_buffer.speech_stopped"]
+    assert (len(talk.engine.conversation), talk.count(do.Generate)) == (items, 0)
+    assert types(talk.says())[-1] == "response.created"
+
+
 def test_an_empty_commit_is_refused_with_the_known_code() -> None:
     talk = Talk()
     talk.now += 0.05
@@ -416,12 +518,130 @@ def test_words_before_a_call_are_an_item_of_their_own() -> None:
     assert response["output"][1]["arguments"] == "{}"
 
 
+def call_after_words(talk: Talk, words: str = "One moment, please.") -> int:
+    """The model writes some words and a whole function call before the voice has said anything."""
+    talk.client("response.create")
+    run = talk.generate().run
+    talk.happens(happened.TextProduced(run, words))
+    talk.happens(happened.ToolCallStarted(run, 0, "opening_hours", "call_a"))
+    talk.happens(happened.ToolArgumentsProduced(run, 0, "{}"))
+    return run
+
+
+def test_the_sound_of_words_before_a_call_makes_no_second_message() -> None:
+    talk = Talk(tools=[function()])
+    run = call_after_words(talk)
+    assert talk.audio(run, 800, "One moment, please.") == []
+    assert talk.audio(run, 800) == []
+    response = one(talk.happens(happened.GenerationFinished(run)), "response.done")["response"]
+    assert [item["type"] for item in response["output"]] == ["message", "function_call"]
+    assert response["usage"]["output_token_details"]["audio_tokens"] == 1600 // 50
+    assert talk.count(do.Play) == 2
+
+
+def test_barge_in_cuts_the_words_before_a_call_where_they_were_heard() -> None:
+    talk = Talk(tools=[function()])
+    run = call_after_words(talk, "one two three four")
+    talk.audio(run, 2000, "one two three four")
+    talk.happens(happened.PlayoutStarted(run))
+    talk.happens(happened.VoiceStarted(1000), after_s=1)
+    events = talk.happens(happened.PlayoutStopped(run, 1000))
+    assert said_by_assistant(talk) == ["one two"]
+    message, call = one(events, "response.done")["response"]["output"]
+    assert (message["status"], message["content"][0]["transcript"]) == ("incomplete", "one two")
+    assert (call["type"], call["status"]) == ("function_call", "incomplete")
+    truncated = one(events, "conversation.item.truncated")
+    assert (truncated["item_id"], truncated["audio_end_ms"]) == (message["id"], 1000)
+
+
+def two_messages(talk: Talk, *, voice_is_late: bool) -> int:
+    """A model that says something, calls a function, and says something else: 1,000 ms each."""
+    run = call_after_words(talk, "one two ")
+    if voice_is_late:
+        talk.happens(happened.TextProduced(run, "three four"))
+    talk.happens(happened.AudioProduced(run, b"", 8000, 1000, "one two ", message=0))
+    if not voice_is_late:
+        talk.happens(happened.TextProduced(run, "three four"))
+    talk.happens(happened.AudioProduced(run, b"", 8000, 1000, "three four", message=1))
+    return run
+
+
+@pytest.mark.parametrize("voice_is_late", [True, False])
+@pytest.mark.parametrize(
+    ("played_ms", "said", "cut_ms"),
+    [(500, ["one", ""], [500, 0]), (1000, ["one two ", ""], [0]), (1500, ["one two ", "three"], [500])],
+)
+def test_barge_in_cuts_the_message_that_was_being_heard(
+    voice_is_late: bool, played_ms: int, said: list[str], cut_ms: list[int]
+) -> None:
+    talk = Talk(tools=[function()])
+    run = two_messages(talk, voice_is_late=voice_is_late)
+    talk.happens(happened.GenerationFinished(run))
+    talk.happens(happened.PlayoutStarted(run))
+    talk.happens(happened.VoiceStarted(played_ms), after_s=played_ms / 1000)
+    events = talk.happens(happened.PlayoutStopped(run, played_ms))
+    assert said_by_assistant(talk) == said
+    cut = [event["audio_end_ms"] for event in events if event["type"] == "conversation.item.truncated"]
+    assert cut == cut_ms
+
+
+def test_a_client_truncates_one_of_two_messages_by_its_own_sound() -> None:
+    talk = Talk(tools=[function()])
+    run = two_messages(talk, voice_is_late=False)
+    done = one(talk.happens(happened.GenerationFinished(run)), "response.done")["response"]
+    first, _, second = (item["id"] for item in done["output"])
+
+    def truncate(item_id: str, end_ms: int) -> list[dict[str, Any]]:
+        return talk.client("conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=end_ms)
+
+    assert error(truncate(first, 1001))["param"] == "audio_end_ms"
+    assert one(truncate(second, 500), "conversation.item.truncated")["item_id"] == second
+    assert said_by_assistant(talk) == ["one two ", "three"]
+
+
+def test_a_function_call_is_whole_before_the_voice_has_ended() -> None:
+    """A spoken filler must not hold up the function that it covers."""
+    talk = Talk(tools=[function()])
+    run = call_after_words(talk)
+    assert types(talk.happens(happened.WordsFinished(run))) == [
+        "response.function_call_arguments.done",
+        "conversation.item.done",
+        "response.output_item.done",
+    ]
+    assert talk.audio(run, 800, "One moment, please.") == []
+    assert types(talk.happens(happened.GenerationFinished(run))) == RESPONSE_END
+    assert types(talk.happens(happened.PlayoutFinished(run, 800))) == ["output_audio_buffer.stopped"]
+
+
+def test_a_spoken_answer_stays_open_until_its_voice_has_ended() -> None:
+    talk = Talk()
+    talk.says()
+    run = talk.generate().run
+    talk.happens(happened.TextProduced(run, "We open at nine."))
+    assert talk.happens(happened.WordsFinished(run)) == []
+    talk.audio(run, 800, "We open at nine.")
+    assert types(talk.happens(happened.GenerationFinished(run))) == SPOKEN_ITEM_END + RESPONSE_END
+
+
+def test_blank_text_before_a_call_is_no_message() -> None:
+    talk = Talk(tools=[function()])
+    run = call_after_words(talk, "\n\n")
+    response = one(talk.happens(happened.GenerationFinished(run)), "response.done")["response"]
+    assert [item["type"] for item in response["output"]] == ["function_call"]
+
+
 def test_an_output_for_a_call_that_never_was_is_refused() -> None:
     item = {"type": "function_call_output", "call_id": "call_x", "output": "1"}
     assert error(Talk().client("conversation.item.create", item=item))["code"] == "invalid_tool_call_id"
 
 
 # -- barge-in
+
+
+def said_by_assistant(talk: Talk) -> list[str]:
+    """What the conversation remembers of the assistant's speech."""
+    items = [item for item in talk.engine.conversation if isinstance(item, Message) and item.role == "assistant"]
+    return [part.transcript for item in items for part in item.content]  # type: ignore[union-attr,misc]
 
 
 def interrupted_talk() -> tuple[Talk, int]:
@@ -467,6 +687,90 @@ def test_barge_in_after_the_model_has_finished_cuts_the_item_where_it_was_heard(
     talk.happens(happened.VoiceStopped(5000, 5500))
     spoken = [item for item in talk.generate().items if getattr(item, "role", "") == "assistant"]
     assert spoken[0].content[0].transcript == "one two"  # type: ignore[union-attr]
+
+
+def test_barge_in_forgets_the_sentences_that_the_voice_had_not_reached() -> None:
+    """The model runs ahead of a voice that sends every sentence in several pieces and names its words in the first."""
+    talk = Talk()
+    talk.says()
+    run = talk.generate().run
+    talk.happens(happened.TextProduced(run, "Your order left on Monday. "))
+    talk.happens(happened.TextProduced(run, "It arrives by Thursday."))
+    for text in ("Your order left on Monday. ", "It arrives by Thursday."):
+        talk.audio(run, 400, text)
+        for _ in range(4):
+            talk.audio(run, 400)
+    talk.happens(happened.PlayoutStarted(run))
+    talk.happens(happened.GenerationFinished(run))
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    talk.happens(happened.PlayoutStopped(run, 1000))
+    assert said_by_assistant(talk) == ["Your order"]
+
+
+def test_words_whose_place_nobody_knows_are_spread_over_the_sound_that_follows_them() -> None:
+    talk = Talk()
+    talk.says()
+    run = talk.generate().run
+    talk.happens(happened.TextProduced(run, "one two "))
+    for _ in range(4):
+        talk.audio(run, 250)
+    talk.happens(happened.TextProduced(run, "three four"))
+    for _ in range(4):
+        talk.audio(run, 250)
+    talk.happens(happened.GenerationFinished(run))
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    talk.happens(happened.PlayoutStopped(run, 1600))
+    assert said_by_assistant(talk) == ["one two three"]
+
+
+def test_a_breath_before_the_first_word_moves_no_words() -> None:
+    talk = Talk()
+    talk.says()
+    run = talk.generate().run
+    talk.happens(happened.TextProduced(run, "one two three four"))
+    talk.audio(run, 500)
+    talk.audio(run, 2000, "one two three four")
+    talk.happens(happened.GenerationFinished(run))
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    talk.happens(happened.PlayoutStopped(run, 1500))
+    assert said_by_assistant(talk) == ["one two"]
+
+
+def test_barge_in_before_the_first_sound_keeps_no_words() -> None:
+    talk = Talk()
+    talk.says()
+    talk.happens(happened.TextProduced(talk.generate().run, "We open at nine."))
+    events = talk.happens(happened.VoiceStarted(talk.input_ms))
+    assert types(events) == [
+        "input_audio_buffer.speech_started",
+        *SPOKEN_ITEM_END,
+        *RESPONSE_END,
+        "conversation.item.truncated",
+    ]
+    assert one(events, "conversation.item.truncated")["audio_end_ms"] == 0
+    assert said_by_assistant(talk) == [""]
+
+
+def test_barge_in_between_two_answers_cuts_only_what_was_not_heard() -> None:
+    """The second answer has words and no sound yet while the first is still playing."""
+    talk, run = interrupted_talk()
+    talk.happens(happened.GenerationFinished(run))
+    talk.client("response.create")
+    talk.happens(happened.TextProduced(talk.generate().run, "And another thing."))
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    events = talk.happens(happened.PlayoutStopped(run, 2000))
+    cut = [event["audio_end_ms"] for event in events if event["type"] == "conversation.item.truncated"]
+    assert (cut, said_by_assistant(talk)) == ([2000, 0], ["one two three four", ""])
+
+
+def test_barge_in_after_a_clear_forgets_nothing_that_was_heard() -> None:
+    talk, run = interrupted_talk()
+    talk.client("output_audio_buffer.clear")
+    talk.happens(happened.PlayoutStopped(run, 2000))
+    talk.happens(happened.TextProduced(run, " nine"))
+    events = talk.happens(happened.VoiceStarted(talk.input_ms))
+    assert "conversation.item.truncated" not in types(events)
+    assert said_by_assistant(talk) == ["one two three four"]
 
 
 def test_a_turn_that_ends_before_the_stop_is_known_is_answered_after_it() -> None:
@@ -553,6 +857,65 @@ def test_clear_alone_silences_the_rest_of_the_response() -> None:
     assert one(events, "response.done")["response"]["output"][0]["content"][0]["transcript"] == "one two"
 
 
+def test_a_response_asked_for_at_a_clear_is_given_only_the_words_that_were_heard() -> None:
+    """How much was heard is known a tick after the clear; the request to the model waits for it."""
+    talk, run = interrupted_talk()
+    talk.client("response.cancel")
+    talk.client("output_audio_buffer.clear")
+    assert types(talk.client("response.create")) == ["response.created"]
+    assert talk.generate().run == run, "not asked yet"
+    talk.happens(happened.PlayoutStopped(run, 2000))
+    assert talk.generate().run != run
+    assert [item.content[0].transcript for item in talk.generate().items if item.role == "assistant"] == [  # type: ignore[union-attr]
+        "one two three four"
+    ]
+
+
+def test_a_response_does_not_wait_for_a_stop_that_is_never_confirmed() -> None:
+    talk, run = interrupted_talk()
+    talk.happens(happened.GenerationFinished(run))
+    talk.client("output_audio_buffer.clear")
+    talk.client("response.create")
+    assert talk.generate().run == run
+    talk.waits(1)
+    assert talk.generate().run != run
+
+
+@pytest.mark.parametrize("first", ["words", "stop"])
+def test_a_response_waits_for_the_callers_words_and_for_the_stop(first: str) -> None:
+    talk = Talk(options=EngineOptions(needs_transcripts=True))
+    talk.client("response.create")
+    talk.answers("one two three four", 4000)
+    run = talk.generate().run
+    talk.says(500)
+    item_id = talk.last(do.Hear).item_id
+    happenings: list[happened.Input] = [
+        happened.TranscriptCompleted(item_id, "Stop.", 0.5),
+        happened.PlayoutStopped(run, 2000),
+    ]
+    for each in happenings if first == "words" else reversed(happenings):
+        assert talk.generate().run == run
+        talk.happens(each)
+    assert [item.content[0].transcript for item in talk.generate().items] == ["one two", "Stop."]  # type: ignore[union-attr]
+
+
+def test_an_item_deleted_while_it_is_stopped_holds_nobody_up() -> None:
+    talk, run = interrupted_talk()
+    item_id = one(talk.happens(happened.GenerationFinished(run)), "conversation.item.done")["item"]["id"]
+    talk.client("output_audio_buffer.clear")
+    talk.client("response.create")
+    talk.client("conversation.item.delete", item_id=item_id)
+    assert talk.generate().run != run
+    assert item_id not in [item.id for item in talk.generate().items]
+
+
+def test_a_response_that_reads_nothing_of_the_conversation_does_not_wait_for_a_stop() -> None:
+    talk, run = interrupted_talk()
+    talk.client("output_audio_buffer.clear")
+    talk.client("response.create", response={"conversation": "none", "input": []})
+    assert talk.generate().run != run
+
+
 def test_cancel_with_nothing_active_has_the_known_code() -> None:
     refused = error(Talk().client("response.cancel", event_id="x"))
     assert (refused["code"], refused["event_id"]) == ("response_cancel_not_active", "x")
@@ -621,6 +984,17 @@ def test_beyond_the_token_budget_a_response_fails_with_the_known_code() -> None:
     assert failed["status_details"]["error"]["code"] == "rate_limit_exceeded"
     talk.now += 61
     assert types(talk.client("response.create")) == ["response.created"]
+
+
+def test_all_that_the_model_reads_counts_as_input() -> None:
+    items = [
+        Message(role="user", content=(InputText(text="x" * 40),)),
+        Message(role="assistant", content=(OutputText(text="x" * 400),)),
+        Message(role="assistant", content=(OutputAudio(transcript="x" * 80),)),
+        FunctionCall(name="lookup", arguments='{"a":""}', call_id="c1"),
+        FunctionCallOutput(call_id="c1", output="x" * 12),
+    ]
+    assert estimate_input("", items, 0).text_tokens == 10 + 100 + 20 + 4 + 3
 
 
 # -- silence and keys
@@ -742,6 +1116,32 @@ def test_truncating_what_does_not_exist_or_beyond_the_end() -> None:
     assert item["content"][0]["transcript"] == "one two"
 
 
+def test_truncating_further_back_does_not_bring_words_back() -> None:
+    talk = Talk()
+    talk.says()
+    answer = one(talk.answers("one two three four", 2000), "conversation.item.done")["item"]["id"]
+
+    def truncate(end_ms: int) -> dict[str, Any]:
+        events = talk.client("conversation.item.truncate", item_id=answer, content_index=0, audio_end_ms=end_ms)
+        return one(events, "conversation.item.truncated")
+
+    assert truncate(1000)["audio_end_ms"] == 1000
+    assert truncate(1500)["audio_end_ms"] == 1000, "the least cut holds"
+    assert said_by_assistant(talk) == ["one two"]
+    assert truncate(500)["audio_end_ms"] == 500
+    assert said_by_assistant(talk) == ["one"]
+
+
+def test_barge_in_does_not_bring_back_words_that_a_client_cut() -> None:
+    talk, run = interrupted_talk()
+    done = one(talk.happens(happened.GenerationFinished(run)), "conversation.item.done")
+    talk.client("conversation.item.truncate", item_id=done["item"]["id"], content_index=0, audio_end_ms=1000)
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    events = talk.happens(happened.PlayoutStopped(run, 2000))
+    assert one(events, "conversation.item.truncated")["audio_end_ms"] == 1000
+    assert said_by_assistant(talk) == ["one two"]
+
+
 def test_deleting_an_item_takes_it_from_the_context() -> None:
     talk = Talk()
     talk.says()
@@ -750,6 +1150,32 @@ def test_deleting_an_item_takes_it_from_the_context() -> None:
     assert types(talk.client("conversation.item.delete", item_id=item_id)) == ["conversation.item.deleted"]
     talk.client("response.create")
     assert item_id not in [item.id for item in talk.generate().items]
+
+
+def test_the_audio_of_an_item_that_a_client_adds_is_not_echoed() -> None:
+    """Audio is in no item but a retrieved one; what the model reads is the transcript."""
+    talk = Talk()
+    part = {"type": "input_audio", "audio": "AAAA", "transcript": "When do you open?"}
+    item = {"type": "message", "role": "user", "content": [part, {"type": "input_text", "text": "Tell me."}]}
+    events = talk.client("conversation.item.create", item=item)
+    assert types(events) == ["conversation.item.added", "conversation.item.done"]
+    for event in events:
+        assert event["item"]["content"] == [
+            {"type": "input_audio", "transcript": "When do you open?"},
+            {"type": "input_text", "text": "Tell me."},
+        ]
+
+
+def test_an_item_that_exists_already_costs_a_full_conversation_nothing() -> None:
+    conversation = Conversation("conv_1")
+    for number in range(limits.MAX_CONVERSATION_ITEMS):
+        conversation.append(Message(id=str(number), role="user", content=()))
+    with pytest.raises(ApiProblem) as refused:
+        conversation.append(Message(id="7", role="user", content=()))
+    assert refused.value.param == "item.id"
+    assert conversation.get("0") is not None
+    conversation.append(Message(id="new", role="user", content=()))
+    assert (conversation.get("0"), len(conversation)) == (None, limits.MAX_CONVERSATION_ITEMS)
 
 
 def test_a_callers_item_is_retrieved_with_its_audio() -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from offhook.sip.errors import NoCommonCodec, SdpError
 from offhook.sip.sdp import (

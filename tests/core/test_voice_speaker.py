@@ -6,6 +6,7 @@ import socket
 import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from offhook.model.local.voices import assets, pico
 from offhook.model.local.voices.names import TIMBRES, timbre
 from offhook.model.local.voices.placed import Piece
 from offhook.model.local.voices.speaker import Speaker
-from offhook.wire.session import VOICE_NAMES
+from offhook.wire.session import VoiceName
+
+VOICE_NAMES = get_args(VoiceName)
 
 SENTENCE = "Thank you for calling, your table for four is booked on Friday evening. "
 RATE_HZ = 24000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -209,6 +210,49 @@ def test_a_bad_member_is_refused_with_its_path(path: str, value: object, code: s
     assert problem.param.startswith(param), problem.message
 
 
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        (b'{"type":"realtime","max_output_tokens":500.0}', "session.max_output_tokens", "invalid_type"),
+        (
+            b'{"type":"realtime","audio":{"input":{"turn_detection":{"type":"server_vad","silence_duration_ms":5e2}}}}',
+            "session.audio.input.turn_detection.silence_duration_ms",
+            "invalid_type",
+        ),
+        (
+            b'{"type":"realtime","audio":{"input":{"format":{"type":"audio/pcm","rate":24000.0}}}}',
+            "session.audio.input.format.rate",
+            "invalid_type",
+        ),
+        (
+            b'{"type":"realtime","audio":{"output":{"speed":1' + b"0" * 400 + b"}}}",
+            "session.audio.output.speed",
+            "invalid_value",
+        ),
+        (
+            b'{"type":"realtime","audio":{"input":{"noise_reduction":{"type":"near_field","strength":1'
+            + b"0" * 400
+            + b"}}}}",
+            "session.audio.input.noise_reduction.strength",
+            "invalid_value",
+        ),
+        (
+            b'{"type":"realtime","tools":[{"type":"function","type":"mcp","server_label":"a","server_url":"b"}]}',
+            "session.tools[0]",
+            "invalid_value",
+        ),
+        (b'{"type":"realtime","instructions":5,"instructions":"x"}', "session.instructions", "invalid_value"),
+    ],
+)
+def test_what_only_the_decoder_refuses_is_refused_by_its_name_too(body: bytes, param: str, code: str) -> None:
+    """Integral decimals and members that stand twice were refused as "session", which names nothing."""
+    with pytest.raises(ApiProblem) as caught:
+        decode_session(body)
+    assert caught.value.param is not None
+    assert caught.value.param.startswith(param)
+    assert caught.value.code == code
+
+
 def test_a_refused_value_names_the_supported_ones() -> None:
     problem = refusal(changed("reasoning.effort", "extreme"))
     assert problem.message == (
@@ -230,6 +274,55 @@ def test_mcp_authorization_twice_is_refused() -> None:
     body = changed("tools.1.headers", {"Authorization": "a"})
     body["tools"][1]["authorization"] = "b"
     assert refusal(body).param == "session.tools[1].authorization"
+
+
+@pytest.mark.parametrize(
+    ("event", "param"),
+    [
+        (
+            {"type": "session.update", "session": {"type": "realtime", "tools": [{"type": "function", "name": "f"}]}},
+            "session.tools[0].parameters",
+        ),
+        ({"type": "session.update", "session": {"type": "realtime", "tracing": {}}}, "session.tracing.metadata"),
+        (
+            {"type": "response.create", "response": {"tools": [{"type": "function", "name": "f"}]}},
+            "response.tools[0].parameters",
+        ),
+        (
+            {
+                "type": "conversation.item.create",
+                "item": {"type": "mcp_list_tools", "server_label": "s", "tools": [{"name": "t"}]},
+            },
+            "item.tools[0].input_schema",
+        ),
+        (
+            {
+                "type": "response.create",
+                "response": {"input": [{"type": "mcp_list_tools", "server_label": "s", "tools": [{"name": "t"}]}]},
+            },
+            "response.input[0].tools[0].input_schema",
+        ),
+    ],
+)
+@pytest.mark.parametrize(("depth", "taken"), [(1, True), (64, True), (65, False), (500, False)])
+def test_what_is_nested_too_deep_is_refused_with_its_path(
+    event: dict[str, Any], param: str, depth: int, taken: bool
+) -> None:
+    event = json.loads(json.dumps(event))
+    *parents, last = re.findall(r"\w+", param)
+    here: Any = event
+    for name in parents:
+        here = here[int(name) if name.isdigit() else name]
+    here[last] = {}
+    text = json.dumps(event).replace(
+        f'"{last}": {{}}', f'"{last}": ' + '{"a":' * (depth - 1) + "{}" + "}" * (depth - 1)
+    )
+    if taken:
+        assert decode_client_event(text)
+    else:
+        with pytest.raises(ApiProblem) as caught:
+            decode_client_event(text)
+        assert caught.value.param == param
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"type": "realtime"} x'])
@@ -276,7 +369,20 @@ def test_reject_takes_statuses_of_refusal_only(body: bytes, code: str, param: st
 
 @pytest.mark.parametrize(
     "target",
-    ["tel:+15550123", "sip:a@b.example;transport=tcp", "sips:a@b", "TEL:123", "sip:a@b?Replaces=x%40y"],
+    [
+        "tel:+15550123",
+        "sip:a@b.example;transport=tcp",
+        "sips:a@b",
+        "TEL:123",
+        "sip:a@b?Replaces=x%40y",
+        "tel:+1-(201)-555.0123;ext=7;phone-context=+1",
+        "tel:*98#",
+        "sip:pbx",
+        "sip:desk_2:5080",
+        "sip:a@[2001:db8::1]:5060;lr",
+        "sips:+1;npdi;rn=2@10.0.0.1;user=phone?Replaces=x&Subject=",
+        "sip:%23%2a:secret@b.",
+    ],
 )
 def test_refer_takes_telephone_and_sip_targets(target: str) -> None:
     assert decode_refer(json.dumps({"target_uri": target}).encode()).target_uri == target
@@ -296,12 +402,39 @@ def test_refer_takes_telephone_and_sip_targets(target: str) -> None:
         "sip:ä@b",
         "sip:a b",
         "sip:" + "a" * 2000,
+        "sip:@",
+        "sip::::",
+        "sip:?",
+        "sip:%",
+        "sip:a@[::1",
+        "sip:a@[::g]",
+        "sip:a@[1:2]",
+        "sip:a@",
+        "sip:@b",
+        "sip:a@b@c",
+        "sip:a%4@b",
+        "sip:a@b:99999",
+        "sip:a@b:",
+        "sip:a@b;",
+        "sip:a@b?x",
+        "sip:a@b..c",
+        "tel:",
+        "tel:+",
+        "tel:-",
+        "tel:somebody",
+        "tel:1;",
     ],
 )
 def test_refer_refuses_other_targets_and_line_breaks(target: str) -> None:
     with pytest.raises(ApiProblem) as caught:
         decode_refer(json.dumps({"target_uri": target}).encode())
     assert (caught.value.code, caught.value.param) == ("invalid_value", "target_uri")
+
+
+def test_reject_names_a_status_that_is_no_integer() -> None:
+    with pytest.raises(ApiProblem) as caught:
+        decode_reject(b'{"status_code": 486.0}')
+    assert (caught.value.code, caught.value.param) == ("invalid_type", "status_code")
 
 
 def test_refer_without_a_target_is_refused() -> None:

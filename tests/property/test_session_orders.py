@@ -28,7 +28,8 @@ actions = st.one_of(
     st.tuples(st.just("voice_paused")),
     st.tuples(st.just("voice_resumed")),
     st.builds(happened.TextProduced, runs, st.sampled_from(["one ", "two three ", ""])).map(lambda e: ("input", e)),
-    st.tuples(st.just("audio"), runs, ms),
+    st.tuples(st.just("audio"), runs, ms, st.sampled_from(["", "one ", "two three "]), st.none() | st.integers(0, 2)),
+    st.builds(happened.WordsFinished, runs).map(lambda e: ("input", e)),
     st.builds(happened.ToolCallStarted, runs, st.integers(0, 2), st.just("f")).map(lambda e: ("input", e)),
     st.builds(happened.ToolArgumentsProduced, runs, st.integers(0, 2), st.just('{"a":')).map(lambda e: ("input", e)),
     st.builds(happened.GenerationFinished, runs, st.sampled_from(["stop", "max_output_tokens"])).map(
@@ -79,10 +80,12 @@ def perform(talk: Talk, action: tuple[Any, ...]) -> None:
             talk.happens(happened.VoiceResumed())
         case ("voice_stopped",):
             talk.happens(happened.VoiceStopped(talk.input_ms, talk.input_ms + 500))
+        case ("input", happened.PlayoutFinished(run=run)) if do.FinishPlayout(run) not in talk.done:
+            pass  # the playout cannot know that no more comes before it is told
         case ("input", event):
             talk.happens(event)
-        case ("audio", run, length):
-            talk.happens(happened.AudioProduced(run, b"", 8000, length))
+        case ("audio", run, length, text, message):
+            talk.happens(happened.AudioProduced(run, b"", 8000, length, text, message))
         case ("transcript", works):
             item_id = talk.last(do.Hear).item_id if talk.count(do.Hear) else "item_x"
             done = happened.TranscriptCompleted(item_id, "hi", 1.0)

@@ -17,8 +17,14 @@ from offhook.wire.decode import decode_client_event, decode_session
 from offhook.wire.problem import find_problem
 from offhook.wire.session import SessionParams
 
+NUMBERS = (
+    st.integers(-5, 5000)
+    | st.integers(-5, 5000).map(float)
+    | st.sampled_from([24000.0, 2**64, -(10**30), 10**400])
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5000) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none() | st.booleans() | NUMBERS | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
@@ -69,6 +75,25 @@ def test_a_changed_session_is_taken_or_refused_by_name(data: st.DataObject) -> N
         assert problem.param
         assert problem.param.startswith("session")
         assert problem.code
+
+
+@given(st.data(), NUMBERS)
+@settings(max_examples=300, deadline=None)
+def test_a_number_in_any_place_is_taken_or_refused_by_name(data: st.DataObject, number: float) -> None:
+    body = json.loads(json.dumps(FULL_ACCEPT))
+    here = body
+    *parents, last = data.draw(st.sampled_from(places(body)))
+    for key in parents:
+        here = here[key]
+    here[last] = number
+    try:
+        decode_session(json.dumps(body).encode())
+    except ApiProblem as problem:
+        # It may be a problem elsewhere: a tag that is a number decides nothing about its members.
+        where = "session" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in [*parents, last])
+        assert problem.param is not None
+        assert where.startswith(problem.param)
+        assert problem.param != "session"
 
 
 @given(st.data(), st.sampled_from(samples("client")))

@@ -23,7 +23,10 @@ class Received:
 
 @dataclass
 class Reply:
-    """``pieces`` are sent one after the other; ``cut`` drops the connection after them, ``hang`` keeps it open."""
+    """``pieces`` are sent one after the other; ``cut`` drops the connection after them, ``hang`` keeps it open.
+
+    It waits for ``after``.
+    """
 
     pieces: list[bytes]
     status: int = 200
@@ -31,6 +34,7 @@ class Reply:
     cut: bool = False
     hang: bool = False
     headers: dict[str, str] = field(default_factory=dict)
+    after: asyncio.Event | None = None
 
 
 @dataclass
@@ -62,6 +66,8 @@ async def serve(answer: Callable[[Received], Reply]) -> AsyncIterator[ModelHost]
                 request = Received(head[0].split(" ")[1], headers, body)
                 host.received.append(request)
                 reply = answer(request)
+                if reply.after is not None:
+                    await reply.after.wait()
                 extra = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
                 start = f"HTTP/1.1 {reply.status} X\r\ncontent-type: {reply.content_type}\r\n{extra}"
                 writer.write(start.encode() + b"transfer-encoding: chunked\r\n\r\n")

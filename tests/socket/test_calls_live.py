@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import logging
+import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,19 +18,21 @@ from openai import (
     BadRequestError,
     NotFoundError,
 )
-from tests.socket.live import Live, Socket, run, until
+from tests.socket.live import KEY, Live, Socket, run, until
 from tests.socket.model_server import Reply
 from tests.socket.raw_caller import raw_caller
-from websockets.exceptions import ConnectionClosedOK, InvalidStatus
+from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 
 from offhook.audio.tone import find_tones, tone
 from offhook.call.journal import read_journal, replay
 from offhook.config import ProjectConfig
+from offhook.net.http import HttpOptions
 from offhook.session.engine import Engine
 from offhook.session.inputs import ClientSent, DigitPressed
 from offhook.session.inputs import Input as SessionInput
 from offhook.session.outputs import Output as SessionOutput
 from offhook.testing.phone import CallFailedError
+from offhook.wire.client_events import ClientEvent
 from offhook.wire.decode import decode_client_event
 
 
@@ -116,6 +122,72 @@ def test_vad_settings_are_taken_on_accept() -> None:
             assert updated["session"]["audio"]["input"]["turn_detection"]["silence_duration_ms"] == 300
 
     run(test)
+
+
+def test_an_integer_of_400_digits_is_refused_by_its_name() -> None:
+    """It was 500 on accept, and on a socket the connection broke without a word."""
+    huge = "1" + "0" * 400
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.ring()
+        path = f"/v1/realtime/calls/{call_id}/accept"
+        answer = await one.http("POST", path, content=f'{{"type": "realtime", "max_output_tokens": {huge}}}')
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == "session.max_output_tokens"
+        await one.calls.accept(call_id, type="realtime")
+        await call.answered()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection._connection.send(
+                f'{{"type": "response.create", "event_id": "e1", "response": {{"max_output_tokens": {huge}}}}}'
+            )
+            (refused,) = await socket.until("error")
+            assert refused["error"]["param"] == "response.max_output_tokens"
+            await connection.session.update(session={"type": "realtime"})
+            await socket.until("session.updated")
+
+    run(test)
+
+
+def test_a_deeply_nested_tool_is_refused_and_the_call_goes_on() -> None:
+    """What could be read but not written back ended the call with a RecursionError."""
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            for depth in (100, 900, 960, 975, 979):
+                deep = '{"a":' * depth + "1" + "}" * depth
+                tool = f'{{"type": "function", "name": "f", "parameters": {deep}}}'
+                await connection._connection.send(
+                    f'{{"type": "session.update", "session": {{"type": "realtime", "tools": [{tool}]}}}}'
+                )
+                (refused,) = await socket.until("error")
+                assert refused["error"]["code"] in {"invalid_value", "invalid_json"}
+        assert call.end is None
+
+    run(test)
+
+
+def test_a_bug_met_by_a_clients_event_is_told_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: str | bytes) -> ClientEvent:
+        raise KeyError("a bug")
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            monkeypatch.setattr("offhook.host.owner.decode_client_event", broken)
+            await connection.response.create()
+            with pytest.raises(ConnectionClosedError) as caught:
+                await Socket(connection).receive()
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 1011
+        assert call.end is None
+
+    run(test)
+    assert [record for record in caplog.records if "client event failed" in record.message]
 
 
 @pytest.mark.parametrize("action", ["accept", "reject", "refer", "hangup"])
@@ -272,6 +344,57 @@ def test_several_sidebands_hear_everything_and_errors_go_to_the_one_who_erred() 
     run(test)
 
 
+def test_a_burst_of_events_does_not_close_the_socket_of_a_client_that_reads() -> None:
+    """3,000 events in a row were read and answered before the first answer was written: closed as too slow."""
+
+    async def test(one: Live) -> None:
+        _, call_id = await one.talk()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            raw = connection._connection
+            burst = [json.dumps({"type": "response.cancel", "event_id": str(number)}) for number in range(3000)]
+
+            async def read() -> list[str]:
+                events = [json.loads(await raw.recv()) for _ in burst]
+                return [event["error"]["event_id"] for event in events]
+
+            reading = asyncio.ensure_future(read())
+            for text in burst:
+                await raw.send(text)
+            assert await reading == [str(number) for number in range(3000)]
+
+    run(test)
+
+
+def test_a_sideband_that_is_not_read_is_let_go_after_the_call() -> None:
+    """Its connection stood minutes after the caller had hung up."""
+
+    async def test(one: Live) -> None:
+        one.server.http.options = HttpOptions(stalled_s=0.3)
+        call, call_id = await one.talk()
+        host, port = one.ready.http.removeprefix("http://").split(":")
+        deaf = socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect((host, int(port)))
+        deaf.sendall(
+            f"GET /v1/realtime?call_id={call_id} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {KEY}\r\n"
+            "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
+            f"sec-websocket-key: {base64.b64encode(b'0' * 16).decode()}\r\n\r\n".encode()
+        )
+        (owner,) = one.server.directory.active
+        await until(lambda: bool(owner._sidebands))
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            reading = Socket(connection)
+            for _ in range(20):
+                await connection.session.update(session={"type": "realtime", "instructions": "x" * 500_000})
+                await reading.until("session.updated")
+            await call.hang_up()
+        await one.sdk.close()
+        await until(lambda: not owner._sidebands and not one.server.http.connections)
+        deaf.close()
+
+    run(test)
+
+
 def test_closing_the_sideband_does_not_end_the_call() -> None:
     async def test(one: Live) -> None:
         call, call_id = await one.talk()
@@ -289,7 +412,9 @@ def test_closing_the_sideband_does_not_end_the_call() -> None:
     ("query", "status", "key"),
     [("?call_id=rtc_x", 404, "sk-test"), ("?call_id=rtc_x", 401, "sk-no"), ("", 400, "sk-test")],
 )
-def test_a_socket_that_cannot_be_is_refused_before_it_opens(query: str, status: int, key: str) -> None:
+def test_a_socket_that_cannot_be_is_refused_before_it_opens(
+    query: str, status: int, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
     from websockets.asyncio.client import connect
 
     async def test(one: Live) -> None:
@@ -301,6 +426,7 @@ def test_a_socket_that_cannot_be_is_refused_before_it_opens(query: str, status: 
         assert b'"error"' in caught.value.response.body
 
     run(test)
+    assert [record.message for record in caplog.records if record.name.startswith("uvicorn")] == []
 
 
 def test_browsers_give_their_key_as_a_subprotocol_and_never_get_it_back() -> None:
@@ -414,7 +540,7 @@ def test_a_session_ends_at_its_cap_with_the_known_close() -> None:
     async def test(one: Live) -> None:
         call, call_id = await one.talk()
         async with one.sdk.realtime.connect(call_id=call_id) as connection:
-            with pytest.raises(Exception, match="maximum duration"):
+            with pytest.raises(Exception, match=r"maximum duration of 1 second\."):
                 await asyncio.wait_for(connection.recv_bytes(), 10)
         await call.ended()
 
@@ -448,13 +574,28 @@ def test_health_says_what_runs_and_needs_no_key() -> None:
     run(test)
 
 
-def test_an_unknown_route_is_told_as_an_error_of_the_api() -> None:
+def test_an_unknown_route_or_method_is_told_as_an_error_of_the_api() -> None:
+    """Such requests got plain text, and sockets 403 without a body; SDKs read the message from JSON."""
+    from websockets.asyncio.client import connect
+
     async def test(one: Live) -> None:
-        answer = await one.http("POST", "/v1/realtime/calls//hangup")
-        assert answer.status_code == 404
-        assert answer.json()["error"]["type"] == "invalid_request_error"
-        answer = await one.http("GET", "/v1/realtime/calls/x/hangup")
-        assert answer.status_code == 405
+        for method, path, status, code in (
+            ("POST", "/v1/realtime/calls", 404, "unknown_url"),
+            ("GET", "/v1/models", 404, "unknown_url"),
+            ("GET", "/v1/realtime/calls/x/hangup", 405, "method_not_allowed"),
+            ("DELETE", "/health", 405, "method_not_allowed"),
+        ):
+            answer = await one.http(method, path)
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"], error["type"]) == (status, code, "invalid_request_error")
+            assert path in error["message"]
+            assert answer.headers["x-request-id"].startswith("req_")
+            assert ("allow" in answer.headers) is (status == 405)
+        with pytest.raises(InvalidStatus) as caught:
+            async with connect(one.ready.http.replace("http", "ws") + "/v1/realtimes?call_id=x"):
+                pass
+        assert caught.value.response.status_code == 404
+        assert json.loads(caught.value.response.body)["error"]["code"] == "unknown_url"
 
     run(test)
 
@@ -481,6 +622,72 @@ def test_a_call_that_ends_while_the_agent_speaks_leaves_no_file_open(tmp_path: P
     (journal,) = (tmp_path / "journals").iterdir()
     _, lines = read_journal(journal.read_bytes())
     assert lines[-1].outputs[-1] == "Finish"
+
+
+def test_a_healthy_call_replays_as_it_was(tmp_path: Path) -> None:
+    """The webhook and our own events took ids that a replay did not take, and every id after them was another."""
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk()
+        extra = {"offhook_events": "1"}
+        async with one.sdk.realtime.connect(call_id=call_id, extra_query=extra) as connection:
+            for _ in range(2):
+                await connection.response.create()
+                while (event := json.loads(await connection.recv_bytes()))["type"] != "response.output_item.added":
+                    pass
+                # A client that names an id shows whether the replay made the same one.
+                await connection.conversation.item.retrieve(item_id=event["item"]["id"])
+                await connection.response.cancel()
+                await one.calls.refer(call_id, target_uri="tel:+15550001")
+                while json.loads(await connection.recv_bytes())["type"] != "offhook.refer.updated":
+                    pass
+            await call.hang_up()
+            await call.ended()
+
+    run(test, store=str(tmp_path))
+    (journal,) = (tmp_path / "journals").iterdir()
+    head, lines = read_journal(journal.read_bytes())
+    assert [step.line.event for step in replay(head, lines) if not step.same] == []
+
+
+def test_what_is_kept_of_a_call_holds_no_secret_and_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    """Keys of MCP servers stood in journals, plain and in base64, and everybody could read them."""
+    secret, header = "sk-mcp-0123456789", "Basic c2VjcmV0OnBhc3M="
+    store = tmp_path / "store"
+
+    async def test(one: Live) -> None:
+        mcp = {"type": "mcp", "server_url": "https://mcp.example/"}
+        tools = [
+            mcp | {"server_label": "a", "authorization": secret},
+            mcp | {"server_label": "b", "headers": {"X-Key": header}},
+        ]
+        call, call_id = await one.talk({"tools": tools})
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection.session.update(session={"type": "realtime", "tools": tools})
+            await socket.until("session.updated")
+            await connection.response.create(response={"tools": tools})
+            await socket.until("response.done")
+        await one.calls.accept(call_id, type="realtime", tools=tools)
+        await call.hang_up()
+        await call.ended()
+
+    umask = os.umask(0o022)
+    try:
+        run(test, store=str(store))
+    finally:
+        os.umask(umask)
+    (journal,) = (store / "journals").iterdir()
+    kept = journal.read_bytes()
+    for hidden in (secret, header):
+        assert hidden.encode() not in kept
+        for shift in range(3):
+            encoded = base64.b64encode(b" " * shift + hidden.encode())[4:-4]
+            assert encoded not in kept
+    for path in (store, *store.rglob("*")):
+        assert path.stat().st_mode & 0o077 == 0, path
+    head, lines = read_journal(kept)
+    assert all(step.same for step in replay(head, lines))
 
 
 def test_a_journal_holds_the_input_that_met_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,10 @@ def test_without_ready_json_people_are_told_how_to_call_it() -> None:
         (("--http", "0.0.0.0:0"), "--api-key: is needed"),
         (("--models", "local", "--tts-url", NOBODY, "--whisper", "/nowhere"), NO_FOLDER),
         (("--webhook-url", "file:///etc/passwd"), "--webhook-url"),
+        (
+            ("--llm-url", "http://127.0.0.1:1", "--tts-url", "http://127.0.0.1:1", "--tts-rate", "22000"),
+            "--tts-rate: sound of 22000 Hz cannot be played",
+        ),
         (("--stt-url", "http://127.0.0.1:1/v1"), "--llm-url: is missing"),
         (("--answer", "always:nowhere.json"), "--answer: cannot read"),
         (("--config", "nowhere.toml"), "--config: cannot read"),
@@ -309,6 +313,22 @@ def test_doctor_finds_a_store_that_serve_refuses(tmp_path: Path) -> None:
     status, out, err = run("doctor", *ANY, *store)
     assert status == 1, err
     assert re.search(r"^ BAD  --store .*cannot keep calls", out, re.MULTILINE), out
+
+
+def test_commands_end_in_good_order_right_after_a_failed_request() -> None:
+    """In a tenth to a third of runs: Fatal Python error: PyGILState_Release, and status 134."""
+
+    async def test() -> None:
+        for host in ("127.0.0.1:1", "h_h"):
+            arguments = ("doctor", *ANY, "--webhook-url", f"http://{host}/", "--webhook-seconds", "1")
+            for _ in range(2):
+                several = [await offhook(*arguments) for _ in range(2)]
+                for process in several:
+                    status, out, err = await ends(process)
+                    assert (status, err) == (1, "")
+                    assert " BAD  webhook " in out
+
+    asyncio.run(test())
 
 
 def test_doctor_is_content_with_a_good_set_up() -> None:

@@ -22,6 +22,7 @@ from offhook.session.inputs import (
     TextProduced,
     ToolArgumentsProduced,
     ToolCallStarted,
+    WordsFinished,
 )
 from offhook.session.outputs import Generate
 from offhook.wire.items import FunctionCall, FunctionCallOutput, InputAudio, InputText, Message, OutputAudio
@@ -153,6 +154,70 @@ def test_function_calls_are_passed_on_one_after_the_other() -> None:
     ]
 
 
+def call_delta(call_id: str | None, name: str | None, arguments: str, **members: object) -> dict[str, object]:
+    function = {"arguments": arguments} | ({"name": name} if name else {})
+    return delta(tool_calls=[members | ({} if call_id is None else {"id": call_id}) | {"function": function}])
+
+
+@pytest.mark.parametrize("index", [{}, {"index": None}, {"index": 0}])
+def test_parallel_calls_of_a_server_that_does_not_number_them_are_told_apart(index: dict[str, object]) -> None:
+    deltas = [
+        call_delta("c1", "weather", '{"city":', **index),
+        call_delta("c1", None, '"Rome"', **index),
+        call_delta(None, None, "}", **index),
+        call_delta("c2", "time", "", **index),
+        call_delta("", None, '{"tz":"CET"}', **index),
+        call_delta("c3", "time", "{}", **index),
+    ]
+    outputs, _ = chat(Reply(sse(*deltas, delta("tool_calls"))))
+    assert outputs[:-1] == [
+        ToolCallStarted(7, 0, "weather", "c1"),
+        ToolArgumentsProduced(7, 0, '{"city":'),
+        ToolArgumentsProduced(7, 0, '"Rome"'),
+        ToolArgumentsProduced(7, 0, "}"),
+        ToolCallStarted(7, 1, "time", "c2"),
+        ToolArgumentsProduced(7, 1, '{"tz":"CET"}'),
+        ToolCallStarted(7, 2, "time", "c3"),
+        ToolArgumentsProduced(7, 2, "{}"),
+    ]
+
+
+def test_parallel_calls_without_ids_and_numbers_are_told_apart_by_whole_arguments() -> None:
+    deltas = [
+        call_delta("", "weather", '{"city":"Rome"}', index=0),
+        call_delta("", "time", '{"tz":"CET"}', index=0),
+    ]
+    outputs, _ = chat(Reply(sse(*deltas, delta("tool_calls"))))
+    assert outputs[:-1] == [
+        ToolCallStarted(7, 0, "weather", None),
+        ToolArgumentsProduced(7, 0, '{"city":"Rome"}'),
+        ToolCallStarted(7, 1, "time", None),
+        ToolArgumentsProduced(7, 1, '{"tz":"CET"}'),
+    ]
+
+
+@pytest.mark.parametrize("name", [None, "weather"])
+def test_a_server_that_repeats_the_head_of_a_call_or_renames_it_makes_one_call(name: str | None) -> None:
+    """Some servers make up an id for every piece, and some repeat the name."""
+    ids = ("c1", "c2", "c3") if name is None else ("c1", "c1", "")
+    deltas = [
+        call_delta(ids[0], "weather", "", index=0),
+        call_delta(ids[1], name, '{"city":', index=0),
+        call_delta(ids[2], name, '"Rome"}', index=0),
+    ]
+    outputs, _ = chat(Reply(sse(*deltas, delta("tool_calls"))))
+    assert outputs[:-1] == [
+        ToolCallStarted(7, 0, "weather", "c1"),
+        ToolArgumentsProduced(7, 0, '{"city":'),
+        ToolArgumentsProduced(7, 0, '"Rome"}'),
+    ]
+
+
+def test_a_model_that_calls_functions_without_end_fails() -> None:
+    deltas = [call_delta(f"c{number}", "weather", "", index=number) for number in range(200)]
+    assert "endless" in failure(Reply(sse(*deltas, delta("tool_calls")))).message
+
+
 @pytest.mark.parametrize(("finish", "reason"), [("length", "max_output_tokens"), ("content_filter", "content_filter")])
 def test_an_answer_that_was_cut_short_says_why(finish: str, reason: str) -> None:
     outputs, _ = chat(Reply(sse(delta(finish, content="And"))))
@@ -282,9 +347,9 @@ def test_a_voice_is_streamed_whatever_the_cuts_between_its_samples() -> None:
 
 
 class Mind:
-    """A language model that says its lines; a None among them is a failure."""
+    """A language model that says its lines, or calls functions; a None among them is a failure."""
 
-    def __init__(self, *lines: str | None) -> None:
+    def __init__(self, *lines: str | ToolCallStarted | None) -> None:
         self.lines = lines
         self.cancelled = False
 
@@ -293,7 +358,7 @@ class Mind:
             for line in self.lines:
                 if line is None:
                     raise ModelError("model_error", "it broke")
-                yield TextProduced(wanted.run, line)
+                yield TextProduced(wanted.run, line) if isinstance(line, str) else line
                 await asyncio.sleep(0)
             if not self.lines:
                 await asyncio.Event().wait()
@@ -330,6 +395,28 @@ def test_a_cascade_speaks_sentence_by_sentence_and_ends_after_the_last_sound() -
     assert [sound.text for sound in sounds] == ["Dr. Smith is in. ", "", "He opens at 9.30 today", ""]
     assert sounds[0].duration_ms == 10
     assert isinstance(outputs[-1], GenerationFinished)
+
+
+def test_words_are_told_as_finished_before_they_are_spoken_and_every_sound_names_its_message() -> None:
+    """What is said before a function call is spoken at once, and not in one breath with what comes after it."""
+    call = ToolCallStarted(7, 0, "hours", "c1")
+    voice = Voice()
+    cascade = Cascade("c", Ear(), Mind("\n", "One moment", call, " ", "So"), voice)
+    outputs = asyncio.run(collect(cascade.respond(request(modality="audio"))))
+    assert voice.spoken == ["One moment", "So"]
+    assert outputs.index(WordsFinished(7)) < len(outputs) - 1
+    sounds = [output for output in outputs if isinstance(output, AudioProduced)]
+    assert [(sound.message, sound.text) for sound in sounds] == [(0, "One moment"), (0, ""), (1, "So"), (1, "")]
+
+
+def test_words_that_were_cut_short_are_not_told_as_finished() -> None:
+    class Cut(Mind):
+        async def generate(self, wanted: Generate) -> AsyncIterator[ModelOutput]:
+            yield TextProduced(wanted.run, "Well")
+            yield GenerationFinished(wanted.run, "max_output_tokens")
+
+    outputs = asyncio.run(collect(Cascade("c", Ear(), Cut(), Voice()).respond(request(modality="audio"))))
+    assert WordsFinished(7) not in outputs
 
 
 def test_a_written_response_makes_no_sound() -> None:

@@ -25,6 +25,7 @@ def deliver(
     *,
     attempt_s: float = 2.0,
     still: Callable[[list[Attempt]], bool] = lambda _: True,
+    url: str | None = None,
     clock: Callable[[], float] | None = None,
 ) -> tuple[list[Attempt], ModelHost]:
     """Deliver until it ends by itself; the pauses between attempts are the real ones, without chance."""
@@ -34,8 +35,8 @@ def deliver(
 
     async def talk() -> ModelHost:
         async with serve(answer or (lambda _: Reply([b""]))) as host:
-            url = host.url if answer is not None else "http://127.0.0.1:1/"
-            endpoint = Endpoint(url, tuple(map(webhook_key, SECRETS)))
+            there = url or (host.url if answer is not None else "http://127.0.0.1:1/")
+            endpoint = Endpoint(there, tuple(map(webhook_key, SECRETS)))
             sender = WebhookSender(
                 WebhookOptions(attempt_s), user_agent="offhook", clock=clock or time.time, jitter=lambda: 0.5
             )
@@ -112,6 +113,13 @@ def test_a_call_that_is_over_at_once_was_announced_all_the_same() -> None:
     attempts, host = deliver(lambda _: Reply([], 503), still=lambda _: False)
     assert [attempt.status for attempt in attempts] == [503], "once, and not again"
     assert len(host.received) == 1
+
+
+def test_a_url_that_no_client_takes_is_told_at_every_attempt() -> None:
+    """Nothing was told and nothing logged, and who waited for the first attempt waited for ever."""
+    attempts, _ = deliver(None, url="http://exa mple/x", still=lambda attempts: len(attempts) < 2)
+    assert [attempt.status for attempt in attempts] == [None, None]
+    assert all("no request could be made" in str(attempt.why) for attempt in attempts)
 
 
 def test_an_endpoint_that_says_yes_and_then_nothing_has_it() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -16,7 +16,7 @@ from offhook.wire import limits
 from offhook.wire.calls import RejectParams
 from offhook.wire.decode import decode_refer, decode_reject, decode_session
 
-Handler = Callable[[Request], Awaitable[Response]]
+_DONE = Response()
 
 
 class CallActions:
@@ -64,7 +64,7 @@ class CallActions:
 
 def _done(call: CallOwner | EndedCall, ask: Callable[[int], CallInput]) -> Response:
     problem = call.ask(ask)
-    return Response() if problem is None else problem_response(problem)
+    return _DONE if problem is None else problem_response(problem)
 
 
 def _status(params: RejectParams) -> int:

@@ -20,7 +20,7 @@ def json_response(value: object, status: int = 200) -> Response:
 
 
 def problem_response(problem: ApiProblem) -> Response:
-    """Return an error in the API's shape. No status but 409 asks a client to try again without need."""
+    """Return an error in the API's shape; failures of this server tell the SDKs not to send the request again."""
     error = {"message": problem.message, "type": problem.kind, "param": problem.param, "code": problem.code}
     response = json_response({"error": error}, problem.status)
     if problem.retry_after_s is not None:

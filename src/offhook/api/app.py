@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from offhook.api.actions import CallActions
 from offhook.api.answer import problem_response
@@ -33,34 +34,49 @@ def build_app(
     for prefix in PREFIXES:
         call = prefix + "/realtime/calls/{call_id:path}"
         routes += [
-            Route(f"{call}/accept", actions.accept, methods=["POST"]),
-            Route(f"{call}/reject", actions.reject, methods=["POST"]),
-            Route(f"{call}/refer", actions.refer, methods=["POST"]),
-            Route(f"{call}/hangup", actions.hangup, methods=["POST"]),
+            Route(f"{call}/accept", Endpoint(actions.accept), methods=["POST"]),
+            Route(f"{call}/reject", Endpoint(actions.reject), methods=["POST"]),
+            Route(f"{call}/refer", Endpoint(actions.refer), methods=["POST"]),
+            Route(f"{call}/hangup", Endpoint(actions.hangup), methods=["POST"]),
             WebSocketRoute(f"{prefix}/realtime", sockets.serve),
         ]
     routes += [
-        Route("/health", own.health, methods=["GET"]),
-        Route("/offhook/v1/calls", own.calls, methods=["GET"]),
-        Route("/offhook/v1/calls/{call_id}", own.call, methods=["GET"]),
+        Route("/health", Endpoint(own.health), methods=["GET"]),
+        Route("/offhook/v1/calls", Endpoint(own.calls), methods=["GET"]),
+        Route("/offhook/v1/calls/{call_id}", Endpoint(own.call), methods=["GET"]),
     ]
-    handlers = {ApiProblem: _problem, 404: _no_route, 405: _no_method}
-    return Surround(ExceptionMiddleware(Router(routes), handlers), request_id, log)
+    return Surround(Router(routes, default=_no_route), request_id, log)
 
 
-async def _problem(_: Request, problem: Exception) -> Response:
-    assert isinstance(problem, ApiProblem)
-    return problem_response(problem)
+class Endpoint:
+    """A route as an ASGI application: a request in, a response out, an `ApiProblem` told in the API's shape."""
+
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        try:
+            response = await self._answer(Request(scope, receive, send))
+        except ApiProblem as problem:
+            response = problem_response(problem)
+        await response(scope, receive, send)
 
 
-async def _no_route(request: Request, _: Exception) -> Response:
-    message = f"Unknown request URL: {request.method} {request.url.path}."
-    return problem_response(ApiProblem(404, "unknown_url", message))
+async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
+    message = f"Unknown request URL: {scope.get('method', 'GET')} {scope['path']}."
+    response = problem_response(ApiProblem(404, "unknown_url", message))
+    if scope["type"] == "websocket":
+        await WebSocket(scope, receive, send).send_denial_response(response)
+    else:
+        await response(scope, receive, send)
 
 
-async def _no_method(request: Request, _: Exception) -> Response:
-    message = f"Method {request.method} is not allowed on {request.url.path}."
-    return problem_response(ApiProblem(405, "method_not_allowed", message))
+def _no_method(scope: Scope, refused: HTTPException) -> Response:
+    message = f"Method {scope['method']} is not allowed on {scope['path']}."
+    response = problem_response(ApiProblem(405, "method_not_allowed", message))
+    response.headers.update(refused.headers or {})  # Allow (RFC 9110 15.5.6)
+    return response
 
 
 class Surround:
@@ -75,6 +91,8 @@ class Surround:
         """Serve one request or socket."""
         if scope["type"] not in {"http", "websocket"}:
             return
+        # Routes raise what they do not do only within an application; without one they answer in plain text.
+        scope["app"] = self
         request_id = self._request_id()
         began = False
 
@@ -88,6 +106,8 @@ class Surround:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except HTTPException as refused:
+            await _no_method(scope, refused)(scope, receive, send_with_id)
         except Exception as bug:
             self._log.error("request failed", failure=bug, request_id=request_id, path=scope["path"])
             if scope["type"] == "http" and not began:

@@ -17,6 +17,7 @@ from offhook.host.owner import CallOwner
 from offhook.host.sideband import Closing, Sideband
 
 PROTOCOL = "realtime"
+FAILED = Closing(1011, "The server failed at an event of this socket.")
 
 
 class SidebandSockets:
@@ -62,20 +63,25 @@ class SidebandSockets:
     async def _read(self, socket: WebSocket, owner: CallOwner, sideband: Sideband) -> None:
         try:
             while True:
+                # What a client sends makes events, and frames that came together are received without a pause.
+                await sideband.room()
                 message = await socket.receive()
                 if message["type"] == "websocket.disconnect":
                     break
                 text = message.get("text")
                 owner.hear_client(sideband, text if text is not None else message["bytes"])
+        except Exception as bug:
+            owner.log.error("client event failed", failure=bug)
+            sideband.close(FAILED)
         finally:
             # Closing the socket does not end the call; there is only nobody to write to any more.
             sideband.close(Closing(1000, ""))
 
     async def _write(self, socket: WebSocket, sideband: Sideband, reading: asyncio.Future[None]) -> None:
-        while not isinstance(news := await sideband.take(), Closing):
-            try:
+        try:
+            while not isinstance(news := await sideband.take(), Closing):
                 await socket.send_text(news)
-            except WebSocketDisconnect:
-                return
-        if not reading.done() and socket.application_state is WebSocketState.CONNECTED:
-            await socket.close(news.code, news.reason)
+            if (news is FAILED or not reading.done()) and socket.application_state is WebSocketState.CONNECTED:
+                await socket.close(news.code, news.reason)
+        except WebSocketDisconnect:
+            return

@@ -1,4 +1,4 @@
-"""Streaming rate conversion between the telephone's 8 kHz and the models' 16, 24 and 48 kHz.
+"""Streaming rate conversion between the telephone's 8 kHz and the rates of models and voices.
 
 A polyphase FIR filter (Kaiser window, images and aliases at least 80 dB down) is laid out as a banded matrix, so that a
 chunk of any size costs one matrix product. Taps are rounded to multiples of 2**-24 and the product is taken in double
@@ -17,8 +17,11 @@ import numpy.typing as npt
 from offhook.audio.pcm import Samples, saturate, silence
 from offhook.errors import LocalError
 
-RATES_HZ: Final = (8000, 16000, 24000, 48000)
-"""The rates that can be converted into each other."""
+RATES_HZ: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+"""The rates that can be converted into each other: those of speech models, and those of the compact disc and its parts.
+
+Others have no small ratio to 8 kHz, and the table of a filter grows with both of its sides.
+"""
 
 # Counted at the lower of the two rates: a transition band of 0.21 of its Nyquist, so flat to 3.5 kHz at 8 kHz.
 _TAPS_PER_LOW_SAMPLE: Final = 48
@@ -49,13 +52,10 @@ def _filter(rate_in_hz: int, rate_out_hz: int) -> _Filter:
     reach = half // up  # How many inputs before and after its own instant an output depends on.
     blocks = max(1, _BLOCK_SAMPLES // up)
     taken, given = down * blocks, up * blocks
-    matrix = np.zeros((taken + 2 * reach, given))
-    for column in range(given):
-        instant = column * down  # In common-rate samples after the row's first own input.
-        for row in range(taken + 2 * reach):
-            tap = instant - (row - reach) * up + half
-            if 0 <= tap <= 2 * half:
-                matrix[row, column] = response[tap]
+    # In common-rate samples: outputs after the row's first own input, and inputs.
+    instants, inputs = np.arange(given) * down, (np.arange(taken + 2 * reach) - reach) * up
+    taps = instants[np.newaxis, :] - inputs[:, np.newaxis] + half
+    matrix = np.where((taps >= 0) & (taps <= 2 * half), response[np.clip(taps, 0, 2 * half)], 0.0)
     return _Filter(np.ascontiguousarray(matrix), taken, given, 2 * reach, reach)
 
 

@@ -8,8 +8,9 @@ energy up, or a voice is too soft for it, the dates fall back to the detector's 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
+
+import msgspec
 
 from offhook.audio.level import STEP_MS, EnergyGate
 
@@ -29,8 +30,7 @@ _AWAKE: Final = (1 << 512 // STEP_MS) - 1
 _FAR_PAST_MS: Final = -(10**9)
 
 
-@dataclass(frozen=True, slots=True)
-class TurnOptions:
+class TurnOptions(msgspec.Struct, frozen=True):
     """How eagerly turns begin and end.
 
     ``threshold`` is the probability that counts as speech; a turn is announced once it has lasted ``onset_ms`` and ends
@@ -50,8 +50,7 @@ class TurnOptions:
         return 0 < self.pause_ms < self.silence_duration_ms
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechStarted:
+class SpeechStarted(msgspec.Struct, frozen=True):
     """Speech began at ``start_ms``; a recogniser wants the sound from ``audio_from_ms`` on. Known at ``decided_ms``."""
 
     start_ms: int
@@ -59,8 +58,7 @@ class SpeechStarted:
     decided_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechStopped:
+class SpeechStopped(msgspec.Struct, frozen=True):
     """Speech ended at ``end_ms``, which was known ``silence_duration_ms`` later, at ``decided_ms``."""
 
     start_ms: int
@@ -68,8 +66,7 @@ class SpeechStopped:
     decided_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechPaused:
+class SpeechPaused(msgspec.Struct, frozen=True):
     """Speech may have ended at ``end_ms``: it has been silent since, for ``pause_ms`` at ``decided_ms``."""
 
     start_ms: int
@@ -77,8 +74,7 @@ class SpeechPaused:
     decided_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechResumed:
+class SpeechResumed(msgspec.Struct, frozen=True):
     """It had not: the turn goes on."""
 
     start_ms: int
@@ -89,21 +85,18 @@ TurnEvent: TypeAlias = SpeechStarted | SpeechPaused | SpeechResumed | SpeechStop
 _NOTHING: Final[tuple[TurnEvent, ...]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Off:
+class _Off(msgspec.Struct, frozen=True):
     """Turn detection is switched off."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Listening:
+class _Listening(msgspec.Struct, frozen=True):
     """Nobody speaks. ``not_before_ms`` is where the last turn ended; ``armed`` once the detector has let go of it."""
 
     not_before_ms: int
     armed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Suspecting:
+class _Suspecting(msgspec.Struct, frozen=True):
     """The detector heard speech in the window that began at ``since_ms``.
 
     ``windows`` have agreed since, of which ``best`` was the surest.
@@ -115,8 +108,7 @@ class _Suspecting:
     best: float
 
 
-@dataclass(slots=True)
-class _Speaking:
+class _Speaking(msgspec.Struct):
     """A turn. ``likely_ms`` is the end of the last window in which the detector heard speech.
 
     ``paused_ms`` is when a pause was told that lasts still, None outside of one.

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import UNSET
+
 from offhook.call import machine as telephone
 from offhook.call.end import End
 from offhook.call.machine import CallInput, CallMachine, CallOptions, CallOutput
@@ -15,14 +17,18 @@ from offhook.session import inputs as talk
 from offhook.session.engine import Engine, EngineOptions
 from offhook.session.inputs import Input as SessionInput
 from offhook.session.outputs import Output as SessionOutput
+from offhook.session.outputs import Send
 from offhook.session.settings import start_session
 from offhook.wire.ids import Ids
+from offhook.wire.server_events import TranscriptionCompleted, TranscriptionDelta, TranscriptionFailed
 from offhook.wire.session import AudioFormat, SessionParams
 
 Input = CallInput | SessionInput
 Output = CallOutput | SessionOutput
 
 _TELEPHONE_INPUTS = frozenset(telephone.CallInput.__args__)
+_LAST_WORDS = frozenset((talk.TranscriptGrew, talk.TranscriptCompleted, talk.TranscriptFailed))
+_TOLD_LATE = (TranscriptionDelta, TranscriptionCompleted, TranscriptionFailed)
 
 
 class Call:
@@ -62,7 +68,7 @@ class Call:
             expires_at=expires_at,
             defaults=options.defaults,
         )
-        self.engine = Engine(session, self.ids, options, now)
+        self.engine = Engine(session, self.ids, options, now, model_named=params.model is not UNSET)
         return self.engine.start()
 
     def handle(self, event: Input, now: float) -> Sequence[Output]:
@@ -74,9 +80,15 @@ class Call:
                     outputs += self.engine.close(now)
                 outputs.append(output)
             return outputs
-        if self.engine is None or self.end is not None:
+        if self.engine is None:
             return ()
-        return self.engine.handle(event, now)  # type: ignore[arg-type]
+        if self.end is None:
+            return self.engine.handle(event, now)  # type: ignore[arg-type]
+        if type(event) not in _LAST_WORDS:
+            return ()
+        # What the caller said before the end is still told; nothing more is done about it.
+        told = self.engine.handle(event, now)  # type: ignore[arg-type]
+        return [output for output in told if isinstance(output, Send) and isinstance(output.event, _TOLD_LATE)]
 
     def next_deadline(self) -> float | None:
         """Return when ``pass_deadline`` has something to do."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class Result(StrEnum):
@@ -25,8 +26,7 @@ class By(StrEnum):
     SERVER = "server"
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """``reason`` is one word for machines, ``detail`` a line for people, ``sip_status`` what the caller's side got."""
 
     result: Result

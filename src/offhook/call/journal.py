@@ -1,17 +1,17 @@
 """The journal of a call: every input with its time, and what followed, as lines of JSON.
 
 The same inputs give the same outputs, so a journal is a bug report that can be run again. It holds what clients sent
-and what was said, but no sound.
+and what was said, but no sound and no credentials of MCP servers.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from offhook.call import machine as telephone
 from offhook.call.call import Call, Input, Output
@@ -20,7 +20,10 @@ from offhook.errors import LocalError
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.session.engine import EngineOptions
-from offhook.wire.session import AudioFormat, SessionParams
+from offhook.wire.client_events import ResponseCreate, ResponseParams, SessionUpdate
+from offhook.wire.session import AudioFormat, SessionParams, mask_secrets
+
+Masked = TypeVar("Masked", SessionParams, ResponseParams)
 
 VERSION = 1
 
@@ -29,8 +32,7 @@ class JournalError(LocalError):
     """A file that is no journal, or one of another version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """What a replay needs beside the inputs. ``seed`` makes the ids."""
 
     call_id: str
@@ -41,13 +43,11 @@ class Head:
     version: int = VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """A deadline of the call has come."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOpened:
+class SessionOpened(msgspec.Struct, frozen=True):
     """The conversation began."""
 
     params: SessionParams
@@ -66,8 +66,7 @@ _KINDS: dict[str, Any] = {
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One input, and the names of what followed from it."""
 
     now: float
@@ -95,10 +94,30 @@ def bug_name(bug: Exception) -> tuple[str, ...]:
 
 def encode_line(now: float, event: Event, outputs: tuple[str, ...]) -> bytes:
     """Return the line of one input, with the names of what followed from it."""
-    if isinstance(event, talk.AudioProduced):
-        event = dataclasses.replace(event, pcm=b"")
+    event = _fit_to_keep(event)
     line = {"now": round(now, 6), "in": _NAMES[type(event)], "data": event, "out": outputs}
     return msgspec.json.encode(line) + b"\n"
+
+
+def _fit_to_keep(event: Event) -> Event:
+    match event:
+        case talk.AudioProduced():
+            return replace(event, pcm=b"")
+        case telephone.AcceptAsked(params=params, body=body):
+            # The body is only compared with another one, for which its digest does as well.
+            return replace(event, params=_masked(params), body=hashlib.sha256(body).digest())
+        case SessionOpened(params=params):
+            return replace(event, params=_masked(params))
+        case talk.ClientSent(event=SessionUpdate(session=session) as update):
+            return replace(event, event=replace(update, session=_masked(session)))
+        case talk.ClientSent(event=ResponseCreate(response=ResponseParams() as response) as create):
+            return replace(event, event=replace(create, response=_masked(response)))
+        case _:
+            return event
+
+
+def _masked(params: Masked) -> Masked:
+    return replace(params, tools=mask_secrets(params.tools))
 
 
 def read_journal(data: bytes) -> tuple[Head, list[Line]]:
@@ -124,8 +143,7 @@ def _read_line(number: int, data: bytes) -> Line:
         raise JournalError(f"line {number} of the journal cannot be read: {failure}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One replayed input: what follows from it now, and what followed when it was recorded."""
 
     line: Line

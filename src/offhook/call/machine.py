@@ -7,8 +7,10 @@ that arrives twice does no harm: SDKs retry what they got no answer to. Source: 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import assert_never
+
+import msgspec
+from msgspec.structs import replace
 
 from offhook.call.end import By, End, Result
 from offhook.errors import ApiProblem
@@ -17,8 +19,7 @@ from offhook.wire.session import SessionParams
 # -- what happens
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptAsked:
+class AcceptAsked(msgspec.Struct, frozen=True):
     """The application accepts. ``body`` is the request as it came, to know a repetition by."""
 
     params: SessionParams
@@ -26,8 +27,7 @@ class AcceptAsked:
     reply: int
 
 
-@dataclass(frozen=True, slots=True)
-class RejectAsked:
+class RejectAsked(msgspec.Struct, frozen=True):
     """The application rejects. ``retried``: the client says that it sent this before."""
 
     status: int
@@ -35,64 +35,55 @@ class RejectAsked:
     retried: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ReferAsked:
+class ReferAsked(msgspec.Struct, frozen=True):
     """The application transfers the caller."""
 
     target: str
     reply: int
 
 
-@dataclass(frozen=True, slots=True)
-class HangUpAsked:
+class HangUpAsked(msgspec.Struct, frozen=True):
     """The application hangs up."""
 
     reply: int
     retried: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LegAnswered:
+class LegAnswered(msgspec.Struct, frozen=True):
     """The 200 OK was handed to the SIP transaction."""
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerFailed:
+class AnswerFailed(msgspec.Struct, frozen=True):
     """The call could not be answered; the caller is refused with ``status``."""
 
     status: int
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class CallerCancelled:
+class CallerCancelled(msgspec.Struct, frozen=True):
     """The caller gave up while it rang."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallerHungUp:
+class CallerHungUp(msgspec.Struct, frozen=True):
     """The caller's BYE, with its Reason header if it had one."""
 
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LegLost:
+class LegLost(msgspec.Struct, frozen=True):
     """The telephone side failed: no ACK, no transport, no dialog on the other side."""
 
     reason: str
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class MediaLost:
+class MediaLost(msgspec.Struct, frozen=True):
     """No RTP came in for so long."""
 
     after_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class ReferMoved:
+class ReferMoved(msgspec.Struct, frozen=True):
     """The other side answered our REFER, or reported on it. ``final``: nothing more will come.
 
     ``status`` is a SIP status, None when there was none (time-out).
@@ -103,22 +94,19 @@ class ReferMoved:
     final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DrainBegan:
+class DrainBegan(msgspec.Struct, frozen=True):
     """The server stops: calls may go on until then."""
 
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class BugFound:
+class BugFound(msgspec.Struct, frozen=True):
     """An invariant of ours broke in this call; it ends, and the others go on."""
 
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(msgspec.Struct, frozen=True):
     """The time that ``next_deadline`` named has come."""
 
 
@@ -142,56 +130,48 @@ CallInput = (
 # -- what has to be done
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
+class Announce(msgspec.Struct, frozen=True):
     """Tell the application and let the caller hear that it rings."""
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerLeg:
+class AnswerLeg(msgspec.Struct, frozen=True):
     """Open the media, begin the session, send 200 OK; then say ``LegAnswered`` or ``AnswerFailed``."""
 
     params: SessionParams
 
 
-@dataclass(frozen=True, slots=True)
-class RejectLeg:
+class RejectLeg(msgspec.Struct, frozen=True):
     """Refuse the caller."""
 
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class HangUpLeg:
+class HangUpLeg(msgspec.Struct, frozen=True):
     """Send BYE."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class SendRefer:
+class SendRefer(msgspec.Struct, frozen=True):
     """Send REFER."""
 
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReportRefer:
+class ReportRefer(msgspec.Struct, frozen=True):
     """A transfer moved: for the log, the call's record and opt-in events."""
 
     refer: Refer
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """Answer an action: None is 200."""
 
     reply: int
     problem: ApiProblem | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """The call is over: close what belongs to it."""
 
     end: End
@@ -202,8 +182,7 @@ CallOutput = Announce | AnswerLeg | RejectLeg | HangUpLeg | SendRefer | ReportRe
 # -- where it is
 
 
-@dataclass(frozen=True, slots=True)
-class Refer:
+class Refer(msgspec.Struct, frozen=True):
     """A transfer: its target, and what was last heard of it. ``status`` None in the end: nobody tells the outcome.
 
     ``accepted``: the other side took it on.
@@ -231,8 +210,7 @@ class Refer:
         return self.final and self.status is not None and 200 <= self.status < 300
 
 
-@dataclass(frozen=True, slots=True)
-class Ringing:
+class Ringing(msgspec.Struct, frozen=True):
     """Somebody has to decide until ``rings_out_at``. ``stops_at``: when the server ends what is left; None: it runs."""
 
     rings_out_at: float
@@ -244,8 +222,7 @@ class Ringing:
         return self.rings_out_at if self.stops_at is None else min(self.rings_out_at, self.stops_at)
 
 
-@dataclass(frozen=True, slots=True)
-class Answering:
+class Answering(msgspec.Struct, frozen=True):
     """An accept is being carried out."""
 
     body: bytes
@@ -253,8 +230,7 @@ class Answering:
     stops_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """The call stands. ``body`` is the accept that made it, ``expires_at`` its cap, ``stops_at`` as while it rang."""
 
     body: bytes
@@ -273,8 +249,7 @@ class Answered:
         return "session_expired" if self.until == self.expires_at else "server_stopped"
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """The call is over. ``by_action`` is the action that ended it, to know its repetition by."""
 
     end: End
@@ -284,8 +259,7 @@ class Ended:
 State = Ringing | Answering | Answered | Ended
 
 
-@dataclass(frozen=True, slots=True)
-class CallOptions:
+class CallOptions(msgspec.Struct, frozen=True):
     """``ring_s``: how long it rings; then the caller gets ``ring_out_status``. ``session_s``: 0 is without limit."""
 
     ring_s: float = 30.0

@@ -18,7 +18,7 @@ GUESS_WEIGHT: Final = 3
 # What opening and closing a leg costs, in seconds of a call: short calls must not pass for dear ones.
 SETUP_S: Final = 0.1
 # No call was ever seen to cost less; a reading below it is one of calls that make no sound.
-LEAST_COST: Final = 0.0005
+LEAST_COST: Final = 0.0003
 # How fast a new reading counts. Readings come once a second.
 SMOOTHING: Final = 0.3
 # Lateness that callers hear: half a packet in the audio plane, a pause before an answer elsewhere.

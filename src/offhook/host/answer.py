@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from offhook.wire.session import SessionParams
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerByWebhook:
+class AnswerByWebhook(msgspec.Struct, frozen=True):
     """The application decides about every call."""
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerAlways:
+class AnswerAlways(msgspec.Struct, frozen=True):
     """Every call is accepted with this session, without asking anybody. ``body`` is its JSON as it was given."""
 
     params: SessionParams
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerReject:
+class AnswerReject(msgspec.Struct, frozen=True):
     """Every call is rejected with this SIP status."""
 
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerEcho:
+class AnswerEcho(msgspec.Struct, frozen=True):
     """Every call hears itself, at once: a test of the line without any model."""
 
 

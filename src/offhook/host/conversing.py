@@ -55,8 +55,19 @@ class Conversing:
     def close(self) -> None:
         """Stop everything that is under way."""
         self._drop_early()
-        for task in [*self._generating.values(), *self._hearing]:
+        self.stop_speaking()
+        for task in self._hearing:
             task.cancel()
+
+    def stop_speaking(self) -> None:
+        """Stop what the models still want to say."""
+        for task in self._generating.values():
+            task.cancel()
+
+    @property
+    def hearing(self) -> frozenset[asyncio.Task[None]]:
+        """What is still being transcribed."""
+        return frozenset(self._hearing)
 
     def perform(self, output: Output) -> None:
         """Do one thing that the conversation wants."""

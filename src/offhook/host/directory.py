@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
-
-from msgspec import UNSET
 
 from offhook.call import machine as telephone_side
 from offhook.call.call import Call
@@ -21,8 +20,8 @@ from offhook.host.owner import CallOwner
 from offhook.host.project import Project, Projects
 from offhook.host.services import Services
 from offhook.host.telephone import Telephone
+from offhook.session.settings import check_model
 from offhook.wire.ids import Ids
-from offhook.wire.problem import unsupported_value
 from offhook.wire.session import SessionParams
 
 # Ended calls that are still listed, and whose repeated actions are known as such. SDKs retry for some seconds.
@@ -68,6 +67,7 @@ class Directory:
         self.lines = lines
         self._active: dict[str, CallOwner] = {}
         self._ended: OrderedDict[str, EndedCall] = OrderedDict()
+        self._parting: set[asyncio.Task[None]] = set()
         self._draining_until: float | None = None
         self.total = 0
 
@@ -85,10 +85,7 @@ class Directory:
 
     def check_model(self, params: SessionParams) -> None:
         """Raise ApiProblem for a model that is not there, when the server is strict about them."""
-        strict = self.services.options.strict_models
-        if strict is not None and params.model is not UNSET and params.model not in strict:
-            problem = unsupported_value("session.model", params.model, sorted(strict))
-            raise ApiProblem(400, "model_not_found", problem.message, param="session.model")
+        check_model(params, self.services.options.engine.strict_models)
 
     @property
     def calls(self) -> int:
@@ -140,6 +137,19 @@ class Directory:
         self._ended[call.id] = EndedCall(owner.project, call.machine, owner.record())
         while len(self._ended) > MAX_ENDED:
             self._ended.popitem(last=False)
+
+    def part_with(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let a call that has ended finish what is pending."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._parting.add(task)
+        task.add_done_callback(self._parting.discard)
+
+    async def stop(self) -> None:
+        """Wait for nothing more; all calls have ended."""
+        parting = list(self._parting)
+        for task in parting:
+            task.cancel()
+        await asyncio.gather(*parting, return_exceptions=True)
 
     def drain(self, until: float) -> None:
         """Take no more calls; those in progress may go on until then."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from offhook.sip.leg import Leg
 from offhook.sip.message import Request
@@ -13,21 +13,20 @@ from offhook.wire.calls import SipHeader
 _HIDDEN = frozenset({"authorization", "proxy-authorization"})
 
 
-@dataclass(frozen=True, slots=True)
-class Invitation:
+class Invitation(msgspec.Struct, frozen=True):
     """One incoming call before it is decided about. ``offer`` is None when the caller wants ours."""
 
     leg: Leg
-    headers: tuple[SipHeader, ...]
+    request: Request
     offer: Offer | None
 
-
-def read_invitation(leg: Leg, request: Request, offer: Offer | None) -> Invitation:
-    """Return what matters of an INVITE: headers with their names, values, order and repeats as they came."""
-    headers = tuple(
-        SipHeader(_readable(name), _readable(value)) for name, value in request.headers if name.lower() not in _HIDDEN
-    )
-    return Invitation(leg, headers, offer)
+    def headers(self) -> tuple[SipHeader, ...]:
+        """Return the headers of the INVITE with their names, values, order and repeats as they came."""
+        return tuple(
+            SipHeader(_readable(name), _readable(value))
+            for name, value in self.request.headers
+            if name.lower() not in _HIDDEN
+        )
 
 
 def _readable(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -18,6 +18,7 @@ from offhook.call.call import Call, Input, Output
 from offhook.call.end import By, End, Result
 from offhook.call.journal import Event, Head, SessionOpened, Tick, bug_name, encode_head, encode_line, output_names
 from offhook.call.machine import CallInput
+from offhook.call.tokens import TokenStream
 from offhook.errors import ApiProblem
 from offhook.host.conversing import Conversing
 from offhook.host.early import EarlyEvents
@@ -32,13 +33,15 @@ from offhook.webhook.delivery import Attempt, Message
 from offhook.wire import limits
 from offhook.wire.calls import IncomingCall, RealtimeCallIncoming
 from offhook.wire.decode import decode_client_event, event_id_of
+from offhook.wire.ids import Ids
 from offhook.wire.server_events import ErrorDetails, ErrorEvent, encode_event
 from offhook.wire.session import SessionParams
 
 if TYPE_CHECKING:
     from offhook.host.directory import Directory
 
-EXPIRED = Closing(1001, "Your session hit the maximum duration of 60 minutes.")
+# How long the last transcripts may take after the end of a call; recognisers need a second or two.
+LAST_WORDS_S: Final = 5.0
 
 
 class CallOwner:
@@ -53,6 +56,8 @@ class CallOwner:
         self.line: Line | None = None
         self.refer: telephone.Refer | None = None
         self._services: Services = services
+        # A stream of its own: what the machines did not ask for must not move their ids, or a replay makes others.
+        self._ids = Ids(TokenStream(b"outside" + call.seed))
         self._directory = directory
         self._conversing = Conversing(self, services)
         self._inbox: deque[Input | Tick] = deque()
@@ -126,7 +131,7 @@ class CallOwner:
         details = ErrorDetails(
             type="invalid_request_error", code="rate_limit_exceeded", message=message, event_id=event_id_of(text)
         )
-        sideband.put(encode_event(ErrorEvent(event_id=self.call.ids.event(), error=details)).decode())
+        sideband.put(encode_event(ErrorEvent(event_id=self._ids.event(), error=details)).decode())
 
     def record(self) -> dict[str, Any]:
         """Return what is known of the call, for people and for the store."""
@@ -243,11 +248,11 @@ class CallOwner:
         if endpoint is None:
             self.log.warning("no webhook is configured; accept the call by its id", project=self.project.id)
             return
-        ids = self.call.ids
+        ids = self._ids
         payload = RealtimeCallIncoming(
             id=ids.webhook_event(),
             created_at=int(self._services.wall_s()),
-            data=IncomingCall(call_id=self.call.id, sip_headers=self.invitation.headers, sip_media_security="rtp"),
+            data=IncomingCall(call_id=self.call.id, sip_headers=self.invitation.headers(), sip_media_security="rtp"),
         )
         message = Message(ids.webhook(), msgspec.json.encode(payload))
         self._services.webhooks.submit(endpoint, message, self.log, wanted=self._is_ringing, tell=self._tried)
@@ -315,7 +320,7 @@ class CallOwner:
 
     def tell_own(self, type_: str, **members: Any) -> None:
         """Send an event of our own to the sockets that asked for such."""
-        event = {"type": type_, "event_id": self.call.ids.event(), **members}
+        event = {"type": type_, "event_id": self._ids.event(), **members}
         text = msgspec.json.encode(event).decode()
         for sideband in self._sidebands.values():
             if sideband.own_events:
@@ -337,13 +342,10 @@ class CallOwner:
             self._timer = None
         self._armed_for = None
         self._early.take_all()
-        self._conversing.close()
+        self._conversing.stop_speaking()
         if self.line is not None:
             self.line.close()
         self.tell_own("offhook.call.ended", call_id=self.call.id, end=_shown_end(end))
-        closing = EXPIRED if end.reason == "session_expired" else Closing(1000, end.reason)
-        for sideband in self._sidebands.values():
-            sideband.close(closing)
         seconds = None if self._answered_s is None else round(self._ended_s - self._answered_s, 3)
         self.log.info(
             "call ended",
@@ -354,13 +356,38 @@ class CallOwner:
             detail=end.detail or None,
             seconds=seconds,
         )
+        if services.store is not None:
+            services.store.save(self.record())
+        self._directory.ended(self)
+        if self._sidebands and self._conversing.hearing:
+            self._directory.part_with(self._hear_last_words(end))
+        else:
+            self._let_go(end)
+
+    async def _hear_last_words(self, end: End) -> None:
+        """Let what the caller said last be transcribed and told, before the sockets are closed."""
+        try:
+            await asyncio.wait(self._conversing.hearing, timeout=LAST_WORDS_S)
+        finally:
+            self._let_go(end)
+
+    def _let_go(self, end: End) -> None:
+        self._conversing.close()
+        closing = Closing(1000, end.reason)
+        if end.reason == "session_expired":
+            closing = Closing(1001, _expired_reason(self._services.options.call.session_s))
+        for sideband in self._sidebands.values():
+            sideband.close(closing)
         if self._journal is not None:
             # What still comes in, such as the stop of the playout, no longer belongs to the call.
             self._journal.close()
             self._journal = None
-        if services.store is not None:
-            services.store.save(self.record())
-        self._directory.ended(self)
+
+
+def _expired_reason(session_s: float) -> str:
+    """The service's own words, which it has for 60 minutes."""
+    unit, count = ("minute", session_s / 60) if session_s >= 60 and session_s % 60 == 0 else ("second", session_s)
+    return f"Your session hit the maximum duration of {count:g} {unit}{'' if count == 1 else 's'}."
 
 
 def _shown_end(end: End) -> dict[str, Any]:

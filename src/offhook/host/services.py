@@ -45,7 +45,6 @@ class HostOptions:
     call: CallOptions = field(default_factory=CallOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
     answer: Answer = field(default_factory=AnswerByWebhook)
-    strict_models: frozenset[str] | None = None
     retry_after_s: int = 5
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 from offhook.wire import limits
 
@@ -17,6 +18,7 @@ class Closing:
     reason: str
 
 
+_HALF: Final = limits.MAX_SIDEBAND_BACKLOG // 2
 TOO_SLOW = Closing(1008, "The events were not read fast enough.")
 
 
@@ -29,6 +31,7 @@ class Sideband:
         self._waiting: deque[str] = deque()
         self._closing: Closing | None = None
         self._news = asyncio.Event()
+        self._room = asyncio.Event()
 
     def put(self, text: str) -> None:
         """Queue an event. Beyond the limit the queue is dropped and the socket closed: the call never waits."""
@@ -46,6 +49,7 @@ class Sideband:
         if self._closing is None:
             self._closing = closing
             self._news.set()
+            self._room.set()
 
     async def take(self) -> str | Closing:
         """Wait for the next event, or for the end."""
@@ -54,4 +58,13 @@ class Sideband:
                 return self._closing
             self._news.clear()
             await self._news.wait()
-        return self._waiting.popleft()
+        text = self._waiting.popleft()
+        if len(self._waiting) <= _HALF:
+            self._room.set()
+        return text
+
+    async def room(self) -> None:
+        """Wait until at most half of the queue is taken, so that a client who also reads cannot fill it by itself."""
+        while len(self._waiting) > _HALF and self._closing is None:
+            self._room.clear()
+            await self._room.wait()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from offhook.call import machine as happened
 from offhook.errors import LocalError, RemoteError
-from offhook.host.invitation import read_invitation
+from offhook.host.invitation import Invitation
 from offhook.host.line import LineError
 from offhook.net.sip import SipTransport
 from offhook.session.inputs import DigitPressed
@@ -85,7 +85,7 @@ class Telephone:
         except RemoteError as failure:
             self._refuse(leg, 488, str(failure))
             return
-        owner = directory.welcome(read_invitation(leg, request, offer), project)
+        owner = directory.welcome(Invitation(leg, request, offer), project)
         if not owner.ended:
             self._owners[leg.id] = owner
             self.quiet.clear()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+import msgspec
 
 from offhook.audio.g711 import Codec
 from offhook.audio.pcm import Samples
@@ -34,8 +35,7 @@ class Direction(enum.Enum):
         return self in {Direction.SENDRECV, Direction.RECVONLY}
 
 
-@dataclass(frozen=True, slots=True)
-class Negotiated:
+class Negotiated(msgspec.Struct, frozen=True):
     """What an offer and its answer have settled.
 
     ``codecs`` maps payload types to the codec they carry, the one to send with first. ``telephone_event_type`` is the
@@ -50,8 +50,7 @@ class Negotiated:
     rtcp_mux: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LegOptions:
+class LegOptions(msgspec.Struct, frozen=True):
     """How a leg behaves beyond what was negotiated.
 
     ``turns`` switches turn detection on; ``echo`` sends everything straight back instead of playing and listening;
@@ -64,12 +63,11 @@ class LegOptions:
     jitter_ms: int = limits.JITTER_MS
     media_timeout_s: float | None = limits.MEDIA_TIMEOUT_S
     keep_input_s: int = limits.INPUT_S
-    recorder: Recorder | None = field(default=None, compare=False)
+    recorder: Recorder | None = None
     cname: str = "offhook"
 
 
-@dataclass(frozen=True, slots=True)
-class OpenLeg:
+class OpenLeg(msgspec.Struct, frozen=True):
     """Start a leg on these ports."""
 
     leg: str
@@ -79,23 +77,20 @@ class OpenLeg:
     audio: InputAudio
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateLeg:
+class UpdateLeg(msgspec.Struct, frozen=True):
     """A new offer and answer: address, codecs, direction."""
 
     leg: str
     negotiated: Negotiated
 
 
-@dataclass(frozen=True, slots=True)
-class CloseLeg:
+class CloseLeg(msgspec.Struct, frozen=True):
     """Say goodbye in RTCP, close the ports, give them back."""
 
     leg: str
 
 
-@dataclass(frozen=True, slots=True)
-class Play:
+class Play(msgspec.Struct, frozen=True):
     """Queue sound of a run."""
 
     leg: str
@@ -104,32 +99,28 @@ class Play:
     rate_hz: int
 
 
-@dataclass(frozen=True, slots=True)
-class FinishRun:
+class FinishRun(msgspec.Struct, frozen=True):
     """No more sound of this run will come."""
 
     leg: str
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class StopPlayout:
+class StopPlayout(msgspec.Struct, frozen=True):
     """Throw the queue away, up to and with ``through_run``, or all of it."""
 
     leg: str
     through_run: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigureTurns:
+class ConfigureTurns(msgspec.Struct, frozen=True):
     """Change turn detection, or switch it off."""
 
     leg: str
     turns: TurnOptions | None
 
 
-@dataclass(frozen=True, slots=True)
-class SendDtmf:
+class SendDtmf(msgspec.Struct, frozen=True):
     """Press keys for the caller."""
 
     leg: str

@@ -6,14 +6,14 @@ opened, the same line that `MediaPlane.input_audio` is asked by.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from offhook.media.stats import LegStats
 
 
-@dataclass(frozen=True, slots=True)
-class LegOpened:
+class LegOpened(msgspec.Struct, frozen=True):
     """The leg's time line begins; ``opened_at`` is that instant on the clock that the plane is stepped with."""
 
     leg: str
@@ -21,16 +21,14 @@ class LegOpened:
     opened_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class MediaStarted:
+class MediaStarted(msgspec.Struct, frozen=True):
     """The first packet came."""
 
     leg: str
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class MediaTimedOut:
+class MediaTimedOut(msgspec.Struct, frozen=True):
     """No packet came for ``after_s`` though the direction lets them come. Said once for each silence."""
 
     leg: str
@@ -38,8 +36,7 @@ class MediaTimedOut:
     after_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechStarted:
+class SpeechStarted(msgspec.Struct, frozen=True):
     """The caller began to speak at ``at_ms``; a recogniser wants the sound from ``audio_from_ms``."""
 
     leg: str
@@ -48,8 +45,7 @@ class SpeechStarted:
     decided_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechStopped:
+class SpeechStopped(msgspec.Struct, frozen=True):
     """The caller, who had begun at ``start_ms``, stopped at ``at_ms``; known once the silence had lasted."""
 
     leg: str
@@ -63,8 +59,7 @@ class SpeechStopped:
         return self.at_ms
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechPaused:
+class SpeechPaused(msgspec.Struct, frozen=True):
     """The caller may have stopped at ``at_ms``; whether the turn ends there is not known yet."""
 
     leg: str
@@ -72,16 +67,14 @@ class SpeechPaused:
     decided_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechResumed:
+class SpeechResumed(msgspec.Struct, frozen=True):
     """The caller, who had paused, speaks on."""
 
     leg: str
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class DtmfReceived:
+class DtmfReceived(msgspec.Struct, frozen=True):
     """The caller pressed a key."""
 
     leg: str
@@ -89,8 +82,7 @@ class DtmfReceived:
     digit: str
 
 
-@dataclass(frozen=True, slots=True)
-class DtmfSent:
+class DtmfSent(msgspec.Struct, frozen=True):
     """All keys of one command were pressed for the caller."""
 
     leg: str
@@ -98,8 +90,7 @@ class DtmfSent:
     digits: str
 
 
-@dataclass(frozen=True, slots=True)
-class PlayoutStarted:
+class PlayoutStarted(msgspec.Struct, frozen=True):
     """The first sample of a run was sent."""
 
     leg: str
@@ -107,8 +98,7 @@ class PlayoutStarted:
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class Played:
+class Played(msgspec.Struct, frozen=True):
     """So much of a run has been sent; told every 100 ms."""
 
     leg: str
@@ -117,8 +107,7 @@ class Played:
     played_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class PlayoutFinished:
+class PlayoutFinished(msgspec.Struct, frozen=True):
     """The last sample of a run was sent."""
 
     leg: str
@@ -127,8 +116,7 @@ class PlayoutFinished:
     played_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class PlayoutStopped:
+class PlayoutStopped(msgspec.Struct, frozen=True):
     """A run was cut on command: ``played_ms`` of it were really sent, and nothing after this edge."""
 
     leg: str
@@ -137,8 +125,7 @@ class PlayoutStopped:
     played_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class PlayoutOverflowed:
+class PlayoutOverflowed(msgspec.Struct, frozen=True):
     """The queue is full: ``dropped_ms`` of a run were refused. Said once for each run."""
 
     leg: str
@@ -147,8 +134,7 @@ class PlayoutOverflowed:
     dropped_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class LegClosed:
+class LegClosed(msgspec.Struct, frozen=True):
     """The leg is no more; its last edge. A run that was playing has been stopped before."""
 
     leg: str
@@ -156,8 +142,7 @@ class LegClosed:
     stats: LegStats
 
 
-@dataclass(frozen=True, slots=True)
-class MediaFailed:
+class MediaFailed(msgspec.Struct, frozen=True):
     """The leg could not be opened, or it broke and is closed; the other legs run on."""
 
     leg: str

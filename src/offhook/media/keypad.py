@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+import msgspec
 
 from offhook.audio import dtmf, g711
 from offhook.audio.g711 import Codec
@@ -16,8 +17,7 @@ from offhook.rtp.telephone_event import EventSender
 _PAUSE_FRAMES: Final = 5  # 100 ms between two keys, so that the other side can tell them apart.
 
 
-@dataclass(frozen=True, slots=True)
-class EventPacket:
+class EventPacket(msgspec.Struct, frozen=True):
     """A telephone event to send instead of sound, ``copies`` times."""
 
     marker: bool
@@ -26,47 +26,40 @@ class EventPacket:
     copies: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
+class Sound(msgspec.Struct, frozen=True):
     """A frame to send: the sound of a key, or the silence between two."""
 
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """The keys of one command have been pressed; this tick is free."""
 
     digits: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
+class _Key(msgspec.Struct, frozen=True):
     digit: str
     duration_ms: int
     completes: str  # The whole command, on its last key.
 
 
-@dataclass(frozen=True, slots=True)
-class _Idle:
+class _Idle(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
+class _Event(msgspec.Struct, frozen=True):
     sender: EventSender
     timestamp: int
     completes: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Sounding:
+class _Sounding(msgspec.Struct, frozen=True):
     sound: Samples
     completes: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Pausing:
+class _Pausing(msgspec.Struct, frozen=True):
     frames: int
     completes: str
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from offhook.audio.turn import TurnDetector
 from offhook.media import limits
-from offhook.media.command import LegOptions, Negotiated
+from offhook.media.command import Direction, LegOptions, Negotiated
 from offhook.media.edge import Edge
 from offhook.media.inbound import Inbound
 from offhook.media.input_audio import InputAudio
@@ -38,6 +38,9 @@ class Leg:
         "_attend_at",
         "_cname",
         "_far",
+        "_has_reported",
+        "_parked",
+        "_parked_frames",
         "_round_trip_s",
         "_rtcp_at",
         "_rtcp_mux",
@@ -104,10 +107,14 @@ class Leg:
         self._far: ReportBlock | None = None
         self._round_trip_s: float | None = None
         self._sent_before = 0
+        self._has_reported = False
+        self._parked_frames = 0
         self._agree(negotiated)
 
     def renegotiated(self, negotiated: Negotiated, now: float) -> None:
         """Take a new offer and answer."""
+        if self._parked:
+            self._catch_up(now)
         self.inbound.renegotiated(negotiated, now)
         self.outbound.renegotiated(negotiated)
         self._agree(negotiated)
@@ -153,14 +160,13 @@ class Leg:
 
     def tick(self, late_frames: int, now: float, edges: list[Edge], randbits: Callable[[int], int]) -> None:
         """Do what is due every 20 ms, after leaving out so many frames that are too late."""
-        if late_frames:
-            self.outbound.skip(late_frames)
-            self.place += late_frames * FRAME_TICKS
-        if not self.echo:
-            if (now - self.opened_at) * RATE_HZ - self.inbound.jitter.line_end >= LEAST_DEPTH:
-                self.inbound.tick(now)
-            self.outbound.tick(self.place, edges)
-        self.place += FRAME_TICKS
+        if self._parked:
+            self._parked_frames += 1 + late_frames
+            if now < self._attend_at:
+                return
+            self._catch_up(now)
+        else:
+            self._carry(late_frames, now, edges)
         if now >= self._attend_at:
             self._attend_at = now + limits.ATTEND_S
             self.inbound.attend(now, edges, quiet=self.turns.quiet)
@@ -170,15 +176,41 @@ class Leg:
                 self._rtcp_at = now + limits.RTCP_INTERVAL_S * (0.5 + randbits(16) / 65536)
                 self._send_control(self._report(now))
 
+    def _carry(self, late_frames: int, now: float, edges: list[Edge]) -> None:
+        if late_frames:
+            self.outbound.skip(late_frames)
+            self.place += late_frames * FRAME_TICKS
+        if not self.echo:
+            if (now - self.opened_at) * RATE_HZ - self.inbound.jitter.line_end >= LEAST_DEPTH:
+                self.inbound.tick(now)
+            self.outbound.tick(self.place, edges)
+        self.place += FRAME_TICKS
+
+    def _catch_up(self, now: float) -> None:
+        """Let the time pass that a leg without sound either way has left out."""
+        frames, self._parked_frames = self._parked_frames, 0
+        self.outbound.skip(frames)
+        self.place += frames * FRAME_TICKS
+        self.inbound.tick(now)
+
     def _release_input(self, now: float) -> None:
         """Give up old input: what was said last stays whole until it has long been asked for."""
-        oldest_ms = self.ms(now) - limits.BETWEEN_TURNS_S * 1000
+        now_ms = self.ms(now)
+        oldest_ms = now_ms - limits.BETWEEN_TURNS_S * 1000
         start_ms, end_ms = self.last_turn_ms
-        self.audio.release(oldest_ms if end_ms < oldest_ms else min(start_ms, oldest_ms))
+        if end_ms >= oldest_ms and end_ms:
+            oldest_ms = min(start_ms, oldest_ms)
+        elif self._parked:
+            oldest_ms = now_ms
+        self.audio.release(oldest_ms)
 
     def say_goodbye(self, now: float) -> None:
-        """Send the last report, and tell the other side that nothing more comes (RFC 3550 section 6.6)."""
-        self._send_control([*self._report(now), Goodbye((self.outbound.ssrc,))])
+        """Send the last report, and tell the other side that nothing more comes (RFC 3550 section 6.6).
+
+        Who never sent anything leaves without a word (section 6.3.7).
+        """
+        if self.outbound.packets or self._has_reported:
+            self._send_control([*self._report(now), Goodbye((self.outbound.ssrc,))])
 
     def stats(self) -> LegStats:
         """Read the counters."""
@@ -215,6 +247,7 @@ class Leg:
         return int((now - self.opened_at) * 1000)
 
     def _agree(self, negotiated: Negotiated) -> None:
+        self._parked = negotiated.direction is Direction.INACTIVE and not self.echo
         self._rtcp_mux = negotiated.rtcp_mux
         self._rtcp_remote = negotiated.rtcp_remote
         self._rtcp_seen = None
@@ -253,6 +286,7 @@ class Leg:
         target = self.inbound.guard.target
         if target is None:
             return
+        self._has_reported = True
         port = self.ports.rtp if self._rtcp_mux else self.ports.rtcp
         if not self._rtcp_mux:
             target = self._rtcp_seen or self._rtcp_remote or (target[0], target[1] + 1, *target[2:])

@@ -24,7 +24,7 @@ from offhook.model.interface import (
     Words,
 )
 from offhook.model.sentence import SentenceCutter
-from offhook.session.inputs import AudioProduced, GenerationFinished, TextProduced
+from offhook.session.inputs import AudioProduced, GenerationFinished, TextProduced, ToolCallStarted, WordsFinished
 from offhook.session.outputs import Generate
 from offhook.wire.items import InputAudio, Message
 from offhook.wire.session import TranscriptionEcho
@@ -37,6 +37,8 @@ MAX_WAITING_OUTPUTS = 256
 APOLOGY_S = 6.0
 
 _Outputs: TypeAlias = "asyncio.Queue[ModelOutput | Exception | None]"
+# Each with the number of its message.
+_Sentences: TypeAlias = "asyncio.Queue[tuple[str, int] | None]"
 
 
 class Cascade:
@@ -129,7 +131,7 @@ class Cascade:
 
     async def _answer_aloud(self, request: Generate) -> AsyncIterator[ModelOutput]:
         outputs: _Outputs = asyncio.Queue(MAX_WAITING_OUTPUTS)
-        sentences: asyncio.Queue[str | None] = asyncio.Queue(MAX_WAITING_SENTENCES)
+        sentences: _Sentences = asyncio.Queue(MAX_WAITING_SENTENCES)
         thinking = asyncio.create_task(_until_failure(self._think(request, outputs, sentences), outputs))
         speaking = asyncio.create_task(_until_failure(self._speak(request, outputs, sentences), outputs))
         end = GenerationFinished(request.run)
@@ -147,26 +149,41 @@ class Cascade:
             speaking.cancel()
             await asyncio.gather(thinking, speaking, return_exceptions=True)
 
-    async def _think(self, request: Generate, outputs: _Outputs, sentences: asyncio.Queue[str | None]) -> None:
+    async def _think(self, request: Generate, outputs: _Outputs, sentences: _Sentences) -> None:
         cutter = SentenceCutter()
+        message, within = -1, False
         async for output in self._mind.generate(request):
+            if isinstance(output, TextProduced) and not within:
+                if not output.text.strip():
+                    continue  # a message begins with a word
+                message, within = message + 1, True
             await outputs.put(output)
-            if isinstance(output, TextProduced):
-                for sentence in cutter.feed(output.text):
-                    await sentences.put(sentence)
+            match output:
+                case TextProduced(text=text):
+                    for sentence in cutter.feed(text):
+                        await sentences.put((sentence, message))
+                case ToolCallStarted():
+                    within = False
+                    if rest := cutter.flush():
+                        await sentences.put((rest, message))
+                case GenerationFinished(reason="stop"):
+                    await outputs.put(WordsFinished(request.run))
+                case _:
+                    pass
         if rest := cutter.flush():
-            await sentences.put(rest)
+            await sentences.put((rest, message))
         await sentences.put(None)
 
-    async def _speak(self, request: Generate, outputs: _Outputs, sentences: asyncio.Queue[str | None]) -> None:
-        while (sentence := await sentences.get()) is not None:
+    async def _speak(self, request: Generate, outputs: _Outputs, sentences: _Sentences) -> None:
+        while (waiting := await sentences.get()) is not None:
+            sentence, message = waiting
             if not sentence.strip():
                 continue
             unplaced = sentence
             async for sound in self._voice.speak(sentence, request.voice, request.speed):
                 # A voice that does not place its words speaks the whole sentence from its first piece on.
                 text, unplaced = sound.text or unplaced, ""
-                await outputs.put(_produced(request.run, sound, text))
+                await outputs.put(_produced(request.run, sound, text, message))
         await outputs.put(None)
 
 
@@ -186,6 +203,6 @@ async def _until_failure(work: Coroutine[Any, Any, None], outputs: _Outputs) -> 
         await outputs.put(failure)
 
 
-def _produced(run: int, sound: Sound, text: str) -> AudioProduced:
+def _produced(run: int, sound: Sound, text: str, message: int | None = None) -> AudioProduced:
     duration_ms = len(sound.pcm) / 2 * 1000 / sound.rate_hz
-    return AudioProduced(run, sound.pcm, sound.rate_hz, duration_ms, text)
+    return AudioProduced(run, sound.pcm, sound.rate_hz, duration_ms, text, message)

@@ -18,6 +18,7 @@ from offhook.session.inputs import (
     TextProduced,
     ToolArgumentsProduced,
     ToolCallStarted,
+    WordsFinished,
 )
 from offhook.session.outputs import Generate
 from offhook.wire.items import LogProb
@@ -36,7 +37,9 @@ class ModelError(RemoteError):
         self.message = message
 
 
-ModelOutput = TextProduced | AudioProduced | ToolCallStarted | ToolArgumentsProduced | GenerationFinished
+ModelOutput = (
+    TextProduced | AudioProduced | ToolCallStarted | ToolArgumentsProduced | WordsFinished | GenerationFinished
+)
 """What a backend yields. The last one is a ``GenerationFinished``."""
 
 
@@ -77,7 +80,10 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """A piece of speech: 16-bit mono samples, and the words it speaks when the voice knows them."""
+    """A piece of speech: 16-bit mono samples, and the words it speaks when the voice knows them.
+
+    A voice gives all words of what it was asked to speak, beginning with its first piece, or none.
+    """
 
     pcm: bytes
     rate_hz: int

@@ -51,6 +51,8 @@ from offhook.wire.session import (
 
 # Arguments of one call; a model that writes more is looping.
 MAX_ARGUMENTS_CHARS = 256 * 1024
+# Calls of one answer; a model that makes more is looping.
+MAX_TOOL_CALLS = 128
 SPEECH_CHUNK_BYTES = 9600
 
 
@@ -181,14 +183,35 @@ def _content(message: Message) -> str | list[dict[str, Any]]:
     return [{"type": "text", "text": text}, *images] if text else images
 
 
+@dataclass(slots=True)
+class _ToolCall:
+    """A function call as far as it is known."""
+
+    name: str
+    call_id: str | None
+    arguments: list[str] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool | None:
+        """Whether the arguments are; None when there are none yet, as there may never be."""
+        text = "".join(self.arguments)
+        if not text:
+            return None
+        try:
+            msgspec.json.decode(text, type=msgspec.Raw)
+        except (msgspec.DecodeError, RecursionError):
+            return False
+        return True
+
+
 class _ChatReader:
     """Reads the chunks of one chat completion; what makes no sense is passed over or raised as ModelError."""
 
     def __init__(self, run: int) -> None:
         self._run = run
-        self._call: int | None = None
-        self._later: dict[int, list[str]] = {}
-        self._names: dict[int, tuple[str, str | None]] = {}
+        self._calls: list[_ToolCall] = []
+        self._by_index: dict[int, _ToolCall] = {}
+        self._by_id: dict[str, _ToolCall] = {}
         self._arguments_chars = 0
         self._reason: str | None = None
         self._usage: Usage | None = None
@@ -221,45 +244,63 @@ class _ChatReader:
                 outputs += self._tool_call(call)
         return outputs
 
-    def _tool_call(self, call: dict[str, Any]) -> list[ModelOutput]:
-        index = call.get("index", 0)
-        function = call.get("function")
-        if not isinstance(index, int) or not isinstance(function, dict):
+    def _tool_call(self, delta: dict[str, Any]) -> list[ModelOutput]:
+        function = delta.get("function")
+        if not isinstance(function, dict):
             return []
-        outputs: list[ModelOutput] = []
-        name = function.get("name")
-        if index not in self._names and isinstance(name, str) and name:
-            call_id = call.get("id")
-            self._names[index] = (name, call_id if isinstance(call_id, str) and call_id else None)
-            if self._call is None:
-                outputs += self._begin(index)
         arguments = function.get("arguments")
         if isinstance(arguments, dict):
             arguments = json.dumps(arguments)
-        if not isinstance(arguments, str) or not arguments:
-            return outputs
-        self._arguments_chars += len(arguments)
-        if self._arguments_chars > MAX_ARGUMENTS_CHARS:
-            raise ModelError("model_error", "The language model wrote endless arguments for a function call.")
-        if index == self._call:
-            outputs.append(ToolArgumentsProduced(self._run, index, arguments))
-        else:
-            # Calls are passed on one after the other; what belongs to a later one waits for its turn.
-            self._later.setdefault(index, []).append(arguments)
-        return outputs
+        if not isinstance(arguments, str):
+            arguments = ""
+        known = len(self._calls)
+        call = self._call_of(delta, function.get("name"), arguments)
+        if call is None:
+            return []
+        if arguments:
+            self._arguments_chars += len(arguments)
+            if self._arguments_chars > MAX_ARGUMENTS_CHARS:
+                raise ModelError("model_error", "The language model wrote endless arguments for a function call.")
+            call.arguments.append(arguments)
+        # Calls are passed on one after the other; a later one waits for its turn.
+        if call is not self._calls[0]:
+            return []
+        if not known:
+            return self._pass_on(0)
+        return [ToolArgumentsProduced(self._run, 0, arguments)] if arguments else []
 
-    def _begin(self, index: int) -> list[ModelOutput]:
-        self._call = index
-        name, call_id = self._names[index]
-        outputs: list[ModelOutput] = [ToolCallStarted(self._run, index, name, call_id)]
-        outputs += [ToolArgumentsProduced(self._run, index, part) for part in self._later.pop(index, [])]
-        return outputs
+    def _call_of(self, delta: dict[str, Any], name: object, arguments: str) -> _ToolCall | None:
+        """Return the call that a piece belongs to, a new one if need be.
+
+        Not every server counts its calls by ``index``, and some make up an ``id`` for every piece.
+        """
+        given_id, given_index = delta.get("id"), delta.get("index")
+        call_id = given_id if isinstance(given_id, str) and given_id else None
+        index = given_index if isinstance(given_index, int) else 0
+        if call_id in self._by_id:
+            return self._by_id[call_id]
+        call = self._by_index.get(index)
+        if not isinstance(name, str) or not name:
+            return call
+        if call is not None:
+            another = call.is_whole is not False if call_id else bool(call.is_whole and arguments)
+            if not another:
+                return call
+        if len(self._calls) >= MAX_TOOL_CALLS:
+            raise ModelError("model_error", "The language model made endless function calls.")
+        call = self._by_index[index] = _ToolCall(name, call_id)
+        self._calls.append(call)
+        if call_id is not None:
+            self._by_id[call_id] = call
+        return call
+
+    def _pass_on(self, number: int) -> list[ModelOutput]:
+        call = self._calls[number]
+        started = ToolCallStarted(self._run, number, call.name, call.call_id)
+        return [started, *(ToolArgumentsProduced(self._run, number, part) for part in call.arguments)]
 
     def end(self) -> list[ModelOutput]:
-        outputs: list[ModelOutput] = []
-        for index in sorted(self._names):
-            if index != self._call and (self._call is None or index > self._call):
-                outputs += self._begin(index)
+        outputs = [output for number in range(1, len(self._calls)) for output in self._pass_on(number)]
         if self._reason is None and self._usage is None:
             raise ModelError("model_error", "The language model broke off in the middle of its answer.")
         match self._reason:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from offhook.audio.resample import RATES_HZ
 from offhook.errors import ConfigError
 from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DemoBrain
@@ -109,6 +110,9 @@ def _ear(options: ModelOptions) -> SpeechToText:
 
 def _voice(options: ModelOptions) -> TextToSpeech:
     if options.tts is not None:
+        if options.rate_hz not in RATES_HZ:
+            mend = f"it may be {', '.join(map(str, RATES_HZ))}"
+            raise ConfigError("--tts-rate", f"sound of {options.rate_hz} Hz cannot be played", mend)
         server = _server("voice", options.tts)
         return SpokenOverHttp(server, options.tts.model, options.voice, options.rate_hz)
     if options.which == "scripted":

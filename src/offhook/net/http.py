@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.config import Config
@@ -23,20 +24,177 @@ PING_S = 20.0
 BACKLOG = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """What a peer may take its time for, and how many there may be."""
+
+    request_s: float = 30.0
+    """A request has to be there whole, its body too: the largest comes in seconds over any line."""
+    stalled_s: float = 10.0
+    """A peer that takes nothing of what waits for it for so long is gone, or as good as gone."""
+    connections: int = 4096
+    """Ten sockets for each of 400 calls."""
+
+
+class _StallWatch:
+    """Breaks a connection off whose peer takes nothing of what waits for it."""
+
+    def __init__(self, transport: asyncio.Transport, stalled_s: float) -> None:
+        self._transport = transport
+        self._stalled_s = stalled_s
+        self._left_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        # Whatever waits counts: at the usual limit of 64 KB a stalled reader would be noticed late or never.
+        transport.set_write_buffer_limits(high=0)
+
+    def begin(self) -> None:
+        """Something waits."""
+        self._left_bytes = self._transport.get_write_buffer_size()
+        self._timer = asyncio.get_running_loop().call_later(self._stalled_s, self._check)
+
+    def end(self) -> None:
+        """Nothing waits any more, or the connection is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self) -> None:
+        if self._transport.get_write_buffer_size() >= self._left_bytes:
+            self._transport.abort()
+        else:
+            self.begin()
+
+
+class _Requests(HttpToolsProtocol):
+    """HTTP on one connection, with an end to every wait for the peer."""
+
+    def __init__(self, config: Config, state: ServerState, options: HttpOptions) -> None:
+        super().__init__(config, state, {})
+        self._options = options
+        self._stall: _StallWatch | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._receiving = False
+        self._upgraded = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._stall = _StallWatch(transport, self._options.stalled_s)
+        if len(self.connections) > self._options.connections:
+            self._refuse(b"503 Service Unavailable")
+        else:
+            self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._stall is not None:
+            self._stall.begin()
+
+    def resume_writing(self) -> None:
+        if self._stall is not None:
+            self._stall.end()
+        super().resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # Most requests come whole, and need no deadline.
+        if self._receiving or self.cycle is None or self.cycle.response_complete:
+            self._expect_request()
+
+    def on_message_begin(self) -> None:
+        self._receiving = True
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        self._receiving = False
+        self._got_request()
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._upgraded = True
+        self._unwatch()
+        super().handle_websocket_upgrade()
+
+    def _expect_request(self) -> None:
+        if self._deadline is None and not self._upgraded and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(self._options.request_s, self._give_up)
+
+    def _got_request(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _unwatch(self) -> None:
+        self._got_request()
+        if self._stall is not None:
+            self._stall.end()
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            self._refuse(b"408 Request Timeout")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            self.transport.close()
+
+
+class _Socket(WebSocketsSansIOProtocol):
+    """A WebSocket whose peer has to read what it is sent."""
+
+    def __init__(self, options: HttpOptions, **given: Any) -> None:
+        super().__init__(**given)
+        self._options = options
+        self._stall: _StallWatch | None = None
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            # A refusal is an answer to the upgrade too; the base class tells standard error that there was none.
+            self.handshake_complete = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._stall = _StallWatch(self.transport, self._options.stalled_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._stall is not None:
+            self._stall.end()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._stall is not None:
+            self._stall.begin()
+
+    def resume_writing(self) -> None:
+        if self._stall is not None:
+            self._stall.end()
+        super().resume_writing()
+
+
 class HttpServer:
     """Serves one ASGI application on one address."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, options: HttpOptions | None = None) -> None:
+        self.options = options or HttpOptions()
         self._config = Config(
             app,
             http=HttpToolsProtocol,
-            ws=WebSocketsSansIOProtocol,
+            ws=self._socket,  # type: ignore[arg-type]
             interface="asgi3",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             date_header=False,
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             ws_max_size=limits.MAX_CLIENT_EVENT_BYTES,
             ws_ping_interval=PING_S,
@@ -66,7 +224,10 @@ class HttpServer:
         return bound[0], bound[1]
 
     def _protocol(self) -> asyncio.Protocol:
-        return HttpToolsProtocol(self._config, self._state, {})
+        return _Requests(self._config, self._state, self.options)
+
+    def _socket(self, **given: Any) -> asyncio.Protocol:
+        return _Socket(self.options, **given)
 
     async def stop(self, grace_s: float) -> None:
         """Accept nothing more, let running requests end, then close what is left."""

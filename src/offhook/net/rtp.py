@@ -40,9 +40,9 @@ class UdpPort:
 
     def __init__(self, host: str, port: int, *, dscp: int = EXPEDITED) -> None:
         six = ":" in host
-        self._socket = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+        self._socket = socket.socket(socket.AF_INET6 if six else socket.AF_INET, kind)
         try:
-            self._socket.setblocking(False)
             if six:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
@@ -52,7 +52,7 @@ class UdpPort:
         except OSError:
             self._socket.close()
             raise
-        self.address: Address = self._socket.getsockname()
+        self.address: Address = (host, port) if port else self._socket.getsockname()
         self.send = self._socket.sendto
 
     def receive(self) -> tuple[bytes, Address]:

@@ -9,8 +9,9 @@ turned out as soon as the caller speaks.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+
+import msgspec
 
 LOCK_PACKETS: Final = 5
 """Packets in a row from one address that settle it."""
@@ -22,13 +23,11 @@ Address: TypeAlias = tuple[Any, ...]
 """A socket address: host and port, and for IPv6 what follows them."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Unheard:
+class _Unheard(msgspec.Struct, frozen=True):
     """Nothing valid has come yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Learning:
+class _Learning(msgspec.Struct, frozen=True):
     """``address`` is heard; ``rival`` has sent ``rival_packets`` since the last of its packets."""
 
     address: Address
@@ -37,8 +36,7 @@ class _Learning:
     rival_packets: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Locked:
+class _Locked(msgspec.Struct, frozen=True):
     """Only ``address`` is heard."""
 
     address: Address

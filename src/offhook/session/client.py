@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from offhook.errors import ApiProblem
 from offhook.session import outputs as do
-from offhook.session.settings import update_session
+from offhook.session.settings import check_model, update_session
 from offhook.wire import client_events as asked
 from offhook.wire import server_events as ev
 from offhook.wire.client_events import ClientEvent
@@ -64,10 +64,17 @@ class ClientRequests:
 
     def _update_session(self, event: asked.SessionUpdate, _: int) -> None:
         engine = self._engine
-        before = engine.session
+        before, wanted = engine.session, event.session
+        if not engine.model_named and wanted.model != before.model:
+            check_model(wanted, engine.options.strict_models)
         engine.session = update_session(
-            before, event.session, voice_locked=engine.has_spoken, defaults=engine.options.defaults
+            before,
+            wanted,
+            voice_locked=engine.has_spoken,
+            model_locked=engine.model_named,
+            defaults=engine.options.defaults,
         )
+        engine.model_named = engine.model_named or wanted.model is not UNSET
         detection = engine.session.audio.input.turn_detection
         if detection != before.audio.input.turn_detection:
             engine.reconfigure_turns(detection)
@@ -83,14 +90,13 @@ class ClientRequests:
 
     def _commit_input(self, _event: asked.InputAudioBufferCommit, _: int) -> None:
         engine = self._engine
-        item_id, start_ms, end_ms = engine.uncommitted
-        if end_ms - start_ms < LEAST_COMMIT_MS:
+        if engine.uncommitted_ms < LEAST_COMMIT_MS:
             message = (
                 "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
-                f"but buffer only has {float(end_ms - start_ms):.2f}ms of audio."
+                f"but buffer only has {float(engine.uncommitted_ms):.2f}ms of audio."
             )
             raise ApiProblem(400, "input_audio_buffer_commit_empty", message)
-        engine.commit(item_id or engine.ids.item(), start_ms, end_ms)
+        engine.commit_so_far()
 
     def _clear_input(self, _event: asked.InputAudioBufferClear, _: int) -> None:
         self._engine.forget_input()
@@ -106,11 +112,12 @@ class ClientRequests:
         item = self._check_item(event.item)
         if item.id is UNSET:
             item = replace(item, id=engine.ids.item())
-        if isinstance(item, Message) and item.status is UNSET:
-            item = replace(item, status="completed")
-        if len(engine.conversation) and item.id in engine.conversation:
-            message = f"Error adding item: an item with id '{item.id}' exists already."
-            raise ApiProblem(400, "invalid_value", message, param="item.id")
+        if isinstance(item, Message):
+            # No audio is in an item that is announced, and nothing here would ever read it.
+            content = tuple(
+                replace(part, audio=UNSET) if isinstance(part, InputAudio) else part for part in item.content
+            )
+            item = replace(item, status=item.status or "completed", content=content)
         engine.add_item(item, event.previous_item_id or None)
 
     def _check_item(self, item: Item) -> Item:
@@ -150,19 +157,20 @@ class ClientRequests:
     def _truncate_item(self, event: asked.ConversationItemTruncate, _: int) -> None:
         engine = self._engine
         self._known(event.item_id, "truncating", "item_truncate_invalid_item_id")
-        response = engine.response_that_spoke(event.item_id)
-        if response is None:
+        found = engine.message_spoken(event.item_id)
+        if found is None:
             message = f"Error truncating item: the item with id '{event.item_id}' has no audio of the assistant."
             raise ApiProblem(400, "invalid_value", message, param="item_id")
-        produced_ms = int(response.heard.produced_ms)
+        response, spoken = found
+        produced_ms = int(spoken.heard.produced_ms)
         if event.content_index != 0:
             message = f"Error truncating item: it has no content part {event.content_index}."
             raise ApiProblem(400, "invalid_value", message, param="content_index")
         if event.audio_end_ms > produced_ms:
             message = f"Audio content of {produced_ms}ms is already shorter than {event.audio_end_ms}ms"
             raise ApiProblem(400, "invalid_value", message, param="audio_end_ms")
-        response.cut_ms = float(event.audio_end_ms)
-        engine.truncate_item(event.item_id, response, event.audio_end_ms)
+        response.cut(spoken, float(event.audio_end_ms))
+        engine.send_all(response.tell_cut(spoken))
 
     def _delete_item(self, event: asked.ConversationItemDelete, _: int) -> None:
         engine = self._engine

@@ -61,11 +61,7 @@ class Conversation:
 
         Raises ApiProblem when the conversation is full, the id is taken, or ``after`` does not exist.
         """
-        item_id = item.id
-        if not isinstance(item_id, str) or item_id in self._items:
-            raise ApiProblem(
-                400, "invalid_value", f"Error adding item: an item with id '{item_id}' exists already.", param="item.id"
-            )
+        item_id = self._new_id(item)
         if len(self._order) >= limits.MAX_CONVERSATION_ITEMS:
             raise ApiProblem(
                 400,
@@ -90,10 +86,21 @@ class Conversation:
         return self._order[position - 1] if position else None
 
     def append(self, item: Item) -> str | None:
-        """Put an item of the server's own last; a full conversation forgets its oldest item for it."""
+        """Put an item last; a full conversation forgets its oldest item for it.
+
+        Raises ApiProblem when the id is taken.
+        """
+        self._new_id(item)
         while len(self._order) >= limits.MAX_CONVERSATION_ITEMS:
             self.remove(self._order[0])
         return self.insert(item)
+
+    def _new_id(self, item: Item) -> str:
+        if not isinstance(item.id, str) or item.id in self._items:
+            raise ApiProblem(
+                400, "invalid_value", f"Error adding item: an item with id '{item.id}' exists already.", param="item.id"
+            )
+        return item.id
 
     def replace(self, item: Item) -> None:
         """Put the new version of an item in the place of the old one; one that was deleted meanwhile stays away."""

@@ -18,6 +18,7 @@ from offhook.session.client import ClientRequests
 from offhook.session.conversation import Conversation, Span
 from offhook.session.inputs import Input
 from offhook.session.outputs import Output
+from offhook.session.pending import PendingRequests
 from offhook.session.playout import Flowing, Playout, Stopping
 from offhook.session.request import context, generation_request, response_settings
 from offhook.session.response import (
@@ -27,7 +28,7 @@ from offhook.session.response import (
     Failed,
     Incomplete,
     Response,
-    cut_item,
+    Saying,
 )
 from offhook.session.settings import SessionDefaults
 from offhook.session.transcripts import Transcripts
@@ -50,11 +51,12 @@ class EngineOptions:
     """What the surroundings of a session are like.
 
     ``needs_transcripts``: the model reads words, so a response waits for those of the caller. ``tokens_per_minute``:
-    responses beyond it fail with ``rate_limit_exceeded``.
+    responses beyond it fail with ``rate_limit_exceeded``. ``strict_models``: no others may be named; None is any.
     """
 
     needs_transcripts: bool = True
     tokens_per_minute: int = 10_000_000
+    strict_models: frozenset[str] | None = None
     defaults: SessionDefaults = field(default_factory=SessionDefaults)
 
 
@@ -76,15 +78,17 @@ class Speaking:
 class Engine:
     """The conversation machine of one telephone call.
 
-    ``handle`` takes what happened and the time (seconds, monotonic), and returns what to do, in order.
+    ``handle`` takes what happened and the time (seconds, monotonic), and returns what to do, in order. An update may
+    still name the model of a session unless it was named before (``model_named``).
     """
 
-    def __init__(self, session: Session, ids: Ids, options: EngineOptions, now: float) -> None:
+    def __init__(self, session: Session, ids: Ids, options: EngineOptions, now: float, *, model_named: bool) -> None:
         self.session = session
         self.options = options
         self.ids = ids
         self.conversation = Conversation(ids.conversation())
         self.has_spoken = False
+        self.model_named = model_named
         self._began = now
         self._now = now
         self._out: list[Output] = []
@@ -101,6 +105,7 @@ class Engine:
         self._answered_once = False
         self._client = ClientRequests(self)
         self._transcripts = Transcripts(self)
+        self._pending = PendingRequests(self)
 
     # -- driving
 
@@ -177,6 +182,11 @@ class Engine:
             return
         turn = self._turn
         self.send(ev.SpeechStopped(event_id=self.ids.event(), audio_end_ms=event.decided_ms, item_id=turn.item_id))
+        if event.end_ms <= turn.start_ms:
+            # The client took, or threw away, all that was said.
+            self._turn = Quiet(turn.start_ms)
+            self.emit(do.DropEarly())
+            return
         self.commit(turn.item_id, turn.start_ms, event.decided_ms)
         if detection.create_response:
             self._answer_turn()
@@ -210,19 +220,27 @@ class Engine:
             self.create_response(None)
 
     @property
-    def uncommitted(self) -> tuple[str | None, int, int]:
-        """The item id that the turn in progress has, and the bounds of the audio that was not committed yet."""
+    def uncommitted_ms(self) -> int:
+        """How much audio was not committed yet."""
+        start_ms = self._turn.start_ms if isinstance(self._turn, Speaking) else self._turn.since_ms
+        return self.input_ms - start_ms
+
+    def commit_so_far(self) -> None:
+        """Make a user item of the audio that was not committed yet; a caller who is speaking goes on in another."""
         match self._turn:
             case Speaking(item_id=item_id, start_ms=start_ms):
-                return item_id, start_ms, self.input_ms
+                self.commit(item_id, start_ms, self.input_ms)
+                self._turn = Speaking(self.ids.item(), self.input_ms)
             case Quiet(since_ms=since_ms):
-                return None, since_ms, self.input_ms
+                self.commit(self.ids.item(), since_ms, self.input_ms)
 
     def forget_input(self) -> None:
-        """Drop the audio that was not committed yet."""
+        """Drop the audio that was not committed yet; of a caller who is speaking, what follows is kept."""
         if isinstance(self._turn, Speaking):
             self.emit(do.DropEarly())
-        self._turn = Quiet(self.input_ms)
+            self._turn = Speaking(self.ids.item(), self.input_ms)
+        else:
+            self._turn = Quiet(self.input_ms)
 
     def reconfigure_turns(self, detection: TurnDetection | None) -> None:
         """Detect turns in another way from now on."""
@@ -316,7 +334,10 @@ class Engine:
             message = f"Rate limit reached: {self.options.tokens_per_minute} tokens per minute."
             self._end_response(response, Failed("rate_limit_error", "rate_limit_exceeded", message))
             return
-        if not (self.options.needs_transcripts and self._transcripts.hold(request)):
+        unsettled = self._playout.unsettled
+        if self.options.needs_transcripts:
+            unsettled.update(self._transcripts.expected)
+        if not self._pending.hold(request, unsettled):
             self.emit(request)
 
     def _end_response(self, response: Response, ending: Ending, usage: ev.Usage | None = None) -> None:
@@ -329,16 +350,16 @@ class Engine:
             spans = (self.conversation.audio.get(str(item.id)) for item in items)
             heard_ms = sum(span.end_ms - span.start_ms for span in spans if span is not None)
             estimate = estimate_input(instructions, items, heard_ms)
-            usage = make_usage(estimate, response.produced_text, response.heard.produced_ms)
+            usage = make_usage(estimate, response.produced_text, response.produced_ms)
         self.send_all(response.close(ending, usage))
         self._budget.spend(usage.total_tokens, self._now)
         self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self._now),)))
         if run in self._playout.runs:
             self.emit(do.FinishPlayout(run))
         del self._responses[run]
-        self._transcripts.release(run)
-        if response.spoken_item_id is not None and not response.out_of_band:
-            self._spoken[response.spoken_item_id] = response
+        self._pending.release(run)
+        if not response.out_of_band:
+            self._spoken |= dict.fromkeys((message.item_id for message in response.spoken), response)
         if response is self._default:
             self._default = None
             self._answered_once = True
@@ -367,10 +388,10 @@ class Engine:
 
     def _audio_produced(self, event: happened.AudioProduced) -> None:
         response = self._response_of(event.run)
-        if response is None or response.settings.modality != "audio" or response.cut_ms is not None:
+        if response is None or not response.wants_sound(event.message):
             return
         self.has_spoken = True
-        self.send_all(response.add_audio(event.duration_ms, event.text))
+        self.send_all(response.add_audio(event.duration_ms, event.text, event.message))
         self._playout.queue(response)
         self.emit(do.Play(event.run, event.pcm, event.rate_hz))
 
@@ -383,6 +404,11 @@ class Engine:
         response = self._response_of(event.run)
         if response is not None:
             self.send_all(response.add_arguments(event.index, event.delta))
+
+    def _words_finished(self, event: happened.WordsFinished) -> None:
+        response = self._response_of(event.run)
+        if response is not None:
+            self.send_all(response.finish_words())
 
     def _generation_finished(self, event: happened.GenerationFinished) -> None:
         response = self._response_of(event.run)
@@ -405,7 +431,7 @@ class Engine:
         if self._playout.busy:
             self._stop(active)
         elif active is not None:
-            self._end_response(active, Cancelled("turn_detected"))
+            self._cut(active, 0.0, ends=True)
 
     def stop_playout(self) -> None:
         """Drop what is queued; what was really heard is known a tick later."""
@@ -454,49 +480,41 @@ class Engine:
         state = self._playout.state
         if not isinstance(state, Stopping):
             return
+        unsettled = self._playout.unsettled
         self._playout.state = Flowing()
         for queued in state.runs.values():
-            response = queued.response
-            response.cut_ms = queued.played_ms
             if queued.started:
-                self.send(ev.OutputBufferCleared(event_id=self.ids.event(), response_id=response.id))
-            if response is state.cancels:
-                self._end_response(response, Cancelled("turn_detected"))
-            self._truncate(response, queued.played_ms)
+                self.send(ev.OutputBufferCleared(event_id=self.ids.event(), response_id=queued.response.id))
+            self._cut(queued.response, queued.played_ms, ends=queued.response is state.cancels)
         if state.cancels is not None:
             # When it had nothing queued yet, what played belonged to the response before it.
-            self._end_response(state.cancels, Cancelled("turn_detected"))
+            self._cut(state.cancels, 0.0, ends=True)
+        for item_id in sorted(unsettled):
+            self.settle(item_id)
 
-    def _truncate(self, response: Response, played_ms: float) -> None:
-        """Let the conversation remember only what was heard."""
-        item_id = response.spoken_item_id
-        if item_id is None or response.out_of_band or (played_ms >= response.heard.produced_ms and response.closed):
-            return
-        self.truncate_item(item_id, response, played_ms)
+    def _cut(self, response: Response, played_ms: float, *, ends: bool) -> None:
+        """Let the conversation remember only what was heard of a response."""
+        cut = response.silence(played_ms)
+        if ends:
+            self._end_response(response, Cancelled("turn_detected"))
+        for message in cut:
+            self.send_all(response.tell_cut(message))
 
-    def truncate_item(self, item_id: str, response: Response, end_ms: float) -> None:
-        """Cut a spoken item at a position of its audio, and say so."""
-        item = self.conversation.get(item_id)
-        if item is None:
-            return
-        if response.closed:
-            self.conversation.replace(cut_item(item, response.heard.until(end_ms)))
-        self.send(
-            ev.ConversationItemTruncated(
-                event_id=self.ids.event(), item_id=item_id, content_index=0, audio_end_ms=int(end_ms)
-            )
-        )
-
-    def response_that_spoke(self, item_id: str) -> Response | None:
-        """Return the response that said an item."""
-        if item_id in self._spoken:
-            return self._spoken[item_id]
-        return next((each for each in self._responses.values() if each.spoken_item_id == item_id), None)
+    def message_spoken(self, item_id: str) -> tuple[Response, Saying] | None:
+        """Return the response that said an item, and its message."""
+        responses = [*self._responses.values(), *filter(None, [self._spoken.get(item_id)])]
+        found = ((each, message) for each in responses for message in each.spoken if message.item_id == item_id)
+        return next(found, None)
 
     def forget_item(self, item_id: str) -> None:
         """Drop what is known of an item beside the conversation."""
         self._spoken.pop(item_id, None)
         self._transcripts.forget(item_id)
+        self.settle(item_id)
+
+    def settle(self, item_id: str) -> None:
+        """What an item says is known now, as far as it ever will be."""
+        self._pending.settle(item_id)
 
     # -- what the caller said
 
@@ -540,6 +558,7 @@ class Engine:
         happened.AudioProduced: _audio_produced,
         happened.ToolCallStarted: _tool_call_started,
         happened.ToolArgumentsProduced: _tool_arguments_produced,
+        happened.WordsFinished: _words_finished,
         happened.GenerationFinished: _generation_finished,
         happened.GenerationFailed: _generation_failed,
         happened.TranscriptGrew: _transcript_grew,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(slots=True)
-class _Piece:
+class _Piece(msgspec.Struct):
     text: str
     start_ms: float
     end_ms: float
@@ -19,30 +18,40 @@ class Heard:
     piece, words are taken to be spoken evenly, by their letters.
     """
 
-    __slots__ = ("_pieces", "_unplaced", "produced_ms")
+    __slots__ = ("_is_told", "_pieces", "_unplaced", "produced_ms")
 
     def __init__(self) -> None:
         self._pieces: list[_Piece] = []
         self._unplaced = ""
+        self._is_told = False
         self.produced_ms = 0.0
 
     def add_text(self, text: str) -> None:
         """Take words whose audio comes later, or never with words of its own."""
-        self._unplaced += text
+        if not self._is_told:
+            self._unplaced += text
 
     def add_audio(self, duration_ms: float, text: str) -> None:
         """Take audio and the words that it speaks; without words it belongs to the piece before it."""
         start_ms = self.produced_ms
         self.produced_ms += duration_ms
         if text:
+            self._believe_the_backend()
             self._pieces.append(_Piece(text, start_ms, self.produced_ms))
-            self._unplaced = self._unplaced.removeprefix(text)
         elif self._pieces and not self._unplaced:
             self._pieces[-1].end_ms = self.produced_ms
         else:
             # Words that came without a place are spread over the audio that follows them.
             self._pieces.append(_Piece(self._unplaced, start_ms, self.produced_ms))
             self._unplaced = ""
+
+    def _believe_the_backend(self) -> None:
+        """From the first piece with words on, the backend says where every word is, so nothing is guessed."""
+        if not self._is_told:
+            self._is_told = True
+            self._unplaced = ""
+            for guessed in self._pieces:
+                guessed.text = ""
 
     def until(self, played_ms: float) -> str:
         """Return the words that were heard when ``played_ms`` of the audio went out; whole words only."""

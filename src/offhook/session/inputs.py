@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from offhook.wire.client_events import ClientEvent
 from offhook.wire.items import LogProb
 from offhook.wire.server_events import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class ClientSent:
+class ClientSent(msgspec.Struct, frozen=True):
     """A client event arrived; ``origin`` is the number of the socket, which alone hears of its errors."""
 
     event: ClientEvent
     origin: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ClientErred:
+class ClientErred(msgspec.Struct, frozen=True):
     """A message that is no client event arrived, and this is what was wrong with it."""
 
     code: str | None
@@ -32,66 +31,57 @@ class ClientErred:
 # -- from the telephone; positions are milliseconds of input audio since the session began
 
 
-@dataclass(frozen=True, slots=True)
-class VoiceStarted:
+class VoiceStarted(msgspec.Struct, frozen=True):
     """The caller began to speak at ``at_ms``."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class VoicePaused:
+class VoicePaused(msgspec.Struct, frozen=True):
     """The caller's turn may be over; what was said of it until ``decided_ms`` is probably all of it."""
 
     decided_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class VoiceResumed:
+class VoiceResumed(msgspec.Struct, frozen=True):
     """The caller, who had paused, speaks on."""
 
 
-@dataclass(frozen=True, slots=True)
-class VoiceStopped:
+class VoiceStopped(msgspec.Struct, frozen=True):
     """The caller's turn is over; the last speech was at ``end_ms``, the decision fell at ``decided_ms``."""
 
     end_ms: int
     decided_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class DigitPressed:
+class DigitPressed(msgspec.Struct, frozen=True):
     """The caller pressed a key."""
 
     digit: str
     received_at_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class PlayoutStarted:
+class PlayoutStarted(msgspec.Struct, frozen=True):
     """The first sample of a run went out."""
 
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class PlayoutAdvanced:
+class PlayoutAdvanced(msgspec.Struct, frozen=True):
     """This much of a run went out so far."""
 
     run: int
     played_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class PlayoutFinished:
+class PlayoutFinished(msgspec.Struct, frozen=True):
     """The last sample of a run went out."""
 
     run: int
     played_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class PlayoutStopped:
+class PlayoutStopped(msgspec.Struct, frozen=True):
     """A run was stopped on command after this much of it had really gone out."""
 
     run: int
@@ -101,19 +91,19 @@ class PlayoutStopped:
 # -- from the model; ``run`` is the number that ``Generate`` gave
 
 
-@dataclass(frozen=True, slots=True)
-class TextProduced:
+class TextProduced(msgspec.Struct, frozen=True):
     """The model says (or writes) some words."""
 
     run: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class AudioProduced:
+class AudioProduced(msgspec.Struct, frozen=True):
     """The model's voice: 16-bit mono samples; ``text`` is what this piece says, when known.
 
-    ``duration_ms`` is exact to the sample for the rates in use (8, 16, 24 kHz), so it is a float.
+    ``duration_ms`` is exact to the sample for the rates in use (8, 16, 24 kHz), so it is a float. ``message`` is the
+    number, from 0, of the message of this run that it says; None is the last one. Sound comes in the order of the
+    messages, and may come after a message was followed by a function call.
     """
 
     run: int
@@ -121,10 +111,10 @@ class AudioProduced:
     rate_hz: int
     duration_ms: float
     text: str = ""
+    message: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallStarted:
+class ToolCallStarted(msgspec.Struct, frozen=True):
     """The model begins to call a function. ``index`` tells parallel calls apart."""
 
     run: int
@@ -133,8 +123,7 @@ class ToolCallStarted:
     call_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolArgumentsProduced:
+class ToolArgumentsProduced(msgspec.Struct, frozen=True):
     """A part of the arguments of a call."""
 
     run: int
@@ -142,8 +131,16 @@ class ToolArgumentsProduced:
     delta: str
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationFinished:
+class WordsFinished(msgspec.Struct, frozen=True):
+    """All words and function calls of a run are there; only their sound may still come.
+
+    A backend whose voice is slower than its words says so, and the function calls do not wait for the voice.
+    """
+
+    run: int
+
+
+class GenerationFinished(msgspec.Struct, frozen=True):
     """The model has said all it wants to say."""
 
     run: int
@@ -151,8 +148,7 @@ class GenerationFinished:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationFailed:
+class GenerationFailed(msgspec.Struct, frozen=True):
     """The model failed; the conversation goes on."""
 
     run: int
@@ -164,8 +160,7 @@ class GenerationFailed:
 # -- from speech to text
 
 
-@dataclass(frozen=True, slots=True)
-class TranscriptGrew:
+class TranscriptGrew(msgspec.Struct, frozen=True):
     """Some more words of what the caller said."""
 
     item_id: str
@@ -173,8 +168,7 @@ class TranscriptGrew:
     logprobs: tuple[LogProb, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TranscriptCompleted:
+class TranscriptCompleted(msgspec.Struct, frozen=True):
     """All that the caller said in an item, and how long the audio was."""
 
     item_id: str
@@ -183,8 +177,7 @@ class TranscriptCompleted:
     logprobs: tuple[LogProb, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TranscriptFailed:
+class TranscriptFailed(msgspec.Struct, frozen=True):
     """There will be no transcript of an item."""
 
     item_id: str
@@ -192,8 +185,7 @@ class TranscriptFailed:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(msgspec.Struct, frozen=True):
     """The time that ``next_deadline`` named has come."""
 
 
@@ -213,6 +205,7 @@ Input = (
     | AudioProduced
     | ToolCallStarted
     | ToolArgumentsProduced
+    | WordsFinished
     | GenerationFinished
     | GenerationFailed
     | TranscriptGrew

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from offhook.wire.items import Item
 from offhook.wire.server_events import ServerEvent
 from offhook.wire.session import Modality, ToolChoice, Tools, Transcription, TranscriptionEcho, TurnDetection, Voice
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send a server event: to every socket, or to ``origin`` alone."""
 
     event: ServerEvent
     origin: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SendWithAudio:
+class SendWithAudio(msgspec.Struct, frozen=True):
     """Send an item to ``origin`` with the audio of these milliseconds of input put into it."""
 
     item: Item
@@ -29,8 +28,7 @@ class SendWithAudio:
     origin: int
 
 
-@dataclass(frozen=True, slots=True)
-class Generate:
+class Generate(msgspec.Struct, frozen=True):
     """Ask the model for a response.
 
     ``items`` is the context, oldest first, with transcripts where they are known. Every input about this generation
@@ -51,15 +49,13 @@ class Generate:
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class CancelGeneration:
+class CancelGeneration(msgspec.Struct, frozen=True):
     """Stop a generation; what it still produces is ignored."""
 
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class Play:
+class Play(msgspec.Struct, frozen=True):
     """Put audio of a run behind what is already queued: 16-bit mono samples."""
 
     run: int
@@ -67,20 +63,17 @@ class Play:
     rate_hz: int
 
 
-@dataclass(frozen=True, slots=True)
-class FinishPlayout:
+class FinishPlayout(msgspec.Struct, frozen=True):
     """No more audio of this run will come."""
 
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class StopPlayout:
+class StopPlayout(msgspec.Struct, frozen=True):
     """Drop everything that is queued, within one tick, and say what was really sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hear:
+class Hear(msgspec.Struct, frozen=True):
     """The caller's audio from ``start_ms`` to ``end_ms`` is the item ``item_id``: transcribe it."""
 
     item_id: str
@@ -89,8 +82,7 @@ class Hear:
     transcription: Transcription | TranscriptionEcho | None
 
 
-@dataclass(frozen=True, slots=True)
-class HearEarly:
+class HearEarly(msgspec.Struct, frozen=True):
     """The same will probably be asked in a moment: begin with it, in the place of what was begun before.
 
     ``Hear`` of the same item takes the result; until then nobody is told of it.
@@ -102,13 +94,11 @@ class HearEarly:
     transcription: Transcription | TranscriptionEcho | None
 
 
-@dataclass(frozen=True, slots=True)
-class DropEarly:
+class DropEarly(msgspec.Struct, frozen=True):
     """It will not be asked: drop what ``HearEarly`` began."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigureTurns:
+class ConfigureTurns(msgspec.Struct, frozen=True):
     """Detect turns like this from now on; None is not at all."""
 
     turn_detection: TurnDetection | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from offhook.session.response import Response
 
@@ -10,8 +10,7 @@ from offhook.session.response import Response
 STOP_GRACE_S = 0.25
 
 
-@dataclass(slots=True)
-class QueuedRun:
+class QueuedRun(msgspec.Struct):
     """Audio of one response on its way to the caller."""
 
     response: Response
@@ -20,13 +19,11 @@ class QueuedRun:
     reported: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Flowing:
+class Flowing(msgspec.Struct, frozen=True):
     """Audio, if any, goes out as it comes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(msgspec.Struct, frozen=True):
     """A stop of ``runs`` was commanded; what was really sent of each is not known yet.
 
     ``cancels`` is the response that was being generated and ends with the stop.
@@ -63,6 +60,13 @@ class Playout:
     def is_cancelling(self, response: Response) -> bool:
         """Say whether a response ends with the stop in progress, so that nothing more of it counts."""
         return isinstance(self.state, Stopping) and self.state.cancels is response
+
+    @property
+    def unsettled(self) -> set[str]:
+        """The items of which it is not known yet how much was heard."""
+        if not isinstance(self.state, Stopping):
+            return set()
+        return {message.item_id for queued in self.state.runs.values() for message in queued.response.spoken}
 
     def stop(self, now: float, cancels: Response | None) -> None:
         """Begin to stop everything that is queued now; what is queued later is not touched by it."""

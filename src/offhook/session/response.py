@@ -6,9 +6,9 @@ Source: API reference, "response.*" server events; the order is the one of recor
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
 from msgspec.structs import replace
 
 from offhook.session.conversation import Conversation
@@ -22,8 +22,7 @@ from offhook.wire.session import AudioFormat, Modality, Voice
 Reason = Literal["turn_detected", "client_cancelled", "max_output_tokens", "content_filter"]
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseSettings:
+class ResponseSettings(msgspec.Struct, frozen=True):
     """What a response shows of its settings; a later update of the session does not change it."""
 
     modality: Modality
@@ -36,27 +35,23 @@ class ResponseSettings:
 # -- how a response can end
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(msgspec.Struct, frozen=True):
     """The model said all it wanted to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True):
     """The caller or the client stopped it."""
 
     reason: Literal["turn_detected", "client_cancelled"]
 
 
-@dataclass(frozen=True, slots=True)
-class Incomplete:
+class Incomplete(msgspec.Struct, frozen=True):
     """The model was not allowed to go on."""
 
     reason: Literal["max_output_tokens", "content_filter"]
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The model failed."""
 
     kind: str
@@ -70,24 +65,33 @@ Ending = Completed | Cancelled | Incomplete | Failed
 # -- the items that it is building
 
 
-@dataclass(slots=True)
-class _Speaking:
-    """A message that is being said or written."""
+class Saying(msgspec.Struct):
+    """A message that is said or written; ``cut_ms`` is how much of its sound was heard when it was interrupted."""
 
     item_id: str
     output_index: int
-    words: list[str] = field(default_factory=list)
+    words: list[str] = msgspec.field(default_factory=list)
+    heard: Heard = msgspec.field(default_factory=Heard)
+    cut_ms: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The words that count: all of them, or those that were heard."""
+        return "".join(self.words) if self.cut_ms is None else self.heard.until(self.cut_ms)
+
+    def cut(self, heard_ms: float) -> None:
+        """Let only what was heard count; the least cut holds."""
+        self.cut_ms = heard_ms if self.cut_ms is None else min(self.cut_ms, heard_ms)
 
 
-@dataclass(slots=True)
-class _Calling:
+class _Calling(msgspec.Struct):
     """A function call whose arguments are coming in."""
 
     item_id: str
     output_index: int
     name: str
     call_id: str
-    arguments: list[str] = field(default_factory=list)
+    arguments: list[str] = msgspec.field(default_factory=list)
 
 
 class Response:
@@ -101,14 +105,13 @@ class Response:
         self.run = run
         self.settings = settings
         self.closed = False
-        self.heard = Heard()
-        self.spoken_item_id: str | None = None
-        self.cut_ms: float | None = None
+        self.spoken: list[Saying] = []
+        self._silenced = False
         self._conversation = conversation
         self._ids = ids
         self._output: dict[int, Item] = {}
         self._next_index = 0
-        self._message: _Speaking | None = None
+        self._message: Saying | None = None
         self._calls: dict[int, _Calling] = {}
         self._words: list[str] = []
 
@@ -122,6 +125,11 @@ class Response:
         """All words and arguments that the model produced."""
         return "".join(self._words)
 
+    @property
+    def produced_ms(self) -> float:
+        """Milliseconds of sound so far."""
+        return sum(message.heard.produced_ms for message in self.spoken)
+
     def open(self) -> Iterator[ServerEvent]:
         """Begin."""
         yield ev.ResponseCreated(event_id=self._ids.event(), response=self._snapshot("in_progress", None, None))
@@ -129,16 +137,18 @@ class Response:
     # -- words
 
     def add_text(self, text: str) -> Iterator[ServerEvent]:
-        """Take words of the model, said or written."""
+        """Take words of the model, said or written; a message begins with its first word."""
+        if not text.strip() and (self._message is None or not text):
+            return
         yield from self._open_message()
         message = self._message
-        if message is None or not text:
+        if message is None:
             return
         message.words.append(text)
         self._words.append(text)
         kind = ev.OutputTranscriptDelta if self.settings.modality == "audio" else ev.OutputTextDelta
         if self.settings.modality == "audio":
-            self.heard.add_text(text)
+            message.heard.add_text(text)
         yield kind(
             event_id=self._ids.event(),
             response_id=self.id,
@@ -149,17 +159,36 @@ class Response:
             obfuscation=self._ids.obfuscation(),
         )
 
-    def add_audio(self, duration_ms: float, text: str) -> Iterator[ServerEvent]:
-        """Take audio of the model, and the words that it speaks when they are known."""
-        yield from self._open_message()
-        self.heard.add_audio(duration_ms, text)
+    def wants_sound(self, number: int | None) -> bool:
+        """Say whether sound of a message (None: the last) is to be heard; after a cut, no more of it is."""
+        message = self._said(number)
+        return self.settings.modality == "audio" and not self._silenced and (message is None or message.cut_ms is None)
+
+    def add_audio(self, duration_ms: float, text: str, number: int | None) -> Iterator[ServerEvent]:
+        """Take audio of the model, and the words that it speaks when they are known.
+
+        It may belong to a message that was finished already: the voice is slower than the words.
+        """
+        message = self._said(number)
+        if message is None:
+            yield from self._open_message()
+            message = self.spoken[-1]
+        message.heard.add_audio(duration_ms, text)
+
+    def _said(self, number: int | None) -> Saying | None:
+        """Return a spoken message by its number, None for one that has not begun."""
+        if number is None:
+            return self.spoken[-1] if self.spoken else None
+        return self.spoken[number] if number < len(self.spoken) else self._message
 
     def _open_message(self) -> Iterator[ServerEvent]:
         if self._message is not None:
             return
-        message = self._message = _Speaking(self._ids.item(), self._take_index())
+        message = self._message = Saying(self._ids.item(), self._take_index())
         if self.settings.modality == "audio":
-            self.spoken_item_id = message.item_id
+            self.spoken.append(message)
+        if self._silenced:
+            message.cut(0.0)
         item = Message(id=message.item_id, status="in_progress", role="assistant", content=())
         yield from self._announce(item, message.output_index)
         yield ev.ContentPartAdded(
@@ -175,10 +204,7 @@ class Response:
         message, self._message = self._message, None
         if message is None:
             return
-        text = "".join(message.words)
-        is_cut = self.cut_ms is not None and message.item_id == self.spoken_item_id
-        if is_cut and self.cut_ms is not None:
-            text = self.heard.until(self.cut_ms)
+        text = message.text
         place: dict[str, Any] = {
             "response_id": self.id,
             "item_id": message.item_id,
@@ -194,15 +220,61 @@ class Response:
             yield ev.OutputTextDone(event_id=self._ids.event(), text=text, **place)
             content = OutputText(text=text)
         yield ev.ContentPartDone(event_id=self._ids.event(), part=self._part(text), **place)
-        item = Message(
-            id=message.item_id, status="incomplete" if is_cut else status, role="assistant", content=(content,)
-        )
+        if message.cut_ms is not None:
+            status = "incomplete"
+        item = Message(id=message.item_id, status=status, role="assistant", content=(content,))
         yield from self._finish(item, message.output_index)
 
     def _part(self, text: str) -> ev.AudioPart | ev.TextPart:
         return ev.AudioPart(transcript=text) if self.settings.modality == "audio" else ev.TextPart(text=text)
 
+    # -- what was heard
+
+    def silence(self, played_ms: float) -> list[Saying]:
+        """Cut what was not heard when the sound stopped for good after ``played_ms``; return the messages cut now."""
+        if self._silenced:
+            return []
+        self._silenced = True
+        cut = []
+        start_ms, rest_ms = 0.0, self.produced_ms
+        for message in self.spoken:
+            length_ms = message.heard.produced_ms
+            rest_ms -= length_ms
+            # Sound comes in the order of the messages: what a later one has, this one will not get.
+            is_whole = (self.closed or rest_ms > 0) and int(start_ms + length_ms) <= played_ms
+            if not is_whole:
+                self.cut(message, min(max(played_ms - start_ms, 0.0), length_ms))
+                cut.append(message)
+            start_ms += length_ms
+        return cut
+
+    def cut(self, message: Saying, heard_ms: float) -> None:
+        """Let only what was heard of a message count, in its item too when that was finished before."""
+        message.cut(heard_ms)
+        item = self._output.get(message.output_index)
+        if isinstance(item, Message):
+            item = replace(item, status="incomplete", content=(OutputAudio(transcript=message.text),))
+            self._output[message.output_index] = item
+            if self._conversation is not None:
+                self._conversation.replace(item)
+
+    def tell_cut(self, message: Saying) -> Iterator[ServerEvent]:
+        """Say where a message was cut, unless it is not in the conversation."""
+        # A client may have deleted the item.
+        if self._conversation is None or message.item_id not in self._conversation:
+            return
+        yield ev.ConversationItemTruncated(
+            event_id=self._ids.event(),
+            item_id=message.item_id,
+            content_index=0,
+            audio_end_ms=int(message.cut_ms or 0),
+        )
+
     # -- function calls
+
+    def finish_words(self) -> Iterator[ServerEvent]:
+        """All function calls are whole, and nothing but sound can follow."""
+        yield from self._close_calls("completed")
 
     def start_call(self, index: int, name: str, call_id: str | None) -> Iterator[ServerEvent]:
         """Begin a function call; what was being said, and the call before, are finished by it."""
@@ -319,11 +391,3 @@ def _status(ending: Ending) -> tuple[ev.ResponseStatus, StatusDetails | None]:
         case Failed(kind=kind, code=code, message=message):
             error = ev.ResponseError(type=kind, code=code, message=message)
             return "failed", StatusDetails(type="failed", error=error)
-
-
-def cut_item(item: Item, text: str) -> Item:
-    """Return a spoken item as it was heard."""
-    if not isinstance(item, Message):
-        return item
-    content = tuple(OutputAudio(transcript=text) if isinstance(part, OutputAudio) else part for part in item.content)
-    return replace(item, status="incomplete", content=content)

@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from offhook.errors import ApiProblem
-from offhook.wire.problem import invalid
+from offhook.wire.problem import invalid, unsupported_value
 from offhook.wire.session import (
     Audio,
     AudioEcho,
@@ -40,8 +40,8 @@ DEFAULT_INSTRUCTIONS = (
     "sentences, without lists or markup. Ask when something is unclear. Say so when you do not know."
 )
 
-# Of these the session keeps and echoes the value, and nothing acts on it yet.
-WITHOUT_EFFECT = ("noise_reduction", "parallel_tool_calls", "prompt", "reasoning", "tracing", "truncation")
+# Of these, and of ``audio.input.noise_reduction``, the session keeps and echoes the value, and nothing acts on it yet.
+WITHOUT_EFFECT = ("parallel_tool_calls", "prompt", "reasoning", "tracing", "truncation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def start_session(
     """Return the effective session of an accepted call. The negotiated ``audio_format`` wins over a given one."""
     empty = Session(
         id=session_id,
-        model=_or(params.model, defaults.model),
+        model=defaults.model,
         instructions=defaults.instructions,
         audio=AudioEcho(
             input=AudioInputEcho(
@@ -75,24 +75,32 @@ def start_session(
         ),
         expires_at=expires_at,
     )
-    return update_session(empty, params, voice_locked=False, defaults=defaults)
+    return update_session(empty, params, voice_locked=False, model_locked=False, defaults=defaults)
+
+
+def check_model(params: SessionParams, models: frozenset[str] | None) -> None:
+    """Raise ApiProblem for a model that is not one of ``models``, if these are all there are."""
+    if models is not None and params.model is not UNSET and params.model not in models:
+        problem = unsupported_value("session.model", params.model, sorted(models))
+        raise ApiProblem(400, "model_not_found", problem.message, param="session.model")
 
 
 def update_session(
-    session: Session, params: SessionParams, *, voice_locked: bool, defaults: SessionDefaults
+    session: Session, params: SessionParams, *, voice_locked: bool, model_locked: bool, defaults: SessionDefaults
 ) -> Session:
     """Return the session after an update.
 
-    Raises ApiProblem for a change that is not allowed: another model, another voice once the agent has spoken
-    (``voice_locked``), tracing once it is on. The session given in is untouched then.
+    Raises ApiProblem for a change that is not allowed: another model once one was named (``model_locked``), another
+    voice once the agent has spoken (``voice_locked``), tracing once it is on. The session given in is untouched then.
     """
-    if params.model is not UNSET and params.model != session.model:
+    if model_locked and params.model is not UNSET and params.model != session.model:
         message = f"Invalid value: '{params.model}'. The model of a session cannot be changed: '{session.model}'."
         raise invalid("session.model", message)
     if params.tracing is not UNSET and session.tracing is not None and params.tracing != session.tracing:
         raise invalid("session.tracing", "Invalid value: tracing cannot be changed once it is on.")
     return replace(
         session,
+        model=_or(params.model, session.model),
         audio=_audio(session.audio, params.audio, voice_locked=voice_locked, defaults=defaults),
         include=_or(params.include, session.include),
         instructions=_or(params.instructions, session.instructions),
@@ -110,7 +118,7 @@ def update_session(
 
 def without_effect(params: SessionParams) -> list[str]:
     """Return the given members that are kept and echoed but that nothing acts on yet."""
-    given = [name for name in WITHOUT_EFFECT if getattr(params, name, UNSET) not in (UNSET, None)]
+    given = [name for name in WITHOUT_EFFECT if getattr(params, name) not in (UNSET, None)]
     if params.audio is not UNSET and params.audio.input is not UNSET and params.audio.input.noise_reduction:
         given.append("audio.input.noise_reduction")
     return given

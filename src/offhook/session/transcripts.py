@@ -1,58 +1,41 @@
-"""The words of the caller: which items still lack them, and which responses wait for them."""
+"""The words of the caller: which items still lack them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from offhook.session import inputs as happened
-from offhook.session.outputs import Generate
 from offhook.wire import server_events as ev
-from offhook.wire.items import InputAudio, Item, LogProb, Message
+from offhook.wire.items import InputAudio, LogProb, Message
 from offhook.wire.session import TranscriptionEcho
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
 
 
-@dataclass(slots=True)
-class _Held:
-    """A request to the model, and the items whose words it waits for."""
-
-    request: Generate
-    missing: set[str]
-
-
 class Transcripts:
-    """Puts transcripts into their items, reports them when the session wants that, and lets held responses go."""
+    """Puts transcripts into their items, and reports them when the session wants that."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._expected: dict[str, TranscriptionEcho | None] = {}
-        self._held: dict[int, _Held] = {}
 
     def expect(self, item_id: str) -> None:
         """An item of the caller's speech was made; its words are reported as the session wants it now."""
         self._expected[item_id] = self._engine.session.audio.input.transcription
 
-    def hold(self, request: Generate) -> bool:
-        """Keep a request back while words of its context are missing; say whether it is held."""
-        missing = {str(item.id) for item in request.items if item.id in self._expected}
-        if missing:
-            self._held[request.run] = _Held(request, missing)
-        return bool(missing)
-
-    def release(self, run: int) -> None:
-        """A response ended: its request is not needed any more."""
-        self._held.pop(run, None)
+    @property
+    def expected(self) -> Collection[str]:
+        """The items whose words are not known yet."""
+        return self._expected.keys()
 
     def forget(self, item_id: str) -> None:
         """An item was deleted: nobody waits for it."""
         self._expected.pop(item_id, None)
-        self._let_go(item_id, None)
 
     def grow(self, event: happened.TranscriptGrew) -> None:
         """Some words came in."""
@@ -90,7 +73,7 @@ class Transcripts:
                     logprobs=self._logprobs(event.logprobs),
                 )
             )
-        self._let_go(event.item_id, item)
+        engine.settle(event.item_id)
 
     def fail(self, event: happened.TranscriptFailed) -> None:
         """The words of an item will never be known; what waited for them goes on without."""
@@ -104,19 +87,7 @@ class Transcripts:
                     event_id=engine.ids.event(), item_id=event.item_id, content_index=0, error=failure
                 )
             )
-        self._let_go(event.item_id, None)
+        engine.settle(event.item_id)
 
     def _logprobs(self, given: tuple[LogProb, ...]) -> tuple[LogProb, ...] | UnsetType:
         return given if given and self._engine.session.include else UNSET
-
-    def _let_go(self, item_id: str, item: Item | None) -> None:
-        for run, held in list(self._held.items()):
-            if item_id not in held.missing:
-                continue
-            held.missing.discard(item_id)
-            if item is not None:
-                items = tuple(item if each.id == item_id else each for each in held.request.items)
-                held.request = replace(held.request, items=items)
-            if not held.missing:
-                del self._held[run]
-                self._engine.emit(held.request)

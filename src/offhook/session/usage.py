@@ -18,6 +18,7 @@ from offhook.wire.items import (
     Item,
     Message,
     OutputAudio,
+    OutputText,
 )
 from offhook.wire.server_events import InputTokens, OutputTokens, RateLimit, Usage
 
@@ -37,37 +38,33 @@ def text_tokens(text: str) -> int:
 
 def _part_text(part: ContentPart) -> str:
     match part:
-        case InputAudio() | OutputAudio():
+        case OutputAudio():
             return part.transcript if isinstance(part.transcript, str) else ""
-        case InputImage():
-            return ""
-        case _:
+        case InputText() | OutputText():
             return part.text
+        case InputAudio() | InputImage():
+            return ""  # counted as what they are
 
 
-def item_text(item: Item) -> str:
-    """Return all words of an item."""
+def _texts(item: Item) -> list[str]:
     match item:
         case Message():
-            return " ".join(filter(None, map(_part_text, item.content)))
+            return list(map(_part_text, item.content))
         case FunctionCall():
-            return item.name + item.arguments
+            return [item.name + item.arguments]
         case FunctionCallOutput():
-            return item.output
+            return [item.output]
         case _:
-            return ""
+            return []
 
 
 def estimate_input(instructions: str, items: Iterable[Item], user_audio_ms: int) -> InputTokens:
     """Return the estimated input of a response."""
     texts, images = text_tokens(instructions), 0
     for item in items:
+        texts += sum(map(text_tokens, _texts(item)))
         if isinstance(item, Message):
             images += sum(IMAGE_TOKENS for part in item.content if isinstance(part, InputImage))
-            texts += sum(text_tokens(part.text) for part in item.content if isinstance(part, InputText))
-            texts += sum(text_tokens(_part_text(part)) for part in item.content if isinstance(part, OutputAudio))
-        else:
-            texts += text_tokens(item_text(item))
     return InputTokens(text_tokens=texts, audio_tokens=user_audio_ms // USER_AUDIO_MS_PER_TOKEN, image_tokens=images)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Transport = Literal["UDP", "TCP"]
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(msgspec.Struct, frozen=True):
     """A transport, the two addresses it joins, and the connection if there is one.
 
     ``remote`` is the peer's address and port as the socket sees it. ``local`` is the address *we advertise* in Via and

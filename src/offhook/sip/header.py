@@ -7,8 +7,9 @@ with a reason that is fit for a response's reason phrase.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from offhook.sip.errors import SipParseError
 from offhook.sip.limits import MAX_CSEQ, MAX_LIST_VALUES
@@ -34,8 +35,7 @@ _CSEQ = re.compile(r"([0-9]{1,40})[ \t]+(\S+)")
 _ESCAPED_CHAR = re.compile(r"\\(.)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class NameAddr:
+class NameAddr(msgspec.Struct, frozen=True):
     """The value of From, To, Contact, Route, Refer-To and their kin: display name, URI text, header parameters."""
 
     display: str
@@ -79,8 +79,7 @@ class Via(NamedTuple):
         return host.strip("[]"), number if 0 < number < 65536 else 5060
 
 
-@dataclass(frozen=True, slots=True)
-class ValueWithParams:
+class ValueWithParams(msgspec.Struct, frozen=True):
     """A value and its parameters: Event, Subscription-State, Reason, Content-Type, Refer-Sub."""
 
     value: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from offhook.sip.content import SDP_TYPE
 from offhook.sip.dialog import ALLOW
@@ -16,8 +16,7 @@ _EXTENSIONS = frozenset(("norefersub",))
 """Option tags that we understand (RFC 4488). 100rel is not among them: a reliable provisional response needs PRACK."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """A response of the agent's own: status, cause in words for the log, header lines, phrase if not the usual."""
 
     status: int

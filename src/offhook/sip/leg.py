@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from offhook.sip.dialog import Dialog
 from offhook.sip.message import Request
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 # -- the life of a leg ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Ringing:
+class Ringing(msgspec.Struct, frozen=True):
     """Called, not answered yet.
 
     ``offered`` says whether the caller's INVITE carried a description, ``cseq`` is its number.
@@ -28,15 +28,13 @@ class Ringing:
     offered: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Calling:
+class Calling(msgspec.Struct, frozen=True):
     """Calling, no final response yet."""
 
     transaction: ClientTransaction
 
 
-@dataclass(frozen=True, slots=True)
-class Abandoning:
+class Abandoning(msgspec.Struct, frozen=True):
     """Calling no more, but CANCEL has to wait for a provisional response (RFC 3261 9.1).
 
     ``told`` when the host knows of the end.
@@ -47,35 +45,30 @@ class Abandoning:
     told: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelling:
+class Cancelling(msgspec.Struct, frozen=True):
     """CANCEL is sent, the INVITE's final response is awaited."""
 
     transaction: ClientTransaction
     told: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Established:
+class Established(msgspec.Struct, frozen=True):
     """Answered with 2xx, by us or by the peer."""
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitingAck:
+class AwaitingAck(msgspec.Struct, frozen=True):
     """Hung up by the host before the ACK of our 2xx: the BYE has to wait for it (RFC 3261 15)."""
 
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class HangingUp:
+class HangingUp(msgspec.Struct, frozen=True):
     """BYE is sent. ``told`` when the host knows of the end."""
 
     told: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """Over. The leg stays known only while a transfer is still being told of."""
 
 
@@ -84,13 +77,11 @@ LegState = Ringing | Calling | Abandoning | Cancelling | Established | AwaitingA
 # -- changes of the session within an established leg ---------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class NoOffer:
+class NoOffer(msgspec.Struct, frozen=True):
     """No re-INVITE or UPDATE is under way."""
 
 
-@dataclass(frozen=True, slots=True)
-class TheirOffer:
+class TheirOffer(msgspec.Struct, frozen=True):
     """The peer's re-INVITE or UPDATE waits for the host.
 
     ``request`` is kept for its Contact, ``offered`` as in Ringing.
@@ -101,29 +92,25 @@ class TheirOffer:
     offered: bool
 
 
-@dataclass(frozen=True, slots=True)
-class OurOffer:
+class OurOffer(msgspec.Struct, frozen=True):
     """Our re-INVITE waits for the peer."""
 
     transaction: ClientTransaction
 
 
-@dataclass(frozen=True, slots=True)
-class OfferRefused:
+class OfferRefused(msgspec.Struct, frozen=True):
     """The peer's re-INVITE was refused; none of ours may go out before its ACK has come (RFC 3261 14.1)."""
 
     transaction: ServerTransaction
 
 
-@dataclass(frozen=True, slots=True)
-class BackingOff:
+class BackingOff(msgspec.Struct, frozen=True):
     """Our re-INVITE met one of the peer's and will be sent again (491, RFC 3261 14.1)."""
 
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class OwedAck:
+class OwedAck(msgspec.Struct, frozen=True):
     """The peer answered our INVITE without offer; the host has to give the answer that goes into the ACK."""
 
     transaction: ClientTransaction
@@ -133,8 +120,7 @@ class OwedAck:
 Offering = NoOffer | OfferRefused | TheirOffer | OurOffer | BackingOff | OwedAck
 
 
-@dataclass(frozen=True, slots=True)
-class WantedOffer:
+class WantedOffer(msgspec.Struct, frozen=True):
     """A re-INVITE that the host asked for and that has not been accepted yet.
 
     ``body`` None asks the peer for its offer.

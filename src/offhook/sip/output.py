@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from offhook.sip.flow import Flow
 
@@ -19,16 +20,14 @@ ReferId = int
 """Names a transfer within its leg: the CSeq number of the REFER (RFC 3515 2.4.6)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Transmit:
+class Transmit(msgspec.Struct, frozen=True):
     """Send ``data`` on ``flow``."""
 
     flow: Flow
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Invited:
+class Invited(msgspec.Struct, frozen=True):
     """A call came in. ``offer`` is the caller's session description, None when ours is wanted in the 200."""
 
     leg: Leg
@@ -36,8 +35,7 @@ class Invited:
     offer: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True):
     """The caller gave up before an answer, by CANCEL or BYE; all responses are sent.
 
     ``reason`` is the Reason header (RFC 3326).
@@ -47,8 +45,7 @@ class Cancelled:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
+class Confirmed(msgspec.Struct, frozen=True):
     """The first ACK to a 2xx of ours came; ``body`` is the answer when the 2xx carried our offer, else None.
 
     What an ACK says although the peer's own offer is answered is left unread (RFC 3264 4: one answer to an offer).
@@ -58,8 +55,7 @@ class Confirmed:
     body: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reoffered:
+class Reoffered(msgspec.Struct, frozen=True):
     """The peer wants to change the session: answer with ``answer_offer``.
 
     ``method`` is INVITE or UPDATE; ``body`` is the offer, None when ours is wanted in the 200 to a re-INVITE.
@@ -70,15 +66,13 @@ class Reoffered:
     body: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class OfferWithdrawn:
+class OfferWithdrawn(msgspec.Struct, frozen=True):
     """The peer cancelled its re-INVITE before it was answered; the session stays as it was."""
 
     leg: Leg
 
 
-@dataclass(frozen=True, slots=True)
-class Progressed:
+class Progressed(msgspec.Struct, frozen=True):
     """A provisional response above 100 to our INVITE; ``body`` is early media's description, if any."""
 
     leg: Leg
@@ -87,8 +81,7 @@ class Progressed:
     body: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """Our INVITE was answered.
 
     The ACK is sent, except after an INVITE without offer: then ``body`` is the peer's offer and the host calls
@@ -100,8 +93,7 @@ class Answered:
     body: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """Our INVITE failed.
 
     ``response`` is None when none came: 408 for silence, 503 for a dead transport (RFC 3261 8.1.3.1).
@@ -113,16 +105,14 @@ class Refused:
     response: Response | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reanswered:
+class Reanswered(msgspec.Struct, frozen=True):
     """Our re-INVITE was answered. As with ``Answered``, the host owes an ``acknowledge`` when it made no offer."""
 
     leg: Leg
     body: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class ReofferRefused:
+class ReofferRefused(msgspec.Struct, frozen=True):
     """Our re-INVITE failed; the session stays as it was (RFC 3261 14.1)."""
 
     leg: Leg
@@ -130,16 +120,14 @@ class ReofferRefused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class HungUp:
+class HungUp(msgspec.Struct, frozen=True):
     """The peer's BYE; it is answered. ``reason`` is its Reason header (RFC 3326)."""
 
     leg: Leg
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class LegLost:
+class LegLost(msgspec.Struct, frozen=True):
     """The leg is over without anybody's wish; ``cause`` says why in words.
 
     A BYE was sent where the RFC asks for one.
@@ -149,8 +137,7 @@ class LegLost:
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(msgspec.Struct, frozen=True):
     """The host's ``reject`` or ``hang_up`` is done.
 
     ``status`` is what ended it: the refusal, the answer to BYE, None for silence.
@@ -160,16 +147,14 @@ class Released:
     status: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ReferSent:
+class ReferSent(msgspec.Struct, frozen=True):
     """A REFER went out."""
 
     leg: Leg
     refer_id: ReferId
 
 
-@dataclass(frozen=True, slots=True)
-class ReferAnswered:
+class ReferAnswered(msgspec.Struct, frozen=True):
     """The peer answered the REFER; 2xx means that it will try (RFC 3515 2.4.2).
 
     408 and 503 stand for silence and a dead transport.
@@ -181,8 +166,7 @@ class ReferAnswered:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReferProgressed:
+class ReferProgressed(msgspec.Struct, frozen=True):
     """A NOTIFY told how the transfer goes: a provisional status of the new call."""
 
     leg: Leg
@@ -191,8 +175,7 @@ class ReferProgressed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReferEnded:
+class ReferEnded(msgspec.Struct, frozen=True):
     """The transfer is over, told exactly once.
 
     ``status`` is the new call's final status or the refusal of the REFER, None when nobody ever said; ``reason`` says
@@ -205,8 +188,7 @@ class ReferEnded:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class InfoReceived:
+class InfoReceived(msgspec.Struct, frozen=True):
     """An INFO in a dialog, already answered 200 (RFC 6086); DTMF comes as application/dtmf-relay."""
 
     leg: Leg
@@ -214,8 +196,7 @@ class InfoReceived:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(msgspec.Struct, frozen=True):
     """The agent refused a request on its own; for the log.
 
     ``why`` is in words. ``status`` is 0 when there was no answer, which is told once a source; ``method`` is "" when

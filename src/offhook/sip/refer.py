@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import assert_never
+
+import msgspec
 
 from offhook.errors import LocalError
 from offhook.sip.core import Core
@@ -33,18 +34,15 @@ _FRAGMENT_LINE = re.compile(rb"[ \t\r\n]*+SIP/2\.0 ([0-9]{3})(?: ([^\r\n]*+))?",
 _MAX_EXPIRES_S = 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """REFER is sent, nothing has come back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """REFER was answered with 2xx, no NOTIFY has come: one must within 64*T1 (RFC 6665 4.1.2.4, timer N)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(msgspec.Struct, frozen=True):
     """A NOTIFY has come, perhaps ahead of the REFER's own response; ``status`` is the last report, 0 for none."""
 
     status: int
@@ -65,8 +63,7 @@ class Transfer(Timed):
         self.state: TransferState = Asked()
 
 
-@dataclass(slots=True)
-class _ReferUser:
+class _ReferUser(msgspec.Struct):
     """Hears the answer to a REFER."""
 
     referrer: Referrer

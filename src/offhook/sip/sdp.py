@@ -6,9 +6,11 @@ use with port 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from offhook.sip.errors import NoCommonCodec, SdpError
 from offhook.sip.limits import MAX_SDP_BYTES, MAX_SDP_LINES, MAX_SDP_MEDIA
@@ -32,8 +34,7 @@ _LONGEST_LITERAL = 45
 """Characters of the longest way to write an IPv6 address (RFC 4291 2.2)."""
 
 
-@dataclass(slots=True)
-class Media:
+class Media(msgspec.Struct):
     """One m-line and what belongs to it. ``address`` is its own c= or the session's, None when neither is there.
 
     ``attributes`` holds the first of each name ("" for a flag), but for the rtpmaps, which are in ``encodings``.
@@ -44,20 +45,18 @@ class Media:
     profile: str
     formats: tuple[str, ...]
     address: str | None = None
-    attributes: dict[str, str] = field(default_factory=dict)
-    encodings: list[str] = field(default_factory=list)
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
+    encodings: list[str] = msgspec.field(default_factory=list)
 
 
-@dataclass(slots=True)
-class SessionDescription:
+class SessionDescription(msgspec.Struct):
     """A description as read: the first of each of the session's attributes, the m-lines in order."""
 
     attributes: dict[str, str]
     media: list[Media]
 
 
-@dataclass(frozen=True, slots=True)
-class LocalMedia:
+class LocalMedia(msgspec.Struct, frozen=True):
     """Our end of the audio stream: where it listens, what it speaks, and the identity of the description.
 
     ``codecs`` in order of preference. ``session_id`` and ``version`` go into o=; the version goes up by one for every
@@ -83,8 +82,7 @@ class LocalMedia:
         return replace(self, last=sent, version=int(origin[2]))
 
 
-@dataclass(frozen=True, slots=True)
-class Negotiated:
+class Negotiated(msgspec.Struct, frozen=True):
     """What both ends agreed on.
 
     ``answer`` is our description (empty when we offered). ``payload_type`` is what we send and ``receive_payload_type``
@@ -172,8 +170,7 @@ def _number(text: str, highest: int) -> int | None:
 # -- what an audio m-line means ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Audio:
+class Audio(msgspec.Struct, frozen=True):
     """An audio m-line understood: payload types of our codecs in the peer's order, its events, how it wants to talk."""
 
     codecs: tuple[tuple[Codec, int], ...]
@@ -277,8 +274,7 @@ _REVERSED: dict[Direction, Direction] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True):
     """An offer read and understood: all that it takes to answer it, for whatever end of ours.
 
     ``refusals`` are its m-lines in order, each as an answer refuses it; ``usable`` are those with a codec of ours, by

@@ -8,10 +8,11 @@ that uses the same clock replaces the other (H by I, F by K). ``mermaid(machine)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 from typing import Protocol
+
+import msgspec
 
 from offhook.sip.flow import Flow
 from offhook.sip.message import Response
@@ -97,8 +98,7 @@ class Inform(StrEnum):
     ACK = "ACK"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One arrow of a figure."""
 
     state: State
@@ -106,8 +106,7 @@ class Step:
     inform: Inform | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(msgspec.Struct, frozen=True):
     """One figure: the first state and its actions, the arrows, and which timers the two clocks mean in each state."""
 
     name: str

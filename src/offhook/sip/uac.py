@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import assert_never
+
+import msgspec
 
 from offhook.errors import LocalError
 from offhook.sip.content import UnsupportedContentError, session_description
@@ -42,8 +43,7 @@ from offhook.sip.transaction import ClientTransaction, Inform, State
 from offhook.sip.uri import SipUri, parse_uri
 
 
-@dataclass(frozen=True, slots=True)
-class Invitation:
+class Invitation(msgspec.Struct, frozen=True):
     """Whom to call and as whom.
 
     ``target`` is the Request-URI; ``from_`` and ``to`` are addresses with or without display name.
@@ -87,8 +87,7 @@ def _written(display: str, uri: str) -> str:
     return f'"{quoted}" <{uri}>'
 
 
-@dataclass(slots=True)
-class InviteUser:
+class InviteUser(msgspec.Struct):
     """Hears the answers to our first INVITE. ``winner`` is the To tag of the branch that won the call."""
 
     uac: Uac
@@ -115,8 +114,7 @@ class InviteUser:
             self.uac.refused(self.leg, 503, "Service Unavailable", None, now, out)
 
 
-@dataclass(slots=True)
-class ReinviteUser:
+class ReinviteUser(msgspec.Struct):
     """Hears the answers to a re-INVITE of ours."""
 
     uac: Uac

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Literal
+
+import msgspec
 
 from offhook.sip.errors import SipParseError
 
@@ -16,8 +17,7 @@ _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 Params = tuple[tuple[str, str | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SipUri:
+class SipUri(msgspec.Struct, frozen=True):
     """A ``sip:`` or ``sips:`` URI in its parts, escapes untouched.
 
     ``params`` and ``headers`` are in the order received, repeats included: a doubled ``;transport=tls`` is seen in the
@@ -60,8 +60,7 @@ class SipUri:
         return text + (f"?{self.headers}" if self.headers else "")
 
 
-@dataclass(frozen=True, slots=True)
-class TelUri:
+class TelUri(msgspec.Struct, frozen=True):
     """A ``tel:`` URI (RFC 3966): the number with its visual separators, and the parameters."""
 
     number: str
@@ -71,8 +70,7 @@ class TelUri:
         return f"tel:{self.number}" + "".join(f";{k}" if v is None else f";{k}={v}" for k, v in self.params)
 
 
-@dataclass(frozen=True, slots=True)
-class OtherUri:
+class OtherUri(msgspec.Struct, frozen=True):
     """A URI of a scheme that we carry but do not understand."""
 
     scheme: str

@@ -1,11 +1,12 @@
 """A folder that keeps calls: ``calls.sqlite3`` with a record each, ``journals/`` with a file each.
 
 Writing is done by one thread, so that a slow disk never holds up a call; when it falls behind, lines are dropped and
-counted.
+counted. What is made here can be read by its owner alone: it holds numbers and what was said.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 import sqlite3
 import threading
@@ -21,6 +22,10 @@ from offhook.telemetry.log import FactLog
 # Some seconds of a busy server; a disk that is slower than this for longer has to lose something.
 MAX_WAITING: Final = 20_000
 _SCHEMA = "CREATE TABLE IF NOT EXISTS calls (id TEXT PRIMARY KEY, project TEXT, came_in_at REAL, record TEXT)"
+
+
+def _open_private(path: Path, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class FolderJournal:
@@ -47,7 +52,10 @@ class FolderStore:
         self._log = log
         self._journals = folder / "journals"
         try:
-            self._journals.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._journals.mkdir(mode=0o700, exist_ok=True)
+            # Made first, since SQLite would let everybody read it; its other files take over this one's mode.
+            os.close(_open_private(folder / "calls.sqlite3", os.O_WRONLY | os.O_CREAT))
             self._database = sqlite3.connect(folder / "calls.sqlite3", check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
@@ -100,7 +108,7 @@ class FolderStore:
             case (Path() as path, bytes() as line):
                 file = files.get(path)
                 if file is None:
-                    file = files[path] = path.open("ab")
+                    file = files[path] = os.fdopen(_open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab")
                 file.write(line)
             case row:
                 with self._database:

@@ -14,6 +14,7 @@ from typing import Final
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import ConnectError, PyreqwestError, RequestTimeoutError
+from pyreqwest.request import RequestBuilder
 
 from offhook.telemetry.log import FactLog
 from offhook.wire.signature import sign_webhook
@@ -148,22 +149,14 @@ class WebhookSender:
     async def _try(self, endpoint: Endpoint, message: Message, number: int) -> Attempt:
         if self._client is None:
             return Attempt(number, None, "the sender is not started")
-        timestamp_s = int(self._clock())
-        request = (
-            self._client.post(endpoint.url)
-            .header("content-type", "application/json")
-            .header("webhook-id", message.id)
-            .header("webhook-timestamp", str(timestamp_s))
-            .header("webhook-signature", sign_webhook(endpoint.keys, message.id, timestamp_s, message.body))
-            .body_bytes(message.body)
-        )
         status = None
         try:
+            request = self._request(self._client, endpoint, message)
             # Streamed, because only the status counts; a short body is read so that the connection can be used again.
             async with request.streamed_read_buffer_limit(0).build_streamed() as response:
                 status = response.status
                 await response.body_reader.read(MAX_BODY_BYTES)
-        except PyreqwestError as failure:
+        except Exception as failure:  # a URL or a header that the client refuses is told like every other failure
             if status is None:
                 return Attempt(number, None, self._why(failure))
         if status is not None and 200 <= status < 300:
@@ -171,9 +164,22 @@ class WebhookSender:
         is_redirect = status is not None and 300 <= status < 400
         return Attempt(number, status, "a redirect, which is never followed" if is_redirect else "refused")
 
-    def _why(self, failure: PyreqwestError) -> str:
+    def _request(self, client: Client, endpoint: Endpoint, message: Message) -> RequestBuilder:
+        timestamp_s = int(self._clock())
+        return (
+            client.post(endpoint.url)
+            .header("content-type", "application/json")
+            .header("webhook-id", message.id)
+            .header("webhook-timestamp", str(timestamp_s))
+            .header("webhook-signature", sign_webhook(endpoint.keys, message.id, timestamp_s, message.body))
+            .body_bytes(message.body)
+        )
+
+    def _why(self, failure: Exception) -> str:
         if isinstance(failure, RequestTimeoutError):
             return f"no answer within {self._options.attempt_s:g} s"
         if isinstance(failure, ConnectError):
             return "no connection"
-        return f"the connection broke ({type(failure).__name__})"
+        if isinstance(failure, PyreqwestError):
+            return f"the connection broke ({type(failure).__name__})"
+        return f"no request could be made ({failure or type(failure).__name__})"

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
 
 from offhook.errors import ApiProblem
+from offhook.wire import limits
 from offhook.wire.calls import ReferParams, RejectParams
-from offhook.wire.client_events import ClientEvent, ResponseCreate, SessionUpdate
+from offhook.wire.client_events import (
+    ClientEvent,
+    ConversationItemCreate,
+    ResponseCreate,
+    ResponseParams,
+    SessionUpdate,
+)
+from offhook.wire.items import InputItem, McpListTools
 from offhook.wire.problem import find_problem, invalid, missing_parameter
-from offhook.wire.session import FunctionTool, McpTool, SessionParams, Tool
+from offhook.wire.session import FunctionTool, McpTool, SessionParams, Tool, Tracing
+from offhook.wire.target import is_target
 
 T = TypeVar("T")
 
@@ -50,8 +60,8 @@ def decode_refer(body: bytes) -> ReferParams:
     # A line break would end the Refer-To header; blanks and angle brackets would end the URI in it.
     if not target.isascii() or not target.isprintable() or any(char in target for char in ' <>"'):
         raise invalid("target_uri", "Invalid 'target_uri': it holds a character that no URI may hold.")
-    if not target.split(":", 1)[1]:
-        raise invalid("target_uri", "Invalid 'target_uri': it names nobody.")
+    if not is_target(target):
+        raise invalid("target_uri", "Invalid 'target_uri': it cannot be read as a URI that names somebody.")
     return params
 
 
@@ -61,8 +71,10 @@ def decode_client_event(text: str | bytes) -> ClientEvent:
     match event:
         case SessionUpdate(session=session):
             check_session(session, "session")
-        case ResponseCreate(response=response) if response is not UNSET and response.tools is not UNSET:
-            _check_tools(response.tools, "response.tools")
+        case ResponseCreate(response=response) if response is not UNSET:
+            _check_response(response)
+        case ConversationItemCreate(item=item):
+            _check_item(item, "item")
         case _:
             pass
     return event
@@ -94,13 +106,55 @@ def _explain(data: str | bytes, wanted: object, path: str, refused: Exception) -
     except (msgspec.DecodeError, UnicodeError, RecursionError) as broken:
         return ApiProblem(400, "invalid_json", f"We could not parse the JSON body of your request: {broken}.")
     problem = find_problem(value, wanted, path)
-    return problem if problem is not None else invalid(path or "body", f"Invalid request: {refused}.")
+    if problem is not None:
+        return problem
+    # A member that stands twice is read by its first value and walked by its last; the decoder knows where it stopped.
+    fault, _, place = str(refused).partition(" - at `$")
+    param = _known_place(path, place) or "body"
+    return invalid(param, f"Invalid '{param}': {fault}.")
+
+
+def _known_place(path: str, place: str) -> str:
+    """Return the decoder's path in the API's words, up to where it names keys of free-form objects."""
+    return (path + place.partition("[...]")[0].removesuffix("`")).lstrip(".")
 
 
 def check_session(params: SessionParams, path: str) -> None:
     """Check what types cannot say. Raises ApiProblem 400 with the path in ``param``."""
     if params.tools is not UNSET:
         _check_tools(params.tools, f"{path}.tools")
+    if isinstance(params.tracing, Tracing):
+        _check_nesting(params.tracing.metadata, f"{path}.tracing.metadata")
+
+
+def _check_response(response: ResponseParams) -> None:
+    if response.tools is not UNSET:
+        _check_tools(response.tools, "response.tools")
+    for index, item in enumerate(response.input or ()):
+        _check_item(item, f"response.input[{index}]")
+
+
+def _check_item(item: InputItem, path: str) -> None:
+    if isinstance(item, McpListTools):
+        for index, tool in enumerate(item.tools):
+            _check_nesting(tool.input_schema, f"{path}.tools[{index}].input_schema")
+            _check_nesting(tool.annotations, f"{path}.tools[{index}].annotations")
+
+
+def _check_nesting(value: object, path: str) -> None:
+    if value is UNSET or value is None:
+        return
+    with suppress(RecursionError):
+        written = msgspec.json.encode(value)
+        if written.count(b"{") + written.count(b"[") <= limits.MAX_NESTING:
+            return  # So nearly everything, and there is no need to walk it.
+    level = [value]
+    for _ in range(limits.MAX_NESTING + 1):
+        members = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        if not members:
+            return
+        level = [member for each in members for member in each]
+    raise invalid(path, f"Invalid '{path}': nested more than {limits.MAX_NESTING} deep.")
 
 
 def _check_tools(tools: tuple[Tool, ...], path: str) -> None:
@@ -109,7 +163,8 @@ def _check_tools(tools: tuple[Tool, ...], path: str) -> None:
     for index, tool in enumerate(tools):
         here = f"{path}[{index}]"
         match tool:
-            case FunctionTool(name=name):
+            case FunctionTool(name=name, parameters=parameters):
+                _check_nesting(parameters, f"{here}.parameters")
                 if name in names:
                     raise invalid(f"{here}.name", f"Invalid '{here}.name': there is already a function '{name}'.")
                 names.add(name)

@@ -31,6 +31,9 @@ MAX_TOOLS: Final = 128
 MAX_NAME_CHARS: Final = 256
 # Instructions travel with every request to a model. 1 MB is far beyond every model's context.
 MAX_TEXT_CHARS: Final = 1024 * 1024
+# Values of no fixed shape, such as a function's JSON Schema. Schemas of real tools are under 20 deep; what is nested
+# far deeper can be read but not written back.
+MAX_NESTING: Final = 64
 # SIP URIs of real transfers are under 200 characters; REFER has to fit in a datagram.
 MAX_TARGET_URI_CHARS: Final = 1024
 # RFC 3261 final statuses that refuse a call.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -85,7 +86,7 @@ def _find(value: object, info: inspect.Type, path: str) -> ApiProblem | None:
             return _find_in_list(value, info, path)
         case inspect.DictType() if isinstance(value, dict):
             return _find_in_dict(value, info, path)
-        case inspect.LiteralType() if value not in info.values or isinstance(value, bool):
+        case inspect.LiteralType() if value not in info.values or isinstance(value, bool | float):
             if isinstance(value, str | int) and not isinstance(value, bool):
                 return unsupported_value(path, value, info.values)
         case inspect.StrType() if isinstance(value, str):
@@ -100,7 +101,7 @@ def _find(value: object, info: inspect.Type, path: str) -> ApiProblem | None:
 def _fits_number(value: object, info: inspect.IntType | inspect.FloatType) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return isinstance(info, inspect.FloatType) or float(value).is_integer()
+    return isinstance(info, inspect.FloatType) or isinstance(value, int)
 
 
 def _fits(value: object, info: inspect.Type) -> bool:
@@ -253,6 +254,8 @@ def _length_problem(
 
 def _find_in_number(value: Any, info: inspect.IntType | inspect.FloatType, path: str) -> ApiProblem | None:
     kind = "integer" if isinstance(info, inspect.IntType) else "number"
+    if isinstance(info, inspect.FloatType) and abs(value) > sys.float_info.max:
+        return invalid(path, f"Invalid '{path}': {kind} above maximum value. Expected a value that fits into 64 bits.")
     if info.ge is not None and not value >= info.ge:
         return invalid(path, f"Invalid '{path}': {kind} below minimum value. Expected a value >= {info.ge}.")
     if info.le is not None and not value <= info.le:

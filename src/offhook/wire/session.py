@@ -6,7 +6,7 @@ with every member spelt out. Source: API reference, "Realtime session"; defaults
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -22,7 +22,6 @@ Modalities = Annotated[tuple[Modality, ...], Meta(min_length=1, max_length=1)]
 Include = Literal["item.input_audio_transcription.logprobs"]
 ReasoningEffort = Literal["minimal", "low", "medium", "high", "xhigh"]
 VoiceName = Literal["alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"]
-VOICE_NAMES: tuple[str, ...] = get_args(VoiceName)
 
 
 class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -356,3 +355,24 @@ def without_secrets(session: Session) -> Session:
         for tool in session.tools
     )
     return msgspec.structs.replace(session, tools=tools)
+
+
+HIDDEN = "(hidden)"
+
+
+def mask_secrets(tools: tuple[Tool, ...] | UnsetType) -> tuple[Tool, ...] | UnsetType:
+    """Return tools as they may be kept: an MCP server's ``authorization`` and the values of its ``headers`` are hidden.
+
+    What was given and what was absent can still be told apart.
+    """
+    if isinstance(tools, UnsetType):
+        return tools
+    return tuple(_mask(tool) if isinstance(tool, McpTool) else tool for tool in tools)
+
+
+def _mask(tool: McpTool) -> McpTool:
+    return msgspec.structs.replace(
+        tool,
+        authorization=tool.authorization and HIDDEN,
+        headers=dict.fromkeys(tool.headers, HIDDEN) if isinstance(tool.headers, dict) else tool.headers,
+    )

@@ -1,0 +1,214 @@
+"""The HTTP server against peers that do not do their part: nothing of theirs is kept for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+import uvloop
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from offhook.net.http import HttpOptions, HttpServer
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+QUICK = HttpOptions(request_s=0.3, stalled_s=0.3, connections=3)
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
+    b"sec-websocket-key: " + base64.b64encode(b"0" * 16) + b"\r\n\r\n"
+)
+
+
+class App:
+    """Answers requests with the length of their body; what ended a request or a socket is kept."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Queue[str] = asyncio.Queue()
+        self.answer_bytes = 0
+        self.message_chars = 10_000
+        self.echoes = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await self.flood(WebSocket(scope, receive, send))
+            return
+        try:
+            body = await Request(scope, receive).body()
+        except ClientDisconnect:
+            self.ended.put_nowait("broke off")
+            return
+        await Response(b"x" * self.answer_bytes or str(len(body)))(scope, receive, send)
+        self.ended.put_nowait("answered")
+
+    async def flood(self, socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            while self.echoes:
+                await socket.send_text(await socket.receive_text())
+            while True:
+                await socket.send_text("x" * self.message_chars)
+        except WebSocketDisconnect:
+            self.ended.put_nowait("let go")
+
+
+Open = Callable[[], Coroutine[Any, Any, tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+@contextlib.asynccontextmanager
+async def serving(app: App, options: HttpOptions) -> AsyncIterator[tuple[HttpServer, Open]]:
+    server = HttpServer(app, options)
+    host, port = await server.start("127.0.0.1", 0)
+    opened: list[asyncio.StreamWriter] = []
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        small = socket.socket()
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        small.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(small, (host, port))
+        reader, writer = await asyncio.open_connection(sock=small, limit=1024)
+        opened.append(writer)
+        return reader, writer
+
+    try:
+        yield server, connect
+    finally:
+        for writer in opened:
+            writer.transport.abort()
+        await server.stop(0.1)
+
+
+async def gone(server: HttpServer) -> None:
+    """Wait until no connection is left; the test's own time-out ends what never does."""
+    while server.connections:  # noqa: ASYNC110 - connections set no event
+        await asyncio.sleep(0)
+
+
+def run(test: Callable[[App, HttpServer, Open], Coroutine[Any, Any, None]], loop: str) -> None:
+    async def whole() -> None:
+        app = App()
+        async with asyncio.timeout(20), serving(app, QUICK) as (server, connect):
+            await test(app, server, connect)
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(whole())
+
+
+loops = pytest.mark.parametrize("loop", LOOPS)
+
+
+@loops
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"\r\n",
+        b"POST / HTTP/1.1\r\nhost: a\r\nx-a: ",
+        b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{",
+        b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe",
+        b"GET / HTTP/1.1\r\nhost: a\r\n\r\nPOST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{",
+        b"GET / HTTP/1.1\r\nhost: a\r\n\r\nG",
+    ],
+)
+def test_a_request_that_is_never_finished_is_timed_out(loop: str, sent: bytes) -> None:
+    """Idle connections, half headers and half bodies were kept open for ever, without any key."""
+
+    async def test(_: App, server: HttpServer, connect: Open) -> None:
+        reader, writer = await connect()
+        writer.write(sent)
+        answers = await reader.read(-1)
+        assert answers.endswith(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        assert answers.startswith(b"HTTP/1.1 200" if sent.startswith(b"GET") else b"HTTP/1.1 408")
+        await gone(server)
+
+    run(test, loop)
+
+
+@loops
+def test_a_connection_that_rests_between_requests_is_kept(loop: str) -> None:
+    async def test(app: App, _: HttpServer, connect: Open) -> None:
+        (reader, writer), (other, _) = await connect(), await connect()
+        for body in (b"abc", b"defg"):
+            writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+            answer = await reader.readuntil(b"\r\n\r\n") + await reader.readexactly(1)
+            assert answer.endswith(b"%d" % len(body))
+            assert await app.ended.get() == "answered"
+            # The time that a request may take has passed by for another connection.
+            await other.read(-1)
+
+    run(test, loop)
+
+
+@loops
+def test_a_socket_outlives_the_time_that_a_request_may_take(loop: str) -> None:
+    async def test(app: App, server: HttpServer, connect: Open) -> None:
+        app.echoes = True
+        reader, writer = await connect()
+        writer.write(UPGRADE)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        other, _ = await connect()
+        assert (await other.read(-1)).startswith(b"HTTP/1.1 408 ")
+        writer.write(b"\x81\x81\0\0\0\0a")  # "a" in a text frame, masked with zeros (RFC 6455 5.2)
+        assert await reader.readexactly(3) == b"\x81\x01a"
+
+    run(test, loop)
+
+
+@loops
+def test_connections_above_the_limit_are_refused(loop: str) -> None:
+    async def test(_: App, server: HttpServer, connect: Open) -> None:
+        for _ in range(QUICK.connections):
+            await connect()
+        reader, _ = await connect()
+        assert (await reader.read(-1)).startswith(b"HTTP/1.1 503 ")
+        assert server.connections <= QUICK.connections
+
+    run(test, loop)
+
+
+@loops
+def test_a_socket_that_is_not_read_is_let_go(loop: str) -> None:
+    """Its writer waited for ever, and the connection stood long after the call."""
+
+    async def test(app: App, server: HttpServer, connect: Open) -> None:
+        _, writer = await connect()
+        writer.write(UPGRADE)
+        assert await app.ended.get() == "let go"
+        await gone(server)
+
+    run(test, loop)
+
+
+@loops
+def test_an_answer_that_is_not_read_is_let_go(loop: str) -> None:
+    async def test(app: App, server: HttpServer, connect: Open) -> None:
+        app.answer_bytes = 20_000_000
+        _, writer = await connect()
+        writer.write(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        assert await app.ended.get() == "answered"
+        await gone(server)
+
+    run(test, loop)
+
+
+@loops
+def test_a_slow_reader_is_not_let_go(loop: str) -> None:
+    async def test(app: App, _: HttpServer, connect: Open) -> None:
+        app.message_chars = 50_000_000
+        reader, writer = await connect()
+        writer.write(UPGRADE)
+        clock = asyncio.get_running_loop().time
+        end, read_bytes = clock() + 3 * QUICK.stalled_s, 0
+        while clock() < end:
+            piece = await reader.read(1000)
+            assert piece
+            read_bytes += len(piece)
+        assert read_bytes < app.message_chars, "all the time there was more than the connection could hold"
+        assert app.ended.empty()
+
+    run(test, loop)
