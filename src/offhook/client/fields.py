@@ -1,0 +1,42 @@
+"""Header fields of requests: what may stand in them, and which of them nobody gets to see. Source: RFC 9110 5."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+ExtraHeaders = Mapping[str, str | None]
+"""Headers by name, in any case; None takes one away."""
+
+SECRET_FIELDS: Final = frozenset({"authorization", "api-key", "cookie", "proxy-authorization", "x-api-key"})
+HIDDEN: Final = "(hidden)"
+
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2, token
+_VALUE = re.compile(r"[\t -~]*")  # RFC 9110 5.5, without the obsolete bytes above ASCII
+
+
+def replace_headers(headers: dict[str, str], given: ExtraHeaders, keep: str | None = None) -> None:
+    """Set headers by name, in any case; None takes one away. ``keep`` is not touched."""
+    for name, value in given.items():
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be the name of a header")
+        lower = name.lower()
+        if lower == keep:
+            continue
+        if value is None:
+            headers.pop(lower, None)
+        else:
+            headers[lower] = checked_value(name, value)
+
+
+def checked_value(name: str, value: str) -> str:
+    """Return a header's value. Raises ValueError, without showing it, for one that would end or break the header."""
+    if not isinstance(value, str) or not _VALUE.fullmatch(value):
+        raise ValueError(f"the value of {name} cannot be the value of a header")
+    return value.strip()
+
+
+def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers as they may be printed. Names are in lower case."""
+    return {name: HIDDEN if name in SECRET_FIELDS else value for name, value in headers.items()}
