@@ -12,6 +12,8 @@ ExtraHeaders = Mapping[str, str | None]
 SECRET_FIELDS: Final = frozenset({"authorization", "api-key", "cookie", "proxy-authorization", "x-api-key"})
 HIDDEN: Final = "(hidden)"
 
+# What a message's framing hangs on is written where the message is (RFC 9112 6).
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2, token
 _VALUE = re.compile(r"[\t -~]*")  # RFC 9110 5.5, without the obsolete bytes above ASCII
 
@@ -19,9 +21,9 @@ _VALUE = re.compile(r"[\t -~]*")  # RFC 9110 5.5, without the obsolete bytes abo
 def replace_headers(headers: dict[str, str], given: ExtraHeaders, keep: str | None = None) -> None:
     """Set headers by name, in any case; None takes one away. ``keep`` is not touched."""
     for name, value in given.items():
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} cannot be the name of a header")
         lower = name.lower()
+        if not _NAME.fullmatch(name) or lower in _FRAMING:
+            raise ValueError(f"{name!r} cannot be the name of a header of one's own")
         if lower == keep:
             continue
         if value is None:

@@ -20,9 +20,7 @@ def encode_request(request: Request) -> bytes:
     """Return the bytes of a request, body and all."""
     head = [f"{request.method} {request.target} HTTP/1.1"]
     head += [f"{name}: {value}" for name, value in request.headers.items()]
-    if "content-length" not in request.headers:
-        head.append(f"content-length: {len(request.body)}")
-    head.append("\r\n")
+    head += [f"content-length: {len(request.body)}", "\r\n"]
     return "\r\n".join(head).encode("ascii") + request.body
 
 
