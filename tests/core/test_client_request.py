@@ -89,7 +89,7 @@ def test_an_id_stays_one_segment_of_the_path(call_id: str, segment: str) -> None
 def test_an_id_that_names_another_path_is_refused_before_anything_is_sent(action: str, call_id: str) -> None:
     members = {"accept": {"type": "realtime"}, "refer": {"target_uri": "tel:+1"}}.get(action, {})
     transport = Scripted()
-    with pytest.raises(ValueError, match="call_id|id of a call"):
+    with pytest.raises(ValueError, match=r"call_id|id of a call"):
         getattr(client(transport).realtime.calls, action)(call_id, **members)
     assert transport.requests == []
 
