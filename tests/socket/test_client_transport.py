@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from tests.scripted_transport import Jump
@@ -27,7 +27,7 @@ class Sync:
     def __init__(self, url: str, **options: Any) -> None:
         self.client = offhook.Client(**{"api_key": KEY, "base_url": url, "max_retries": 0, **options})
 
-    async def __aenter__(self) -> Sync:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -54,7 +54,7 @@ class Async:
     def __init__(self, url: str, **options: Any) -> None:
         self.client = offhook.AsyncClient(**{"api_key": KEY, "base_url": url, "max_retries": 0, **options})
 
-    async def __aenter__(self) -> Async:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -260,11 +260,13 @@ def test_a_streamed_body_that_nobody_reads_is_not_read_for_ever() -> None:
         return said
 
     async def test(server: HttpPeer) -> None:
-        async with Async(server.url) as one:
-            async with one.client.realtime.calls.with_streaming_response.create(sdp="v=0") as response:
-                said: Any = await asyncio.to_thread(server.end)
-                assert said < total / 2
-                assert (await anext(response.iter_bytes()))[:5] == b"start"
+        async with (
+            Async(server.url) as one,
+            one.client.realtime.calls.with_streaming_response.create(sdp="v=0") as response,
+        ):
+            said: Any = await asyncio.to_thread(server.end)
+            assert said < total / 2
+            assert (await anext(response.iter_bytes()))[:5] == b"start"
 
     with http_peer(talk) as server:
         run(test(server))
