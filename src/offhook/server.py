@@ -140,6 +140,7 @@ class Server:
             opened=lambda: self.lines.opened,
             model_wait_ms=lambda: self.backend.queue_wait_ms,
             clock=time.monotonic,
+            cpu_clock=time.process_time,
         )
 
     # -- life
