@@ -71,6 +71,16 @@ def _text(key: str, value: Any) -> str:
     return value
 
 
+def _user_part(key: str, value: Any) -> str:
+    """Return a project's id: what callers dial, the user part of a SIP URI (RFC 3261 25.1)."""
+    text = _text(key, value)
+    if not text.isascii() or not all(each.isalnum() or each in "-_.!~*'()&=+$,;?/" for each in text):
+        raise ConfigError(
+            key, "is the user part of a SIP URI: letters, digits and -_.!~*'()&=+$,;?/", "e.g. proj_clinic"
+        )
+    return text
+
+
 def _text_or_none(key: str, value: Any) -> str:
     return value if value == "" else _text(key, value)
 
@@ -230,7 +240,7 @@ class Config:
         (), _networks, "networks that may send SIP; none given: all may", show="CIDR", repeat=True
     )
     api_key: tuple[str, ...] = _setting((), _texts, "a key of the API", show="KEY", repeat=True)
-    project: str = _setting(DEFAULT_PROJECT, _text, "the id of the one project", show="ID")
+    project: str = _setting(DEFAULT_PROJECT, _user_part, "the id of the one project", show="ID")
     webhook_url: str | None = _setting(None, _url, "where realtime.call.incoming is sent", show="URL")
     webhook_secret: tuple[str, ...] = _setting(
         (), _secrets, "signs the webhooks; several sign side by side", show="SECRET", repeat=True
