@@ -626,6 +626,23 @@ def test_a_leg_that_breaks_does_not_take_the_others_with_it() -> None:
     assert world.plane.load().failures == 1
 
 
+def test_a_leg_that_cannot_even_begin_gives_its_ports_back() -> None:
+    class BrokenPort(MemoryPort):
+        def receive(self) -> tuple[bytes, tuple[str, int]]:
+            raise TypeError("a bug")
+
+    world = World()
+    good, _ = world.call("good")
+    pair = world.pair()
+    pair.rtp = BrokenPort(world.network, pair.rtp.address)
+    world.plane.open_leg("bad", pair, Negotiated(("192.0.2.99", 4000)))
+    world.run(500)
+    assert [(edge.leg, edge.reason) for edge in world.of(MediaFailed)] == [("bad", "TypeError")]
+    assert pair.closed_at is not None
+    assert world.plane.load().legs == world.plane.load().failures == 1
+    assert len(good.packets) == pytest.approx(25, abs=1)
+
+
 @pytest.mark.parametrize("breaks_by", ["sending", "closing"])
 def test_a_leg_that_cannot_even_say_goodbye_gives_its_ports_back(breaks_by: str) -> None:
     class BrokenPort(MemoryPort):
