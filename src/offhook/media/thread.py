@@ -60,7 +60,7 @@ class MediaThread:
             began, cpu_began = clock(), cpu_clock()
             try:
                 due = plane.step(began)
-            except Exception:
+            except Exception:  # a bug: counted and told, and all calls go on
                 due = began + 0.005
                 self._complain(began)
             plane.meter.ended(clock() - began, cpu_clock() - cpu_began)
@@ -80,7 +80,7 @@ class MediaThread:
             ready = self._plane.wait_urgent(timeout_s)
             if ready:
                 self._plane.serve_urgent(ready, time.monotonic())
-        except Exception:
+        except Exception:  # as above
             self._complain(time.monotonic())
             time.sleep(0.001)
 

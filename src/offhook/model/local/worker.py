@@ -57,7 +57,7 @@ class Worker:
         except ConfigError as problem:
             self._say(frames.Unusable(problem.key, problem.message, problem.mend))
             self._leave(0)
-        except Exception:
+        except Exception:  # whatever the models' libraries raise: the pool reads the traceback and starts another
             traceback.print_exc()
             self._leave(1)
         self._say(frames.Ready(engine.about))
@@ -76,7 +76,7 @@ class Worker:
                     self._say(frames.Result(asked.id, result))
         except ModelError as failure:
             self._say(frames.Failed(asked.id, failure.code, failure.message))
-        except Exception:
+        except Exception:  # this request has failed, the next may not
             traceback.print_exc()
             self._say(frames.Failed(asked.id, "server_error", "The model failed."))
         else:
