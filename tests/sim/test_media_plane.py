@@ -876,6 +876,24 @@ def test_a_recording_holds_both_sides_on_one_clock() -> None:
     assert not recorder.truncated
 
 
+def test_a_hundred_calls_are_recorded_whole() -> None:
+    """Users' complaint: recording a hundred calls at a time lost sound."""
+    world = World()
+    recorders = [Recorder() for _ in range(100)]
+    for number, recorder in enumerate(recorders):
+        phone, _ = world.call(f"leg-{number}", LegOptions(recorder=recorder))
+        phone.say(tone(1 + number % 10, 600))
+        world.plane.play(f"leg-{number}", 0, tone(11 + number % 10, 600), 8000)
+        world.plane.finish_run(f"leg-{number}", 0)
+    world.run(900)
+    for number, recorder in enumerate(recorders):
+        for channel, first in ((0, 1), (1, 11)):
+            (heard,) = find_tones(np.ascontiguousarray(recorder.stereo()[:, channel]))
+            assert heard.number == first + number % 10
+            assert heard.end_ms - heard.start_ms == pytest.approx(600, abs=20)
+            assert heard.longest_gap_ms == 0
+
+
 def test_a_recording_has_an_end() -> None:
     world = World()
     recorder = Recorder(longest_s=1)
