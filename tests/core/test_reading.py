@@ -22,6 +22,9 @@ WHOLE = [
     "It's at 3:30 PM.",
     "My number is 555 012 3456.",
     "Turn it off, please.",
+    "I cannot log in.",
+    "Can you turn it on?",
+    "I have called before.",
     'He said "I am ready."',
     "What?",
     "The total is $42.60.",
@@ -98,7 +101,7 @@ def test_a_nod_is_told_from_an_interruption(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Stop.", "No.", "Wait.", "Okay, but I have a question.", "Yeah no.", "What?", "Sorry?", "Right now.", 
+    ["Stop.", "No.", "Wait.", "Okay, but I have a question.", "Yeah no.", "What?", "Sorry?", "Right now.",
      "I see a dog.", "Yes yes yes yes.", "Thank you."],
 )  # fmt: skip
 def test_an_interruption_is_no_nod(text: str) -> None:

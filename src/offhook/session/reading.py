@@ -31,8 +31,7 @@ def _these(*words: str) -> frozenset[str]:
 # English words after which something has to come.
 _ARTICLES: Final = "a an the my your our their its every another"
 _PREPOSITIONS: Final = (
-    "of to from with without for at by in on into onto about as than between through during before after under "
-    "against toward towards near per via"
+    "of to from with without for at by in on into onto about as than between during against toward towards per via"
 )
 _CONJUNCTIONS: Final = "and or but nor because if whether unless until although while where when which who whose whom"
 _AUXILIARIES: Final = (
@@ -47,9 +46,10 @@ _FILLERS: Final = "um uhm umm uh uhh er erm hm hmm mm eh very"
 _CUTTING: Final = _these(_ARTICLES, _CONJUNCTIONS, _SUBJECTS, _FILLERS)
 _STRANDED: Final = _these(_PREPOSITIONS)
 _ELLIPTIC: Final = _these(_AUXILIARIES)
-# "Who is it for?", "Yes, I do.": what may end with a preposition, and with an auxiliary.
+# "Who is it for?", "I cannot log in.", "Yes, I do.": what may end with a preposition, and with an auxiliary.
 _ASKING: Final = _these("what who whom which where how")
 _ANSWERING: Final = _these("yes yeah yep no nope sure so neither")
+_LEADING_IN: Final = _these("log logged sign signed check come came go going turn turned hang move drop put it me")
 _PRONOUNS: Final = _these("i you he she it we they that this there")
 _SAYING_SO: Final = _these("think hope guess suppose believe say said do did")
 
@@ -98,7 +98,8 @@ def is_nod(text: str) -> bool:
 def _wants_more(words: list[str], *, asks: bool) -> bool:
     last, before = words[-1], words[-2] if len(words) > 1 else ""
     if last in _STRANDED:
-        return not (asks and words[0] in _ASKING)
+        stands = (asks and words[0] in _ASKING) or (last in {"in", "on"} and before in _LEADING_IN)
+        return not stands
     if last in _ELLIPTIC:
         return not (words[0] in _ANSWERING and before in _PRONOUNS)
     if last == "so":
