@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Final, Protocol
 
@@ -22,6 +23,8 @@ GROUP: Final = "offhook.turns"
 
 HEARD_S: Final = 8.0
 """How much of a turn is judged: its end."""
+
+_OURS: Final = {"smart-turn": "offhook.model.local.smart_turn:smart_turn"}
 
 MAX_WAITING: Final = 4
 """Turns that may wait for the detector's thread. A judgement that comes after the words is worth nothing."""
@@ -81,15 +84,25 @@ class TurnEnds:
 def load_turn_end(setting: str) -> TurnEndDetector:
     """Return the detector that ``NAME`` or ``NAME:REST`` names. Raises ConfigError."""
     name, _, rest = setting.partition(":")
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if name not in found:
-        known = f"installed are: {', '.join(sorted(found))}" if found else f"no package has entry points in {GROUP}"
-        raise ConfigError("--turn-detector", f"there is no '{name}'", known)
     try:
-        make: Callable[..., Any] = found[name].load()
-        detector: TurnEndDetector = make(rest) if rest else make()
+        detector: TurnEndDetector = _find(name)(*filter(None, [rest]))
     except ConfigError:
         raise
     except Exception as failure:
         raise ConfigError("--turn-detector", f"'{name}' cannot be loaded: {failure}") from failure
     return detector
+
+
+def _find(name: str) -> Callable[..., Any]:
+    """Return what makes a detector; ours come first."""
+    installed = {entry.name: entry for entry in entry_points(group=GROUP)}
+    found: Callable[..., Any]
+    if name in _OURS:
+        module, _, function = _OURS[name].partition(":")
+        found = getattr(import_module(module), function)
+    elif name in installed:
+        found = installed[name].load()
+    else:
+        known = ", ".join(sorted({*_OURS, *installed}))
+        raise ConfigError("--turn-detector", f"there is no '{name}'", f"there is {known}; a package may bring others")
+    return found
