@@ -300,6 +300,9 @@ class Config:
     instructions: str | None = _setting(None, _text, "the instructions of a session that gives none", show="TEXT")
     strict_models: bool = _setting(False, _switch, "refuse models that the [model_names] table does not name")
     vad_onset_ms: int = _setting(60, _integer(10, 1000), "how much speech begins a turn", show="MS")
+    turn_detector: str | None = _setting(
+        None, _text, "judges by sound, beside the words, whether a turn is over (docs/models.md)", show="NAME[:PATH]"
+    )
     jitter_ms: int = _setting(40, _jitter_ms, "how deep the jitter buffer starts, 20 to 120; 0 is off", show="MS")
     media_seconds: float = _setting(
         30.0, _number(0, 3600), "a caller who sends nothing for so long is gone; 0: never", show="S"

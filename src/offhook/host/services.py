@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from offhook.call.machine import CallOptions
 from offhook.host.answer import Answer, AnswerByWebhook
 from offhook.model.interface import Backend
+from offhook.model.turn_end import TurnEnds
 from offhook.session.engine import EngineOptions
 from offhook.telemetry.log import FactLog
 from offhook.webhook.delivery import WebhookSender
@@ -60,3 +61,4 @@ class Services:
     options: HostOptions
     log: FactLog
     store: Store | None = None
+    turn_ends: TurnEnds | None = None

@@ -28,6 +28,8 @@ from offhook.media.command import (
     CloseLeg,
     Command,
     ConfigureTurns,
+    Duck,
+    EndTurn,
     FinishRun,
     LegOptions,
     Negotiated,
@@ -136,6 +138,14 @@ class MediaPlane:
     def configure_turns(self, leg: str, options: TurnOptions | None) -> None:
         """Change turn detection from here on, or switch it off."""
         self._post(ConfigureTurns(leg, options))
+
+    def end_turn(self, leg: str) -> None:
+        """End the caller's turn in a pause that was told; nothing happens when the caller speaks on by now."""
+        self._post(EndTurn(leg))
+
+    def duck(self, leg: str, *, ducked: bool) -> None:
+        """Play softly while it is not known whether the caller interrupts, or as loud as before."""
+        self._post(Duck(leg, ducked))
 
     def send_dtmf(self, leg: str, digits: str, duration_ms: int = 100) -> None:
         """Press keys for the caller; `DtmfSent` follows. What plays waits meanwhile."""
@@ -288,6 +298,10 @@ class MediaPlane:
                 playout.stop(through_run, leg.ms(now), self._edges)
             case ConfigureTurns(turns=turns):
                 self._hearing.configure(leg, turns)
+            case EndTurn():
+                self._hearing.end_turn(leg, self._edges)
+            case Duck(ducked=ducked):
+                leg.outbound.ducking.duck(ducked=ducked)
             case SendDtmf(digits=digits, duration_ms=duration_ms):
                 leg.outbound.keypad.press(digits, duration_ms)
             case _:
