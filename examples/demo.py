@@ -15,9 +15,8 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,8 +38,7 @@ SECRET = "whsec_b2ZmaG9vayBkZW1vbnN0cmF0aW9u"
 BETWEEN_WORDS_MS = 100
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """What the caller says next: the words, and the recordings that hold them."""
 
     words: str
@@ -51,7 +49,7 @@ class Part:
 # The second is said into the answer to the first, and asks for what the application has a function for.
 PARTS = (
     Part("Weasels have eaten our phone system.", ("tt-weasels.wav",)),
-    Part("Hours, Tuesday?", ("hours.wav", "digits/day-2.wav"), interrupts_after_s=1.2),
+    Part("Hours, Tuesday?", ("hours.wav", "digits/day-2.wav"), interrupts_after_s=1.6),
     Part("Thank you. Goodbye.", ("auth-thankyou.wav", "vm-goodbye.wav")),
 )
 

@@ -59,6 +59,7 @@ show_progress() {
             name=${name##*[ /]}
             say "  ${name%%-*} (${size}"
             ;;
+        "Installing collected packages: offhook") ;;
         "Installing collected packages"*) say "  unpacking ..." ;;
         esac
     done
