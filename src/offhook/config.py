@@ -288,6 +288,7 @@ class Config:
     default_model: str = _setting("gpt-realtime", _text, "the model of a session that names none", show="NAME")
     voice: str = _setting("marin", _text, "the voice of a session that names none", show="NAME")
     instructions: str | None = _setting(None, _text, "the instructions of a session that gives none", show="TEXT")
+    prompts: Path | None = _setting(None, _path, "a folder of stored prompts, for sessions that name one", show="DIR")
     strict_models: bool = _setting(False, _switch, "refuse models that the [model_names] table does not name")
     vad_onset_ms: int = _setting(60, _integer(10, 1000), "how much speech begins a turn", show="MS")
     jitter_ms: int = _setting(40, _jitter_ms, "how deep the jitter buffer starts, 20 to 120; 0 is off", show="MS")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from offhook.call.machine import CallOptions
 from offhook.host.answer import Answer, AnswerByWebhook
+from offhook.host.preparing import Preparing
 from offhook.model.interface import Backend
 from offhook.session.engine import EngineOptions
 from offhook.telemetry.log import FactLog
@@ -60,3 +61,4 @@ class Services:
     options: HostOptions
     log: FactLog
     store: Store | None = None
+    preparing: Preparing = field(default_factory=Preparing)
