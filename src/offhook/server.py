@@ -109,7 +109,9 @@ class Server:
             options=_host_options(config, needs_transcripts=self.backend.capabilities.needs_transcripts),
             log=self._log,
             store=self.store,
-            preparing=Preparing(prompts_of(config)),
+            preparing=Preparing(
+                prompts_of(config), most_post_instructions=config.context_tokens - config.output_tokens
+            ),
         )
         self.admission = Admission(config.max_calls)
         self.telephone = Telephone(retry_after_s=RETRY_AFTER_S, clock=time.monotonic, wall_s=time.time, log=self._log)
@@ -287,6 +289,8 @@ def _host_options(config: Config, *, needs_transcripts: bool) -> HostOptions:
             needs_transcripts=needs_transcripts,
             strict_models=frozenset(config.model_names) if config.strict_models else None,
             defaults=defaults,
+            context_tokens=config.context_tokens,
+            output_tokens=config.output_tokens,
         ),
         answer=config.answer,
     )

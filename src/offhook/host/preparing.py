@@ -12,14 +12,22 @@ from msgspec.structs import replace
 
 from offhook.host.prompt import Prompts
 from offhook.wire.client_events import ClientEvent, ResponseCreate, SessionUpdate
-from offhook.wire.session import SessionParams
+from offhook.wire.problem import invalid
+from offhook.wire.session import RetentionRatio, SessionParams
 
 
 class Preparing:
-    """Prepares sessions and client events. ``prompts`` holds those of each project, by its id."""
+    """Prepares sessions and client events.
 
-    def __init__(self, prompts: Mapping[str, Prompts] | None = None) -> None:
+    ``prompts`` holds those of each project, by its id. ``most_post_instructions``: the highest limit of tokens that a
+    session may set for its conversation.
+    """
+
+    def __init__(
+        self, prompts: Mapping[str, Prompts] | None = None, *, most_post_instructions: int | None = None
+    ) -> None:
         self._prompts = prompts or {}
+        self._most_post_instructions = most_post_instructions
         self._none = Prompts()
 
     def prompts_of(self, project_id: str) -> Prompts:
@@ -28,7 +36,7 @@ class Preparing:
 
     def session(self, params: SessionParams, project_id: str) -> SessionParams:
         """Return a session as it is to begin. Raises ApiProblem 400."""
-        return self.prompts_of(project_id).fill_in(params, "session")
+        return self._checked(self.prompts_of(project_id).fill_in(params, "session"))
 
     def event(self, event: ClientEvent, project_id: str) -> ClientEvent:
         """Return a client event as the conversation can obey it. Raises ApiProblem 400."""
@@ -36,9 +44,20 @@ class Preparing:
             case SessionUpdate(session=session):
                 # The model of a session that has begun is not the prompt's to change.
                 filled = self.prompts_of(project_id).fill_in(session, "session", but=("model",))
+                self._checked(filled)
                 return event if filled is session else replace(event, session=filled)
             case ResponseCreate(response=response) if response is not UNSET:
                 filled_in = self.prompts_of(project_id).fill_in(response, "response")
                 return event if filled_in is response else replace(event, response=filled_in)
             case _:
                 return event
+
+    def _checked(self, params: SessionParams) -> SessionParams:
+        truncation, most = params.truncation, self._most_post_instructions
+        if isinstance(truncation, RetentionRatio) and truncation.token_limits is not UNSET and most is not None:
+            limit = truncation.token_limits.post_instructions
+            if limit is not UNSET and limit > most:
+                where = "session.truncation.token_limits.post_instructions"
+                message = f"Invalid '{where}': integer above maximum value. Expected a value <= {most}."
+                raise invalid(where, message)
+        return params
