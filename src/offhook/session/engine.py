@@ -330,9 +330,9 @@ class Engine:
             message = f"There are {MAX_PARALLEL_RESPONSES} responses in progress, which is the limit."
             raise ApiProblem(400, "rate_limit_exceeded", message)
         items = context(params, self.conversation, self.ids)
+        settings = response_settings(self.session, params, voice_locked=self.has_spoken)
         self._runs += 1
         run = self._runs
-        settings = response_settings(self.session, params)
         response = Response(run, settings, None if out_of_band else self.conversation, self.ids)
         request = generation_request(self.session, params, response, items)
         whole = params is None or params.input is UNSET
