@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from offhook.errors import ApiProblem, ConfigError
 from offhook.host.answer import Answer, AnswerAlways, AnswerByWebhook, AnswerEcho, AnswerReject
 from offhook.net.address import parse_public_address
+from offhook.session.truncation import input_limit
 from offhook.telemetry.log import LEVELS
 from offhook.wire import limits
 from offhook.wire.decode import decode_session
@@ -295,9 +296,16 @@ class Config:
         show="HZ",
     )
     tts_key: str | None = _setting(None, _text, "its key", show="KEY")
+    context_tokens: int = _setting(
+        32_768, _integer(1_024, 100_000_000), "how many tokens the language model can read and write together", show="N"
+    )
+    output_tokens: int = _setting(
+        4_096, _integer(16, 1_000_000), "how many of these it may write in one response", show="N"
+    )
     default_model: str = _setting("gpt-realtime", _text, "the model of a session that names none", show="NAME")
     voice: str = _setting("marin", _text, "the voice of a session that names none", show="NAME")
     instructions: str | None = _setting(None, _text, "the instructions of a session that gives none", show="TEXT")
+    prompts: Path | None = _setting(None, _path, "a folder of stored prompts, for sessions that name one", show="DIR")
     strict_models: bool = _setting(False, _switch, "refuse models that the [model_names] table does not name")
     vad_onset_ms: int = _setting(60, _integer(10, 1000), "how much speech begins a turn", show="MS")
     turn_detector: str | None = _setting(
@@ -408,6 +416,9 @@ def check(config: Config) -> Config:
     elif not config.api_key and not config.http.is_loopback:
         message = f"is needed: {config.http} can be reached from other machines"
         raise ConfigError("--api-key", message, "give one, or listen on 127.0.0.1")
+    if input_limit(config.context_tokens, config.output_tokens) == 0:
+        message = f"{config.output_tokens} of output leave no input in a context of {config.context_tokens}"
+        raise ConfigError("--output-tokens", message, "give less, or a larger --context-tokens")
     if config.strict_models and not config.model_names:
         raise ConfigError("--strict-models", "leaves no model", "name some in [model_names]")
     return config

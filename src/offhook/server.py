@@ -26,12 +26,14 @@ from offhook.api.app import build_app
 from offhook.call.machine import CallOptions
 from offhook.call.tokens import SEED_BYTES, TokenStream
 from offhook.config import Config
-from offhook.errors import ConfigError
+from offhook.errors import ApiProblem, ConfigError
 from offhook.host.admission import Admission
-from offhook.host.answer import AnswerByWebhook
+from offhook.host.answer import AnswerAlways, AnswerByWebhook
 from offhook.host.directory import Directory
 from offhook.host.line import PAUSE_MS, LineOptions, Lines
+from offhook.host.preparing import Preparing
 from offhook.host.project import Project, Projects, digest_key
+from offhook.host.prompt import Prompts
 from offhook.host.sampler import LoadSampler
 from offhook.host.services import HostOptions, Services
 from offhook.host.telephone import Telephone
@@ -111,6 +113,9 @@ class Server:
             log=self._log,
             store=self.store,
             turn_ends=self.turn_ends,
+            preparing=Preparing(
+                prompts_of(config), most_post_instructions=config.context_tokens - config.output_tokens
+            ),
         )
         self.admission = Admission(config.max_calls)
         self.telephone = Telephone(retry_after_s=RETRY_AFTER_S, clock=time.monotonic, wall_s=time.time, log=self._log)
@@ -130,6 +135,7 @@ class Server:
         )
         projects = projects_of(config, self._made_key, self._made_secret)
         self.directory = Directory(projects, self.admission, services, self.telephone, self.lines)
+        _check_answer(config, self.directory)
         self.agent = UserAgent(
             agent_options(config), TokenStream(secrets.token_bytes(SEED_BYTES)), self.telephone.would_refuse
         )
@@ -293,6 +299,8 @@ def _host_options(config: Config, model: Capabilities) -> HostOptions:
             hears_early=model.hears_early,
             strict_models=frozenset(config.model_names) if config.strict_models else None,
             defaults=defaults,
+            context_tokens=config.context_tokens,
+            output_tokens=config.output_tokens,
         ),
         answer=config.answer,
     )
@@ -325,6 +333,32 @@ def projects_of(config: Config, made_key: str, made_secret: str) -> Projects:
         )
         for each in config.projects
     )
+
+
+def prompts_of(config: Config) -> dict[str, Prompts]:
+    """Return the stored prompts by project: those of a server with a projects table stand in a folder of its id each.
+
+    Raises ConfigError for a file that is no prompt.
+    """
+    folder = config.prompts
+    if folder is None:
+        return {}
+    if not folder.is_dir():
+        raise ConfigError("--prompts", f"{folder} is not a folder", f"mkdir {folder}")
+    if not config.projects:
+        return {config.project: Prompts(folder)}
+    return {project.id: Prompts(folder / project.id) for project in config.projects}
+
+
+def _check_answer(config: Config, directory: Directory) -> None:
+    """Raise ConfigError when the session of ``--answer always`` names what is not there."""
+    if not isinstance(config.answer, AnswerAlways):
+        return
+    try:
+        for project in directory.projects:
+            directory.prepare(config.answer.params, project)
+    except ApiProblem as problem:
+        raise ConfigError("--answer", f"the session cannot begin: {problem.message}") from None
 
 
 def _endpoint(project: str, url: str | None, secrets_: tuple[str, ...]) -> Endpoint | None:

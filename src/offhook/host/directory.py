@@ -83,9 +83,11 @@ class Directory:
         calls: list[CallOwner | EndedCall] = [*self._ended.values(), *self._active.values()]
         return [call for call in reversed(calls) if call.project is project]
 
-    def check_model(self, params: SessionParams) -> None:
-        """Raise ApiProblem for a model that is not there, when the server is strict about them."""
+    def prepare(self, params: SessionParams, project: Project) -> SessionParams:
+        """Return a session as it is to begin. Raises ApiProblem for a model or a prompt that is not there."""
+        params = self.services.preparing.session(params, project.id)
         check_model(params, self.services.options.engine.strict_models)
+        return params
 
     @property
     def calls(self) -> int:
@@ -127,7 +129,7 @@ class Directory:
             case AnswerByWebhook():
                 owner.start()
             case AnswerAlways(params=params, body=body):
-                owner.take(telephone_side.AcceptAsked(params, body, NOBODY))
+                owner.take(telephone_side.AcceptAsked(self.prepare(params, project), body, NOBODY))
             case AnswerReject(status=status):
                 owner.take(telephone_side.RejectAsked(status, NOBODY))
             case AnswerEcho():

@@ -112,7 +112,8 @@ class CallOwner:
         """Take what a client sent on its socket."""
         event: Input
         try:
-            event = talk.ClientSent(decode_client_event(text), sideband.number)
+            asked = self._services.preparing.event(decode_client_event(text), self.project.id)
+            event = talk.ClientSent(asked, sideband.number)
         except ApiProblem as problem:
             event = talk.ClientErred(problem.code, problem.message, problem.param, event_id_of(text), sideband.number)
         if self.call.engine is None and not self.ended:

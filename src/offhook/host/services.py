@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from offhook.call.machine import CallOptions
 from offhook.host.answer import Answer, AnswerByWebhook
+from offhook.host.preparing import Preparing
 from offhook.model.interface import Backend
 from offhook.model.turn_end import TurnEnds
 from offhook.session.engine import EngineOptions
@@ -62,3 +63,4 @@ class Services:
     log: FactLog
     store: Store | None = None
     turn_ends: TurnEnds | None = None
+    preparing: Preparing = field(default_factory=Preparing)

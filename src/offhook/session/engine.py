@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import ClassVar
 
+from msgspec import UNSET
+
 from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
@@ -35,7 +37,8 @@ from offhook.session.semantic import SemanticTurns
 from offhook.session.settings import SessionDefaults
 from offhook.session.silence import Silence
 from offhook.session.transcripts import Transcripts
-from offhook.session.usage import TokenBudget, estimate_input, make_usage
+from offhook.session.truncation import ContextWindow, TooLong
+from offhook.session.usage import TokenBudget
 from offhook.wire import server_events as ev
 from offhook.wire.client_events import ResponseParams
 from offhook.wire.ids import Ids
@@ -54,11 +57,14 @@ class EngineOptions:
     ``needs_transcripts``: the model reads words, so a response waits for those of the caller. ``hears_early``: those of
     a turn can be had in its pauses. ``tokens_per_minute``: responses beyond it fail with ``rate_limit_exceeded``.
     ``strict_models``: no others may be named; None is any.
+    ``context_tokens`` and ``output_tokens``: what the model can read and write together, and what it may write.
     """
 
     needs_transcripts: bool = True
     hears_early: bool = False
     tokens_per_minute: int = 10_000_000
+    context_tokens: int = 32_768
+    output_tokens: int = 4_096
     strict_models: frozenset[str] | None = None
     defaults: SessionDefaults = field(default_factory=SessionDefaults)
 
@@ -102,7 +108,12 @@ class Engine:
         self._default: Response | None = None
         self._runs = 0
         self._turn_waits = False
-        self._input: dict[int, tuple[str, tuple[Item, ...]]] = {}
+        self._window = ContextWindow(
+            context_tokens=options.context_tokens,
+            output_tokens=options.output_tokens,
+            reads_words=options.needs_transcripts,
+            heard_ms=self.conversation.heard_ms,
+        )
         self._budget = TokenBudget(options.tokens_per_minute)
         self._answered_once = False
         self._client = ClientRequests(self)
@@ -309,16 +320,17 @@ class Engine:
             message = f"There are {MAX_PARALLEL_RESPONSES} responses in progress, which is the limit."
             raise ApiProblem(400, "rate_limit_exceeded", message)
         items = context(params, self.conversation, self.ids)
+        settings = response_settings(self.session, params, voice_locked=self.has_spoken)
         self._runs += 1
         run = self._runs
-        settings = response_settings(self.session, params)
         response = Response(run, settings, None if out_of_band else self.conversation, self.ids)
         request = generation_request(self.session, params, response, items)
+        whole = params is None or params.input is UNSET
+        request = self._window.ask(request, self.session.truncation, whole=whole)
         self._responses[run] = response
         if not out_of_band:
             self._default = response
             self._turn_waits = False
-        self._input[run] = (request.instructions, items)
         self.send_all(response.open())
         if self._budget.exhausted(self._now):
             message = f"Rate limit reached: {self.options.tokens_per_minute} tokens per minute."
@@ -328,19 +340,23 @@ class Engine:
         if self.options.needs_transcripts:
             unsettled.update(self.transcripts.expected)
         if not self._pending.hold(request, unsettled):
-            self.emit(request)
+            self.generate(request)
+
+    def generate(self, request: do.Generate) -> None:
+        """Ask the model, with what fits of the context."""
+        fitted = self._window.fit(request)
+        if isinstance(fitted, TooLong):
+            ending = Failed("invalid_request_error", "context_length_exceeded", fitted.message)
+            self._end_response(self._responses[request.run], ending, ev.Usage())
+        else:
+            self.emit(fitted)
 
     def _end_response(self, response: Response, ending: Ending, usage: ev.Usage | None = None) -> None:
         """Close a response and account for it."""
         if response.closed:
             return
         run = response.run
-        instructions, items = self._input.pop(run)
-        if usage is None:
-            spans = (self.conversation.audio.get(str(item.id)) for item in items)
-            heard_ms = sum(span.end_ms - span.start_ms for span in spans if span is not None)
-            estimate = estimate_input(instructions, items, heard_ms)
-            usage = make_usage(estimate, response.produced_text, response.produced_ms)
+        usage = self._window.close(response, usage)
         self.send_all(response.close(ending, usage))
         self._budget.spend(usage.total_tokens, self._now)
         self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self._now),)))
@@ -375,6 +391,7 @@ class Engine:
         response = self._response_of(event.run)
         if response is not None:
             self.send_all(response.add_text(event.text))
+            self._stop_overrun(response)
 
     def _audio_produced(self, event: happened.AudioProduced) -> None:
         response = self._response_of(event.run)
@@ -394,6 +411,13 @@ class Engine:
         response = self._response_of(event.run)
         if response is not None:
             self.send_all(response.add_arguments(event.index, event.delta))
+            self._stop_overrun(response)
+
+    def _stop_overrun(self, response: Response) -> None:
+        """End a response that its backend should have ended."""
+        if self._window.overruns(response):
+            self.emit(do.CancelGeneration(response.run))
+            self._end_response(response, Incomplete("max_output_tokens"))
 
     def _words_finished(self, event: happened.WordsFinished) -> None:
         response = self._response_of(event.run)
@@ -510,6 +534,7 @@ class Engine:
     def forget_item(self, item_id: str) -> None:
         """Drop what is known of an item beside the conversation."""
         self._spoken.pop(item_id, None)
+        self._window.forget(item_id)
         self.transcripts.forget(item_id)
         self.settle(item_id)
 
