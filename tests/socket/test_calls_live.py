@@ -31,6 +31,7 @@ from offhook.session.engine import Engine
 from offhook.session.inputs import ClientSent, DigitPressed
 from offhook.session.inputs import Input as SessionInput
 from offhook.session.outputs import Output as SessionOutput
+from offhook.sip.message import Response
 from offhook.testing.phone import CallFailedError
 from offhook.wire.client_events import ClientEvent
 from offhook.wire.decode import decode_client_event
@@ -726,6 +727,33 @@ def test_a_call_for_which_no_ports_are_left_is_refused_while_it_could_still_go_e
         assert len(one.hooks.received) == 2
 
     run(test, rtp_ports="19990-19993")
+
+
+async def _asks(one: Live, user: str = "") -> Response:
+    """Ask by OPTIONS, as a trunk does, whether calls for this user would be taken."""
+    async with raw_caller(one.server.sip.address) as caller:
+        host, port = one.server.sip.address
+        caller.send(caller.peer.request("OPTIONS", uri=f"sip:{user}{'@' if user else ''}{host}:{port}"))
+        return await caller.final("OPTIONS")
+
+
+def test_a_trunk_that_asks_a_full_server_is_told_so() -> None:
+    async def test(one: Live) -> None:
+        assert (await _asks(one)).status == 200
+        await one.ring()
+        full = await _asks(one)
+        assert (full.status, full.get("retry-after")) == (503, str(one.server.agent.options.retry_after_s))
+        assert one.server.admission.refused == 0, "nobody was refused: nobody called"
+
+    run(test, max_calls=1)
+
+
+def test_a_trunk_that_asks_for_a_project_that_is_not_there_is_told_so() -> None:
+    async def test(one: Live) -> None:
+        asked = {user: (await _asks(one, user)).status for user in ("", "proj_a", "proj_z")}
+        assert asked == {"": 200, "proj_a": 200, "proj_z": 404}
+
+    run(test, projects=(ProjectConfig("proj_a", ("sk-a",)), ProjectConfig("proj_b", ("sk-b",))))
 
 
 # -- callers that do as they like --------------------------------------------------------------------------------------
