@@ -31,7 +31,7 @@ from tests.socket.model_server import ModelHost, Received, Reply, serve
 
 from harness import CORES, Server, Table, options, session_file
 from offhook.testing.hearing import BargeIn, Turn, find_utterances
-from offhook.testing.phone import Phone
+from offhook.testing.phone import CallFailedError, Phone
 from talk import percentile
 
 SILENCE_MS = 500
@@ -110,6 +110,7 @@ class Talk:
     turns: list[Turn] = field(default_factory=list)
     barge_ins: list[BargeIn] = field(default_factory=list)
     lost_calls: int = 0
+    refused: int = 0
 
     def waits_ms(self) -> list[float]:
         """What each answer took beyond the silence."""
@@ -120,10 +121,14 @@ async def speak(phone: Phone, target: str, said: list[Recording], seconds: float
     """Say something every few seconds, whatever the agent does."""
     await asyncio.sleep(chance.uniform(0, 4))
     call = await phone.dial(target)
-    await call.answered()
+    talk = Talk()
+    try:
+        await call.answered()
+    except CallFailedError:
+        talk.refused += 1
+        return talk
     await asyncio.sleep(0.5)
     until = time.monotonic() + seconds
-    talk = Talk()
     while time.monotonic() < until:
         await call.say(chance.choice(said).samples)
         talk.said += 1
@@ -160,6 +165,7 @@ def joined(talks: list[Talk]) -> Talk:
         total.turns += talk.turns
         total.barge_ins += talk.barge_ins
         total.lost_calls += talk.lost_calls
+        total.refused += talk.refused
     return total
 
 
@@ -180,7 +186,7 @@ def show_turns(table: Table, callers: int, talk: Talk, brain_ms: float, base_ms:
     table.add(f"{name}, p50", percentile(waits, 50), more[0], "ms", beside=f"{len(waits)} turns")
     table.add(f"{name}, p90", percentile(waits, 90), more[1], "ms", beside=f"p99 {percentile(waits, 99):.0f}")
     table.add(f"{callers}: turns without an answer", talk.said - len(talk.turns), 0, beside=f"of {talk.said}")
-    table.add(f"{callers}: calls that broke off", talk.lost_calls, 0)
+    table.add(f"{callers}: calls refused or broken off", talk.refused + talk.lost_calls, 0)
     return percentile(waits, 90)
 
 
