@@ -274,9 +274,10 @@ class CallOwner:
             self.take(telephone.AnswerFailed(failure.status, failure.detail))
             return
         self.line = line
+        # The caller first: the session is there before anything else of this call is looked at.
+        self._directory.telephone.answer(self.invitation.leg, line.description)
         if not line.echoes:
             self._open_session(params, line)
-        self._directory.telephone.answer(self.invitation.leg, line.description)
         self.take(telephone.LegAnswered())
         self._answered_s = services.wall_s()
         self.log.info("call answered", codec=line.codec, model=params.model or None)
