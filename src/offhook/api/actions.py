@@ -30,7 +30,7 @@ class CallActions:
         call = self._find(request)
         body = await read_body(request)
         params = decode_session(body)
-        self._directory.check_model(params)
+        self._directory.check_session(params)
         return _done(call, lambda reply: AcceptAsked(params, body, reply))
 
     async def reject(self, request: Request) -> Response:

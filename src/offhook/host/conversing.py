@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec.structs import replace
 
 from offhook.call.call import Output
+from offhook.host.filling import Filling
 from offhook.host.services import Services
 from offhook.model.interface import EarlyHearing, ModelError, Speech, Words
+from offhook.model.verbatim import say_verbatim
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.wire import server_events as ev
@@ -50,6 +52,7 @@ class Conversing:
         self._generating: dict[int, asyncio.Task[None]] = {}
         self._hearing: set[asyncio.Task[None]] = set()
         self._early: _Early | None = None
+        self._filling = Filling(owner, services)
         self._language = ""
 
     def close(self) -> None:
@@ -61,6 +64,7 @@ class Conversing:
 
     def stop_speaking(self) -> None:
         """Stop what the models still want to say."""
+        self._filling.close()
         for task in self._generating.values():
             task.cancel()
 
@@ -85,6 +89,10 @@ class Conversing:
                 line.finish(run)
             case do.StopPlayout() if line is not None:
                 line.stop_playout()
+            case do.Fill():
+                self._filling.begin(output)
+            case do.StopFilling(number=number):
+                self._filling.stop(number)
             case do.Generate():
                 task = self._spawn(self._generate(output))
                 self._generating[output.run] = task
@@ -113,8 +121,10 @@ class Conversing:
     async def _generate(self, request: do.Generate) -> None:
         take, run = self._owner.take, request.run
         try:
+            backend = self._services.backend
+            produced = say_verbatim(backend, request) if request.verbatim else backend.respond(request)
             # A backend is an async generator; closing it stops what it started.
-            async with aclosing(cast("Any", self._services.backend.respond(request))) as outputs:
+            async with aclosing(cast("Any", produced)) as outputs:
                 async for output in outputs:
                     take(output)
         except ModelError as failure:

@@ -113,6 +113,22 @@ class StopPlayout(msgspec.Struct, frozen=True):
     through_run: int | None
 
 
+class Fill(msgspec.Struct, frozen=True):
+    """Play this while no run has anything to say; see `offhook.media.filler`. It takes the place of one before it."""
+
+    leg: str
+    number: int
+    samples: Samples
+    loops: bool
+    whole: bool
+
+
+class StopFilling(msgspec.Struct, frozen=True):
+    """Fall silent, unless a run plays."""
+
+    leg: str
+
+
 class ConfigureTurns(msgspec.Struct, frozen=True):
     """Change turn detection, or switch it off."""
 
@@ -128,4 +144,6 @@ class SendDtmf(msgspec.Struct, frozen=True):
     duration_ms: int
 
 
-Command: TypeAlias = OpenLeg | UpdateLeg | CloseLeg | Play | FinishRun | StopPlayout | ConfigureTurns | SendDtmf
+Command: TypeAlias = (
+    OpenLeg | UpdateLeg | CloseLeg | Play | FinishRun | StopPlayout | Fill | StopFilling | ConfigureTurns | SendDtmf
+)

@@ -27,6 +27,7 @@ from offhook.wire.items import (
     OutputAudio,
     OutputText,
 )
+from offhook.wire.own import update_own
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
@@ -67,6 +68,7 @@ class ClientRequests:
         before, wanted = engine.session, event.session
         if not engine.model_named and wanted.model != before.model:
             check_model(wanted, engine.options.strict_models)
+        own = update_own(engine.own, wanted.offhook, engine.options.defaults.own, engine.options.clips)
         engine.session = update_session(
             before,
             wanted,
@@ -74,11 +76,13 @@ class ClientRequests:
             model_locked=engine.model_named,
             defaults=engine.options.defaults,
         )
+        engine.own = own
         engine.model_named = engine.model_named or wanted.model is not UNSET
         detection = engine.session.audio.input.turn_detection
         if detection != before.audio.input.turn_detection:
             engine.reconfigure_turns(detection)
         engine.send_session()
+        engine.speak_first()
 
     # -- audio buffers
 
@@ -119,6 +123,8 @@ class ClientRequests:
             )
             item = replace(item, status=item.status or "completed", content=content)
         engine.add_item(item, event.previous_item_id or None)
+        if isinstance(item, FunctionCallOutput):
+            engine.waiting.output_given(item.call_id)
 
     def _check_item(self, item: Item) -> Item:
         match item:

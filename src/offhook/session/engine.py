@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
 from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
@@ -33,10 +36,12 @@ from offhook.session.response import (
 from offhook.session.settings import SessionDefaults
 from offhook.session.transcripts import Transcripts
 from offhook.session.usage import TokenBudget, estimate_input, make_usage
+from offhook.session.waiting import Waiting
 from offhook.wire import server_events as ev
 from offhook.wire.client_events import ResponseParams
 from offhook.wire.ids import Ids
 from offhook.wire.items import InputAudio, InputText, Item, Message
+from offhook.wire.own import OwnParams, update_own
 from offhook.wire.server_events import ServerEvent
 from offhook.wire.session import ServerVad, Session, TurnDetection, without_secrets
 
@@ -52,11 +57,13 @@ class EngineOptions:
 
     ``needs_transcripts``: the model reads words, so a response waits for those of the caller. ``tokens_per_minute``:
     responses beyond it fail with ``rate_limit_exceeded``. ``strict_models``: no others may be named; None is any.
+    ``clips``: what may be heard while the caller waits, by name.
     """
 
     needs_transcripts: bool = True
     tokens_per_minute: int = 10_000_000
     strict_models: frozenset[str] | None = None
+    clips: frozenset[str] = frozenset()
     defaults: SessionDefaults = field(default_factory=SessionDefaults)
 
 
@@ -82,8 +89,18 @@ class Engine:
     still name the model of a session unless it was named before (``model_named``).
     """
 
-    def __init__(self, session: Session, ids: Ids, options: EngineOptions, now: float, *, model_named: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        ids: Ids,
+        options: EngineOptions,
+        now: float,
+        *,
+        model_named: bool,
+        own: OwnParams | None | UnsetType = UNSET,
+    ) -> None:
         self.session = session
+        self.own = update_own(options.defaults.own, own, options.defaults.own, options.clips)
         self.options = options
         self.ids = ids
         self.conversation = Conversation(ids.conversation())
@@ -106,12 +123,16 @@ class Engine:
         self._client = ClientRequests(self)
         self._transcripts = Transcripts(self)
         self._pending = PendingRequests(self)
+        self.waiting = Waiting(self)
 
     # -- driving
 
     def start(self) -> list[Output]:
         """Return what has to be done when the session begins."""
-        return [do.ConfigureTurns(self.session.audio.input.turn_detection)]
+        self._out = [do.ConfigureTurns(self.session.audio.input.turn_detection)]
+        self.speak_first()
+        self.waiting.watch(self._now, self._playout, speaks=False)
+        return self._out
 
     def handle(self, event: Input, now: float) -> list[Output]:
         """Take what happened; return what to do, in order. Never raises for anything a remote party did."""
@@ -120,12 +141,13 @@ class Engine:
         self._HANDLERS[type(event)](self, event)
         self._answer_waiting_turn()
         self._watch_silence()
+        self.waiting.watch(now, self._playout, speaks=isinstance(self._turn, Speaking))
         return self._out
 
     def next_deadline(self) -> float | None:
         """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
-        times = [time for time in (self._playout.deadline(), self._idle_deadline()) if time is not None]
-        return min(times, default=None)
+        times = (self._playout.deadline(), self._idle_deadline(), self.waiting.deadline())
+        return min((time for time in times if time is not None), default=None)
 
     def close(self, now: float) -> list[Output]:
         """End the session with its call: responses in progress are cancelled, so that every one has an end."""
@@ -163,6 +185,7 @@ class Engine:
         start_ms = max(event.at_ms - (padding_ms or 0), 0)
         self._turn = Speaking(self.ids.item(), start_ms)
         self.send(ev.SpeechStarted(event_id=self.ids.event(), audio_start_ms=start_ms, item_id=self._turn.item_id))
+        self.waiting.hush()
         if detection.interrupt_response:
             self._turn_waits = False
             self._interrupt()
@@ -274,6 +297,7 @@ class Engine:
         idle_deadline = self._idle_deadline()
         if idle_deadline is not None and self._now >= idle_deadline:
             self._break_silence()
+        self.waiting.pass_deadline(self._now)
 
     def _break_silence(self) -> None:
         start_ms = round(((self._idle_since or self._began) - self._began) * 1000)
@@ -306,8 +330,17 @@ class Engine:
         """All responses in progress, those out of band too."""
         return list(self._responses.values())
 
-    def create_response(self, params: ResponseParams | None) -> None:
-        """Begin a response. Raises ApiProblem when one is active already, or its input names what does not exist."""
+    def speak_first(self) -> None:
+        """Let the agent begin, if that is wanted and nobody has asked it anything yet."""
+        wanted = self.own.speak_first
+        if wanted and not self._runs:
+            self.create_response(None, verbatim=wanted if isinstance(wanted, str) else "")
+
+    def create_response(self, params: ResponseParams | None, *, verbatim: str = "") -> None:
+        """Begin a response, of the model or of given words.
+
+        Raises ApiProblem when one is active already, or its input names what does not exist.
+        """
         out_of_band = params is not None and params.conversation == "none"
         if not out_of_band and self._default is not None:
             message = (
@@ -324,10 +357,12 @@ class Engine:
         settings = response_settings(self.session, params)
         response = Response(run, settings, None if out_of_band else self.conversation, self.ids)
         request = generation_request(self.session, params, response, items)
+        request = replace(request, verbatim=verbatim, apology=self.own.apology)
         self._responses[run] = response
         if not out_of_band:
             self._default = response
             self._turn_waits = False
+            self.waiting.response_began()
         self._input[run] = (request.instructions, items)
         self.send_all(response.open())
         if self._budget.exhausted(self._now):
@@ -363,6 +398,7 @@ class Engine:
         if response is self._default:
             self._default = None
             self._answered_once = True
+            self.waiting.response_ended(response, completed=isinstance(ending, Completed))
 
     def _answer_waiting_turn(self) -> None:
         if self._turn_waits and self._default is None:
@@ -435,6 +471,7 @@ class Engine:
 
     def stop_playout(self) -> None:
         """Drop what is queued; what was really heard is known a tick later."""
+        self.waiting.hush()
         if self._playout.runs:
             self._stop(None)
 
@@ -554,6 +591,8 @@ class Engine:
         happened.PlayoutAdvanced: _playout_advanced,
         happened.PlayoutFinished: _playout_finished,
         happened.PlayoutStopped: _playout_stopped,
+        happened.FillerSpoken: lambda engine, event: engine.waiting.filler_spoken(event),
+        happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
         happened.TextProduced: _text_produced,
         happened.AudioProduced: _audio_produced,
         happened.ToolCallStarted: _tool_call_started,
