@@ -820,3 +820,17 @@ def test_a_refused_call_is_told_why_and_the_log_names_it(caplog: pytest.LogCaptu
             assert caplog.messages == [f'call refused status=488 why="{why}" {whose}']
 
     run(test)
+
+
+def test_a_change_of_the_call_that_is_refused_is_told_why() -> None:
+    async def test(one: Live) -> None:
+        async with raw_caller(one.server.sip.address) as caller:
+            await caller.call(caller.describe())
+            refused = await caller.request("INVITE", caller.describe(formats="18", version=2))
+            why = "no audio line with PCMU or PCMA over RTP/AVP"
+            assert (refused.status, refused.get("warning")) == (488, f'399 offhook "{why}"')
+            # The call goes on as it was.
+            assert (await caller.request("OPTIONS")).status == 200
+            assert (await caller.request("BYE")).status == 200
+
+    run(test, answer="echo")

@@ -84,11 +84,13 @@ class Directory:
         calls: list[CallOwner | EndedCall] = [*self._ended.values(), *self._active.values()]
         return [call for call in reversed(calls) if call.project is project]
 
-    def check_session(self, params: SessionParams) -> None:
-        """Raise ApiProblem for a clip that is not there, and for a model when the server is strict about them."""
+    def prepare(self, params: SessionParams, project: Project) -> SessionParams:
+        """Return a session as it is to begin. Raises ApiProblem for a model, a prompt or a clip that is not there."""
+        params = self.services.preparing.session(params, project.id)
         options = self.services.options.engine
         check_model(params, options.strict_models)
         update_own(options.defaults.own, params.offhook, options.defaults.own, options.clips)
+        return params
 
     @property
     def calls(self) -> int:
@@ -130,7 +132,7 @@ class Directory:
             case AnswerByWebhook():
                 owner.start()
             case AnswerAlways(params=params, body=body):
-                owner.take(telephone_side.AcceptAsked(params, body, NOBODY))
+                owner.take(telephone_side.AcceptAsked(self.prepare(params, project), body, NOBODY))
             case AnswerReject(status=status):
                 owner.take(telephone_side.RejectAsked(status, NOBODY))
             case AnswerEcho():

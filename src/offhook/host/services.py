@@ -9,7 +9,9 @@ from typing import Any, Protocol
 from offhook.audio.pcm import Samples
 from offhook.call.machine import CallOptions
 from offhook.host.answer import Answer, AnswerByWebhook
+from offhook.host.preparing import Preparing
 from offhook.model.interface import Backend
+from offhook.model.turn_end import TurnEnds
 from offhook.session.engine import EngineOptions
 from offhook.telemetry.log import FactLog
 from offhook.webhook.delivery import WebhookSender
@@ -65,3 +67,5 @@ class Services:
     log: FactLog
     clips: Mapping[str, Samples] = field(default_factory=dict)
     store: Store | None = None
+    turn_ends: TurnEnds | None = None
+    preparing: Preparing = field(default_factory=Preparing)

@@ -136,6 +136,19 @@ class ConfigureTurns(msgspec.Struct, frozen=True):
     turns: TurnOptions | None
 
 
+class EndTurn(msgspec.Struct, frozen=True):
+    """End the caller's turn in the pause that was told, if it lasts still."""
+
+    leg: str
+
+
+class Duck(msgspec.Struct, frozen=True):
+    """Play softly from here on, or as loud as before."""
+
+    leg: str
+    ducked: bool
+
+
 class SendDtmf(msgspec.Struct, frozen=True):
     """Press keys for the caller."""
 
@@ -145,5 +158,16 @@ class SendDtmf(msgspec.Struct, frozen=True):
 
 
 Command: TypeAlias = (
-    OpenLeg | UpdateLeg | CloseLeg | Play | FinishRun | StopPlayout | Fill | StopFilling | ConfigureTurns | SendDtmf
+    OpenLeg
+    | UpdateLeg
+    | CloseLeg
+    | Play
+    | FinishRun
+    | StopPlayout
+    | Fill
+    | StopFilling
+    | ConfigureTurns
+    | EndTurn
+    | Duck
+    | SendDtmf
 )

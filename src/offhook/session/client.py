@@ -27,7 +27,6 @@ from offhook.wire.items import (
     OutputAudio,
     OutputText,
 )
-from offhook.wire.own import update_own
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
@@ -68,7 +67,7 @@ class ClientRequests:
         before, wanted = engine.session, event.session
         if not engine.model_named and wanted.model != before.model:
             check_model(wanted, engine.options.strict_models)
-        own = update_own(engine.own, wanted.offhook, engine.options.defaults.own, engine.options.clips)
+        own = engine.waiting.updated(wanted.offhook)
         engine.session = update_session(
             before,
             wanted,
@@ -76,13 +75,13 @@ class ClientRequests:
             model_locked=engine.model_named,
             defaults=engine.options.defaults,
         )
-        engine.own = own
+        engine.waiting.own = own
         engine.model_named = engine.model_named or wanted.model is not UNSET
         detection = engine.session.audio.input.turn_detection
         if detection != before.audio.input.turn_detection:
             engine.reconfigure_turns(detection)
         engine.send_session()
-        engine.speak_first()
+        engine.waiting.speak_first()
 
     # -- audio buffers
 

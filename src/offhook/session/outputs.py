@@ -104,13 +104,15 @@ class Hear(msgspec.Struct, frozen=True):
 class HearEarly(msgspec.Struct, frozen=True):
     """The same will probably be asked in a moment: begin with it, in the place of what was begun before.
 
-    ``Hear`` of the same item takes the result; until then nobody is told of it.
+    ``Hear`` of the same item takes the result; until then nobody is told of it, but with ``tell`` the conversation, by
+    ``PauseHeard``.
     """
 
     item_id: str
     start_ms: int
     end_ms: int
     transcription: Transcription | TranscriptionEcho | None
+    tell: bool = False
 
 
 class DropEarly(msgspec.Struct, frozen=True):
@@ -121,6 +123,16 @@ class ConfigureTurns(msgspec.Struct, frozen=True):
     """Detect turns like this from now on; None is not at all."""
 
     turn_detection: TurnDetection | None
+
+
+class EndTurn(msgspec.Struct, frozen=True):
+    """The caller's turn ends in this pause, unless the caller speaks on by now; ``VoiceStopped`` follows."""
+
+
+class Duck(msgspec.Struct, frozen=True):
+    """Let the agent be softer, or as loud as before."""
+
+    ducked: bool
 
 
 Output = (
@@ -137,4 +149,6 @@ Output = (
     | HearEarly
     | DropEarly
     | ConfigureTurns
+    | EndTurn
+    | Duck
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import UnsetType
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
@@ -18,7 +19,7 @@ from offhook.session.heard import Heard
 from offhook.session.playout import Playout
 from offhook.session.response import Response
 from offhook.wire.items import FunctionCall, FunctionCallOutput, Message, OutputAudio
-from offhook.wire.own import Say
+from offhook.wire.own import Own, OwnParams, Say, update_own
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
@@ -84,19 +85,34 @@ class Sounding(msgspec.Struct):
 
 
 class Waiting:
-    """Decides when a filler begins and ends."""
+    """Decides when a filler begins and ends, and whether the agent begins. ``own`` is what the session wants."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, params: OwnParams | None | UnsetType) -> None:
         self._engine = engine
+        self.own = engine.options.defaults.own
+        self.own = self.updated(params)
+        self._begun = False
         self._functions: NoFunctions | Working | Given = NoFunctions()
         self._wait: Served | InSilence | Entertained = Served()
         self._sound: Silent | Sounding = Silent()
         self._count = 0
 
+    def updated(self, params: OwnParams | None | UnsetType) -> Own:
+        """Return what an update makes of the session's wishes. Raises ApiProblem."""
+        options = self._engine.options
+        return update_own(self.own, params, options.defaults.own, options.clips)
+
+    def speak_first(self) -> None:
+        """Let the agent begin, if that is wanted and nobody has asked it anything yet."""
+        wanted = self.own.speak_first
+        if wanted and not self._begun:
+            self._engine.create_response(None, verbatim=wanted if isinstance(wanted, str) else "")
+
     # -- what the engine tells
 
     def response_began(self) -> None:
         """A response of the conversation began: nothing before it is waited for."""
+        self._begun = True
         self._functions = NoFunctions()
 
     def response_ended(self, response: Response, *, completed: bool) -> None:
@@ -123,7 +139,7 @@ class Waiting:
                 self._functions = NoFunctions()
             case _:
                 pass
-        own = self._engine.own
+        own = self.own
         due = own.filling is not None and not speaks and not playout.busy and self._is_due()
         match self._wait:
             case Served() if due:
@@ -165,7 +181,7 @@ class Waiting:
                 pass
 
     def _begin(self) -> None:
-        engine, filling = self._engine, self._engine.own.filling
+        engine, filling = self._engine, self.own.filling
         if filling is None or isinstance(self._sound, Sounding):
             return
         self._count += 1
