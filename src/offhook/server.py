@@ -16,6 +16,7 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from offhook.config import Config
 from offhook.errors import ApiProblem, ConfigError
 from offhook.host.admission import Admission
 from offhook.host.answer import AnswerAlways, AnswerByWebhook
+from offhook.host.clips import load_clips
 from offhook.host.directory import Directory
 from offhook.host.line import PAUSE_MS, LineOptions, Lines
 from offhook.host.preparing import Preparing
@@ -60,6 +62,7 @@ from offhook.store.folder import FolderStore
 from offhook.telemetry.log import FactLog, set_up_logging
 from offhook.webhook.delivery import Endpoint, WebhookOptions, WebhookSender
 from offhook.wire.ids import Ids
+from offhook.wire.own import Own, PlayClip
 from offhook.wire.signature import webhook_key
 
 # After the last BYE: its repetitions, and the answers to what still comes in.
@@ -103,14 +106,16 @@ class Server:
             jitter=random.random,
         )
         self.store = FolderStore(config.store, self._log) if config.store is not None else None
+        clips = load_clips(config.clips)
         services = Services(
             clock=time.monotonic,
             wall_s=time.time,
             seed=lambda: secrets.token_bytes(SEED_BYTES),
             backend=self.backend,
             webhooks=self.webhooks,
-            options=_host_options(config, self.backend.capabilities),
+            options=_host_options(config, self.backend.capabilities, clips),
             log=self._log,
+            clips=clips,
             store=self.store,
             turn_ends=self.turn_ends,
             preparing=Preparing(
@@ -289,15 +294,31 @@ def model_options(config: Config) -> ModelOptions:
     )
 
 
-def _host_options(config: Config, model: Capabilities) -> HostOptions:
+def own_defaults(config: Config, clips: Collection[str]) -> Own:
+    """Return what a session gets that asks for nothing of ours. Raises ConfigError for a clip that there is not."""
+    filling = config.while_waiting
+    if isinstance(filling, PlayClip) and filling.name not in clips:
+        mend = f"there are {', '.join(sorted(clips))}" if clips else "give the folder of the clips with --clips"
+        raise ConfigError("--while-waiting", f"there is no clip '{filling.name}'", mend)
+    return Own(
+        speak_first=config.greeting == "on" or config.greeting,
+        filling=filling,
+        filling_after_ms=config.waiting_ms,
+    )
+
+
+def _host_options(config: Config, model: Capabilities, clips: Collection[str]) -> HostOptions:
     instructions = DEFAULT_INSTRUCTIONS if config.instructions is None else config.instructions
-    defaults = SessionDefaults(model=config.default_model, instructions=instructions, voice=config.voice)
+    defaults = SessionDefaults(
+        model=config.default_model, instructions=instructions, voice=config.voice, own=own_defaults(config, clips)
+    )
     return HostOptions(
         call=CallOptions(config.ring_seconds, config.ring_status, config.session_seconds),
         engine=EngineOptions(
             needs_transcripts=model.needs_transcripts,
             hears_early=model.hears_early,
             strict_models=frozenset(config.model_names) if config.strict_models else None,
+            clips=frozenset(clips),
             defaults=defaults,
             context_tokens=config.context_tokens,
             output_tokens=config.output_tokens,

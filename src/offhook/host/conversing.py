@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec.structs import replace
 
 from offhook.call.call import Output
+from offhook.host.filling import Filling
 from offhook.host.services import Services
 from offhook.model.interface import EarlyHearing, ModelError, Speech, Words
+from offhook.model.verbatim import say_verbatim
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.wire import server_events as ev
@@ -22,6 +24,7 @@ from offhook.wire.server_events import encode_event
 from offhook.wire.session import Transcription, TranscriptionEcho
 
 if TYPE_CHECKING:
+    from offhook.host.line import Line
     from offhook.host.owner import CallOwner
 
 
@@ -59,6 +62,7 @@ class Conversing:
         self._generating: dict[int, asyncio.Task[None]] = {}
         self._hearing: set[asyncio.Task[None]] = set()
         self._early: _Early | None = None
+        self._filling = Filling(owner, services)
         self._language = ""
 
     def close(self) -> None:
@@ -70,6 +74,7 @@ class Conversing:
 
     def stop_speaking(self) -> None:
         """Stop what the models still want to say."""
+        self._filling.close()
         for task in self._generating.values():
             task.cancel()
 
@@ -80,7 +85,7 @@ class Conversing:
 
     def perform(self, output: Output) -> None:
         """Do one thing that the conversation wants."""
-        owner, line = self._owner, self._owner.line
+        owner = self._owner
         match output:
             case do.Send(event=event, origin=origin):
                 text = encode_event(event).decode()
@@ -88,12 +93,6 @@ class Conversing:
                     owner.broadcast(text)
                 else:
                     owner.send_to(origin, text)
-            case do.Play(run=run, pcm=pcm, rate_hz=rate_hz) if line is not None:
-                line.play(run, pcm, rate_hz)
-            case do.FinishPlayout(run=run) if line is not None:
-                line.finish(run)
-            case do.StopPlayout() if line is not None:
-                line.stop_playout()
             case do.Generate():
                 task = self._spawn(self._generate(output))
                 self._generating[output.run] = task
@@ -101,20 +100,36 @@ class Conversing:
             case do.CancelGeneration(run=run):
                 if (running := self._generating.get(run)) is not None:
                     running.cancel()
+            case do.Fill():
+                self._filling.begin(output)
+            case do.StopFilling(number=number):
+                self._filling.stop(number)
             case do.Hear():
                 self._hear(output)
             case do.HearEarly():
                 self._hear_early(output)
             case do.DropEarly():
                 self._drop_early()
-            case do.EndTurn() if line is not None:
-                line.end_turn()
-            case do.Duck(ducked=ducked) if line is not None:
-                line.duck(ducked=ducked)
-            case do.ConfigureTurns(turn_detection=detection) if line is not None:
-                line.configure_turns(detection)
             case do.SendWithAudio():
                 self._send_with_audio(output)
+            case _ if owner.line is not None:
+                self._use_line(owner.line, output)
+
+    def _use_line(self, line: Line, output: Output) -> None:
+        """Do what the sound of the call does."""
+        match output:
+            case do.Play(run=run, pcm=pcm, rate_hz=rate_hz):
+                line.play(run, pcm, rate_hz)
+            case do.FinishPlayout(run=run):
+                line.finish(run)
+            case do.StopPlayout():
+                line.stop_playout()
+            case do.EndTurn():
+                line.end_turn()
+            case do.Duck(ducked=ducked):
+                line.duck(ducked=ducked)
+            case do.ConfigureTurns(turn_detection=detection):
+                line.configure_turns(detection)
             case _:
                 pass
 
@@ -126,8 +141,10 @@ class Conversing:
     async def _generate(self, request: do.Generate) -> None:
         take, run = self._owner.take, request.run
         try:
+            backend = self._services.backend
+            produced = say_verbatim(backend, request) if request.verbatim else backend.respond(request)
             # A backend is an async generator; closing it stops what it started.
-            async with aclosing(cast("Any", self._services.backend.respond(request))) as outputs:
+            async with aclosing(cast("Any", produced)) as outputs:
                 async for output in outputs:
                     take(output)
         except ModelError as failure:

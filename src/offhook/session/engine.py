@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import ClassVar
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
@@ -39,10 +40,12 @@ from offhook.session.silence import Silence
 from offhook.session.transcripts import Transcripts
 from offhook.session.truncation import ContextWindow, TooLong
 from offhook.session.usage import TokenBudget
+from offhook.session.waiting import Waiting
 from offhook.wire import server_events as ev
 from offhook.wire.client_events import ResponseParams
 from offhook.wire.ids import Ids
 from offhook.wire.items import InputAudio, Item, Message
+from offhook.wire.own import OwnParams
 from offhook.wire.server_events import ServerEvent
 from offhook.wire.session import ServerVad, Session, TurnDetection, without_secrets
 
@@ -58,6 +61,7 @@ class EngineOptions:
     a turn can be had in its pauses. ``tokens_per_minute``: responses beyond it fail with ``rate_limit_exceeded``.
     ``strict_models``: no others may be named; None is any.
     ``context_tokens`` and ``output_tokens``: what the model can read and write together, and what it may write.
+    ``clips``: what may be heard while the caller waits, by name.
     """
 
     needs_transcripts: bool = True
@@ -66,6 +70,7 @@ class EngineOptions:
     context_tokens: int = 32_768
     output_tokens: int = 4_096
     strict_models: frozenset[str] | None = None
+    clips: frozenset[str] = frozenset()
     defaults: SessionDefaults = field(default_factory=SessionDefaults)
 
 
@@ -91,7 +96,16 @@ class Engine:
     still name the model of a session unless it was named before (``model_named``).
     """
 
-    def __init__(self, session: Session, ids: Ids, options: EngineOptions, now: float, *, model_named: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        ids: Ids,
+        options: EngineOptions,
+        now: float,
+        *,
+        model_named: bool,
+        own: OwnParams | None | UnsetType = UNSET,
+    ) -> None:
         self.session = session
         self.options = options
         self.ids = ids
@@ -121,12 +135,16 @@ class Engine:
         self._pending = PendingRequests(self)
         self._semantic = SemanticTurns(self)
         self._silence = Silence(self)
+        self.waiting = Waiting(self, own)
 
     # -- driving
 
     def start(self) -> list[Output]:
         """Return what has to be done when the session begins."""
-        return [do.ConfigureTurns(self.session.audio.input.turn_detection)]
+        self._out = [do.ConfigureTurns(self.session.audio.input.turn_detection)]
+        self.waiting.speak_first()
+        self.waiting.watch(self._now, self._playout, speaks=False)
+        return self._out
 
     def handle(self, event: Input, now: float) -> list[Output]:
         """Take what happened; return what to do, in order. Never raises for anything a remote party did."""
@@ -135,11 +153,13 @@ class Engine:
         self._HANDLERS[type(event)](self, event)
         self._answer_waiting_turn()
         self._silence.watch()
+        self.waiting.watch(now, self._playout, speaks=isinstance(self._turn, Speaking))
         return self._out
 
     def next_deadline(self) -> float | None:
         """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
-        times = (self._playout.deadline(), self._silence.deadline(), self._semantic.deadline())
+        parts = (self._playout, self._silence, self._semantic, self.waiting)
+        times = (part.deadline() for part in parts)
         return min((time for time in times if time is not None), default=None)
 
     def close(self, now: float) -> list[Output]:
@@ -183,6 +203,7 @@ class Engine:
         start_ms = max(event.at_ms - (padding_ms or 0), 0)
         self._turn = Speaking(self.ids.item(), start_ms)
         self.send(ev.SpeechStarted(event_id=self.ids.event(), audio_start_ms=start_ms, item_id=self._turn.item_id))
+        self.waiting.hush()
         if detection.interrupt_response and not self._semantic.doubts(event.at_ms):
             self.interrupt()
 
@@ -288,6 +309,7 @@ class Engine:
             self._finish_stop()
         self._silence.pass_deadline()
         self._semantic.pass_deadline()
+        self.waiting.pass_deadline(self._now)
 
     @property
     def is_quiet(self) -> bool:
@@ -307,8 +329,11 @@ class Engine:
         """All responses in progress, those out of band too."""
         return list(self._responses.values())
 
-    def create_response(self, params: ResponseParams | None) -> None:
-        """Begin a response. Raises ApiProblem when one is active already, or its input names what does not exist."""
+    def create_response(self, params: ResponseParams | None, *, verbatim: str = "") -> None:
+        """Begin a response, of the model or of given words.
+
+        Raises ApiProblem when one is active already, or its input names what does not exist.
+        """
         out_of_band = params is not None and params.conversation == "none"
         if not out_of_band and self._default is not None:
             message = (
@@ -327,10 +352,12 @@ class Engine:
         request = generation_request(self.session, params, response, items)
         whole = params is None or params.input is UNSET
         request = self._window.ask(request, self.session.truncation, whole=whole)
+        request = replace(request, verbatim=verbatim, apology=self.waiting.own.apology)
         self._responses[run] = response
         if not out_of_band:
             self._default = response
             self._turn_waits = False
+            self.waiting.response_began()
         self.send_all(response.open())
         if self._budget.exhausted(self._now):
             message = f"Rate limit reached: {self.options.tokens_per_minute} tokens per minute."
@@ -369,6 +396,7 @@ class Engine:
         if response is self._default:
             self._default = None
             self._answered_once = True
+            self.waiting.response_ended(response, completed=isinstance(ending, Completed))
 
     def _answer_waiting_turn(self) -> None:
         if self._turn_waits and self._default is None:
@@ -460,6 +488,7 @@ class Engine:
 
     def stop_playout(self) -> None:
         """Drop what is queued; what was really heard is known a tick later."""
+        self.waiting.hush()
         if self._playout.runs:
             self._stop(None)
 
@@ -581,6 +610,8 @@ class Engine:
         happened.PlayoutAdvanced: _playout_advanced,
         happened.PlayoutFinished: _playout_finished,
         happened.PlayoutStopped: _playout_stopped,
+        happened.FillerSpoken: lambda engine, event: engine.waiting.filler_spoken(event),
+        happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
         happened.TextProduced: _text_produced,
         happened.AudioProduced: _audio_produced,
         happened.ToolCallStarted: _tool_call_started,

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from offhook.wire.items import Item
+from offhook.wire.own import Beep, PlayClip, Say
 from offhook.wire.server_events import ServerEvent
 from offhook.wire.session import Modality, ToolChoice, Tools, Transcription, TranscriptionEcho, TurnDetection, Voice
 
@@ -31,6 +32,7 @@ class SendWithAudio(msgspec.Struct, frozen=True):
 class Generate(msgspec.Struct, frozen=True):
     """Ask the model for a response.
 
+    ``verbatim``: not the model, these words are spoken. ``apology``: what is said when it fails; None is the server's.
     ``items`` is the context, oldest first, with transcripts where they are known. Every input about this generation
     carries ``run``. ``directed``: the instructions were given for this response alone.
     """
@@ -47,6 +49,8 @@ class Generate(msgspec.Struct, frozen=True):
     voice: Voice
     speed: float
     model: str
+    verbatim: str = ""
+    apology: str | None = None
 
 
 class CancelGeneration(msgspec.Struct, frozen=True):
@@ -71,6 +75,21 @@ class FinishPlayout(msgspec.Struct, frozen=True):
 
 class StopPlayout(msgspec.Struct, frozen=True):
     """Drop everything that is queued, within one tick, and say what was really sent."""
+
+
+class Fill(msgspec.Struct, frozen=True):
+    """Let the caller hear this until something is said; ``FillerEnded`` with the same number follows in any case."""
+
+    number: int
+    filling: Say | Beep | PlayClip
+    voice: Voice
+    speed: float
+
+
+class StopFilling(msgspec.Struct, frozen=True):
+    """End a filler within one tick, also one that is still being made."""
+
+    number: int
 
 
 class Hear(msgspec.Struct, frozen=True):
@@ -124,6 +143,8 @@ Output = (
     | Play
     | FinishPlayout
     | StopPlayout
+    | Fill
+    | StopFilling
     | Hear
     | HearEarly
     | DropEarly

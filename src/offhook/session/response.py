@@ -134,6 +134,12 @@ class Response:
         """Milliseconds of sound so far."""
         return sum(message.heard.produced_ms for message in self.spoken)
 
+    @property
+    def call_ids(self) -> frozenset[str]:
+        """The function calls that are finished."""
+        calls = (item for item in self._output.values() if isinstance(item, FunctionCall))
+        return frozenset(str(call.call_id) for call in calls)
+
     def open(self) -> Iterator[ServerEvent]:
         """Begin."""
         yield ev.ResponseCreated(event_id=self._ids.event(), response=self._snapshot("in_progress", None, None))
