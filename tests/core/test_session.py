@@ -704,7 +704,7 @@ def test_barge_in_forgets_the_sentences_that_the_voice_had_not_reached() -> None
     talk.happens(happened.GenerationFinished(run))
     talk.happens(happened.VoiceStarted(talk.input_ms))
     talk.happens(happened.PlayoutStopped(run, 1000))
-    assert said_by_assistant(talk) == ["Your order"]
+    assert said_by_assistant(talk) == ["Your order left"]
 
 
 def test_words_whose_place_nobody_knows_are_spread_over_the_sound_that_follows_them() -> None:
