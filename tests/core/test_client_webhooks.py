@@ -76,6 +76,7 @@ def test_a_call_is_typed(webhooks: Any) -> None:
         lambda headers: {name.title(): value for name, value in headers.items()},
         lambda headers: list(headers.items()),
         lambda headers: [(name.encode(), value.encode()) for name, value in headers.items()],
+        lambda headers: headers | {"webhook-signature": headers["webhook-signature"].removeprefix("v1,")},
         lambda headers: headers | {"webhook-signature": "v1,AAAA v2,x " + headers["webhook-signature"]},
     ],
 )
@@ -96,7 +97,6 @@ def test_a_missing_header_is_named(webhooks: Any, name: str) -> None:
         {"webhook-signature": "v1,é"},
         {"webhook-signature": ""},
         {"webhook-signature": "v2,gUAg4R2hWouRZqRQG4uJypNS8YK885G838+EHb4nKBY="},
-        {"webhook-signature": "gUAg4R2hWouRZqRQG4uJypNS8YK885G838+EHb4nKBY="},
         {"webhook-id": "wh_other"},
         {"webhook-timestamp": str(NOW + 1)},
         {"webhook-timestamp": "soon"},
