@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from offhook.call.machine import CallOptions
 from offhook.host.answer import Answer, AnswerByWebhook
 from offhook.host.preparing import Preparing
+from offhook.mcp.policy import McpOptions
 from offhook.model.interface import Backend
 from offhook.session.engine import EngineOptions
 from offhook.telemetry.log import FactLog
@@ -62,3 +63,4 @@ class Services:
     log: FactLog
     store: Store | None = None
     preparing: Preparing = field(default_factory=Preparing)
+    mcp: McpOptions = field(default_factory=McpOptions)
