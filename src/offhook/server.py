@@ -39,6 +39,7 @@ from offhook.host.prompt import Prompts
 from offhook.host.sampler import LoadSampler
 from offhook.host.services import HostOptions, Services
 from offhook.host.telephone import Telephone
+from offhook.mcp.policy import McpOptions
 from offhook.media.edge import Edge
 from offhook.media.plane import MediaPlane
 from offhook.media.thread import MediaThread
@@ -107,6 +108,7 @@ class Server:
         )
         self.store = FolderStore(config.store, self._log) if config.store is not None else None
         clips = load_clips(config.clips)
+        mcp = McpOptions(frozenset(config.mcp_allow), config.mcp_connectors, config.mcp_seconds)
         services = Services(
             clock=time.monotonic,
             wall_s=time.time,
@@ -119,8 +121,11 @@ class Server:
             store=self.store,
             turn_ends=self.turn_ends,
             preparing=Preparing(
-                prompts_of(config), most_post_instructions=config.context_tokens - config.output_tokens
+                prompts_of(config),
+                most_post_instructions=config.context_tokens - config.output_tokens,
+                mcp=mcp,
             ),
+            mcp=mcp,
         )
         self.admission = Admission(config.max_calls)
         self.telephone = Telephone(retry_after_s=RETRY_AFTER_S, clock=time.monotonic, wall_s=time.time, log=self._log)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -306,6 +306,10 @@ class CallOwner:
             self._held = line.held
             self.log.info("caller on hold" if line.held else "caller back")
             self.tell_own("offhook.call.hold", call_id=self.call.id, on_hold=line.held)
+
+    def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something of a call that has ended come to its own end."""
+        self._directory.part_with(work)
 
     # -- telling
 

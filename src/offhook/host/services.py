@@ -10,6 +10,7 @@ from offhook.audio.pcm import Samples
 from offhook.call.machine import CallOptions
 from offhook.host.answer import Answer, AnswerByWebhook
 from offhook.host.preparing import Preparing
+from offhook.mcp.policy import McpOptions
 from offhook.model.interface import Backend
 from offhook.model.turn_end import TurnEnds
 from offhook.session.engine import EngineOptions
@@ -69,3 +70,4 @@ class Services:
     store: Store | None = None
     turn_ends: TurnEnds | None = None
     preparing: Preparing = field(default_factory=Preparing)
+    mcp: McpOptions = field(default_factory=McpOptions)

@@ -82,6 +82,7 @@ class ClientRequests:
             engine.reconfigure_turns(detection)
         engine.send_session()
         engine.waiting.speak_first()
+        engine.tools.discover(wanted.tools or ())
 
     # -- audio buffers
 
@@ -124,6 +125,8 @@ class ClientRequests:
         engine.add_item(item, event.previous_item_id or None)
         if isinstance(item, FunctionCallOutput):
             engine.waiting.output_given(item.call_id)
+        if isinstance(item, McpApprovalResponse):
+            engine.tools.approve(item)
 
     def _check_item(self, item: Item) -> Item:
         match item:
@@ -142,8 +145,10 @@ class ClientRequests:
                 if not self._engine.conversation.has_tool_call(call_id):
                     message = f"Tool call ID '{call_id}' not found in conversation."
                     raise ApiProblem(400, "invalid_tool_call_id", message, param="item.call_id")
-            case McpListTools() | McpApprovalRequest() | McpCall() | McpApprovalResponse():
-                message = "Items of this type belong to MCP tools, and no MCP server is connected to this session."
+            case McpApprovalResponse():
+                self._engine.tools.check_approval(item)
+            case McpListTools() | McpApprovalRequest() | McpCall():
+                message = "Items of this type are made by the server: only an mcp_approval_response can be added."
                 raise ApiProblem(400, "invalid_value", message, param="item.type")
             case _:
                 pass

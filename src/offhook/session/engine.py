@@ -21,6 +21,7 @@ from offhook.session import outputs as do
 from offhook.session.client import ClientRequests
 from offhook.session.conversation import Conversation, Span
 from offhook.session.inputs import Input
+from offhook.session.mcp import as_model_reads
 from offhook.session.outputs import Output
 from offhook.session.pending import PendingRequests
 from offhook.session.playout import Flowing, Playout, Stopping
@@ -37,6 +38,7 @@ from offhook.session.response import (
 from offhook.session.semantic import SemanticTurns
 from offhook.session.settings import SessionDefaults
 from offhook.session.silence import Silence
+from offhook.session.tools import ToolBox, ToolInput
 from offhook.session.transcripts import Transcripts
 from offhook.session.truncation import ContextWindow, TooLong
 from offhook.session.usage import TokenBudget
@@ -136,12 +138,14 @@ class Engine:
         self._semantic = SemanticTurns(self)
         self._silence = Silence(self)
         self.waiting = Waiting(self, own)
+        self.tools = ToolBox(self)
 
     # -- driving
 
     def start(self) -> list[Output]:
         """Return what has to be done when the session begins."""
         self._out = [do.ConfigureTurns(self.session.audio.input.turn_detection)]
+        self.tools.discover(self.session.tools)
         self.waiting.speak_first()
         self.waiting.watch(self._now, self._playout, speaks=False)
         return self._out
@@ -169,6 +173,7 @@ class Engine:
         for response in list(self._responses.values()):
             self.emit(do.CancelGeneration(response.run))
             self._end_response(response, Cancelled("client_cancelled"))
+        self.tools.close()
         return self._out
 
     @property
@@ -351,7 +356,8 @@ class Engine:
         response = Response(run, settings, None if out_of_band else self.conversation, self.ids)
         request = generation_request(self.session, params, response, items)
         whole = params is None or params.input is UNSET
-        request = self._window.ask(request, self.session.truncation, whole=whole)
+        self.tools.discover((params and params.tools) or ())
+        request = self._window.ask(self.tools.show(request), self.session.truncation, whole=whole)
         request = replace(request, verbatim=verbatim, apology=self.waiting.own.apology)
         self._responses[run] = response
         if not out_of_band:
@@ -376,7 +382,7 @@ class Engine:
             ending = Failed("invalid_request_error", "context_length_exceeded", fitted.message)
             self._end_response(self._responses[request.run], ending, ev.Usage())
         else:
-            self.emit(fitted)
+            self.emit(replace(fitted, items=as_model_reads(fitted.items)))
 
     def _end_response(self, response: Response, ending: Ending, usage: ev.Usage | None = None) -> None:
         """Close a response and account for it."""
@@ -397,6 +403,7 @@ class Engine:
             self._default = None
             self._answered_once = True
             self.waiting.response_ended(response, completed=isinstance(ending, Completed))
+        self.tools.response_ended(response)
 
     def _answer_waiting_turn(self) -> None:
         if self._turn_waits and self._default is None:
@@ -409,20 +416,21 @@ class Engine:
 
     # -- from the model
 
-    def _response_of(self, run: int) -> Response | None:
+    def response_of(self, run: int) -> Response | None:
+        """Return a response that still takes what its model produces."""
         response = self._responses.get(run)
         if response is None or self._playout.is_cancelling(response):
             return None
         return response
 
     def _text_produced(self, event: happened.TextProduced) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is not None:
             self.send_all(response.add_text(event.text))
-            self._stop_overrun(response)
+            self.stop_overrun(response)
 
     def _audio_produced(self, event: happened.AudioProduced) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is None or not response.wants_sound(event.message):
             return
         self.has_spoken = True
@@ -430,36 +438,23 @@ class Engine:
         self._playout.queue(response)
         self.emit(do.Play(event.run, event.pcm, event.rate_hz))
 
-    def _tool_call_started(self, event: happened.ToolCallStarted) -> None:
-        response = self._response_of(event.run)
-        if response is not None:
-            self.send_all(response.start_call(event.index, event.name, event.call_id))
+    def _tools_moved(self, event: ToolInput) -> None:
+        self.tools.take(event)
 
-    def _tool_arguments_produced(self, event: happened.ToolArgumentsProduced) -> None:
-        response = self._response_of(event.run)
-        if response is not None:
-            self.send_all(response.add_arguments(event.index, event.delta))
-            self._stop_overrun(response)
-
-    def _stop_overrun(self, response: Response) -> None:
+    def stop_overrun(self, response: Response) -> None:
         """End a response that its backend should have ended."""
         if self._window.overruns(response):
             self.emit(do.CancelGeneration(response.run))
             self._end_response(response, Incomplete("max_output_tokens"))
 
-    def _words_finished(self, event: happened.WordsFinished) -> None:
-        response = self._response_of(event.run)
-        if response is not None:
-            self.send_all(response.finish_words())
-
     def _generation_finished(self, event: happened.GenerationFinished) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is not None:
             ending = Completed() if event.reason == "stop" else Incomplete(event.reason)
             self._end_response(response, ending, event.usage)
 
     def _generation_failed(self, event: happened.GenerationFailed) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is not None:
             self._end_response(response, Failed(event.kind, event.code, event.message))
 
@@ -614,9 +609,7 @@ class Engine:
         happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
         happened.TextProduced: _text_produced,
         happened.AudioProduced: _audio_produced,
-        happened.ToolCallStarted: _tool_call_started,
-        happened.ToolArgumentsProduced: _tool_arguments_produced,
-        happened.WordsFinished: _words_finished,
+        **dict.fromkeys(ToolInput.__args__, _tools_moved),
         happened.GenerationFinished: _generation_finished,
         happened.GenerationFailed: _generation_failed,
         happened.TranscriptGrew: _transcript_grew,

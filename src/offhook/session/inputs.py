@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from offhook.wire.client_events import ClientEvent
-from offhook.wire.items import LogProb
+from offhook.wire.items import LogProb, McpHttpError, McpListedTool, McpProtocolError, McpToolExecutionError
 from offhook.wire.server_events import Usage
 
 
@@ -213,6 +213,34 @@ class TranscriptFailed(msgspec.Struct, frozen=True):
     message: str
 
 
+# -- from MCP servers; ``item_id`` is the one that the command gave
+
+
+McpError = McpProtocolError | McpToolExecutionError | McpHttpError
+
+
+class McpToolsListed(msgspec.Struct, frozen=True):
+    """An MCP server has these tools."""
+
+    item_id: str
+    tools: tuple[McpListedTool, ...]
+
+
+class McpListFailed(msgspec.Struct, frozen=True):
+    """An MCP server could not be asked for its tools."""
+
+    item_id: str
+    message: str
+
+
+class McpCallFinished(msgspec.Struct, frozen=True):
+    """A tool of an MCP server has run, or failed (``error``)."""
+
+    item_id: str
+    output: str | None = None
+    error: McpError | None = None
+
+
 class DeadlinePassed(msgspec.Struct, frozen=True):
     """The time that ``next_deadline`` named has come."""
 
@@ -242,5 +270,8 @@ Input = (
     | TranscriptGrew
     | TranscriptCompleted
     | TranscriptFailed
+    | McpToolsListed
+    | McpListFailed
+    | McpCallFinished
     | DeadlinePassed
 )

@@ -9,7 +9,16 @@ import msgspec
 from offhook.wire.items import Item
 from offhook.wire.own import Beep, PlayClip, Say
 from offhook.wire.server_events import ServerEvent
-from offhook.wire.session import Modality, ToolChoice, Tools, Transcription, TranscriptionEcho, TurnDetection, Voice
+from offhook.wire.session import (
+    McpTool,
+    Modality,
+    ToolChoice,
+    Tools,
+    Transcription,
+    TranscriptionEcho,
+    TurnDetection,
+    Voice,
+)
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -135,6 +144,22 @@ class Duck(msgspec.Struct, frozen=True):
     ducked: bool
 
 
+class ListMcpTools(msgspec.Struct, frozen=True):
+    """Ask an MCP server for its tools; one that was reached in another way under this label is let go."""
+
+    item_id: str
+    server: McpTool
+
+
+class CallMcpTool(msgspec.Struct, frozen=True):
+    """Run a tool of an MCP server. ``arguments`` is what the model wrote, which may be no JSON at all."""
+
+    item_id: str
+    server: McpTool
+    name: str
+    arguments: str
+
+
 Output = (
     Send
     | SendWithAudio
@@ -151,4 +176,6 @@ Output = (
     | ConfigureTurns
     | EndTurn
     | Duck
+    | ListMcpTools
+    | CallMcpTool
 )
