@@ -29,6 +29,7 @@ from offhook.config import Config
 from offhook.errors import ConfigError
 from offhook.host.admission import Admission
 from offhook.host.answer import AnswerByWebhook
+from offhook.host.client_secrets import ClientSecrets
 from offhook.host.directory import Directory
 from offhook.host.line import PAUSE_MS, LineOptions, Lines
 from offhook.host.project import Project, Projects, digest_key
@@ -133,7 +134,9 @@ class Server:
             self.telephone.take,
         )
         request_ids = Ids(TokenStream(secrets.token_bytes(SEED_BYTES)))
-        self.http = HttpServer(build_app(self.directory, self.health, request_ids.request, self._log))
+        self.secrets = ClientSecrets(time.monotonic, services.seed)
+        app = build_app(self.directory, self.secrets, self.health, request_ids.request, self._log)
+        self.http = HttpServer(app)
         self.sampler = LoadSampler(
             self.admission,
             media=self.plane.load,
@@ -286,6 +289,7 @@ def _host_options(config: Config, *, needs_transcripts: bool) -> HostOptions:
             defaults=defaults,
         ),
         answer=config.answer,
+        model_names=tuple(config.model_names),
     )
 
 

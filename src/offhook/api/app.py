@@ -14,9 +14,12 @@ from starlette.websockets import WebSocket
 
 from offhook.api.actions import CallActions
 from offhook.api.answer import problem_response
+from offhook.api.models import ModelRoutes
 from offhook.api.own import OwnRoutes
+from offhook.api.secrets import SecretRoutes
 from offhook.api.sideband import SidebandSockets
 from offhook.errors import ApiProblem
+from offhook.host.client_secrets import ClientSecrets
 from offhook.host.directory import Directory
 from offhook.telemetry.log import FactLog
 
@@ -24,10 +27,16 @@ PREFIXES = ("/v1", "", "/openai/v1")  # SDK suites run without /v1; Azure's clie
 
 
 def build_app(
-    directory: Directory, health: Callable[[], dict[str, Any]], request_id: Callable[[], str], log: FactLog
+    directory: Directory,
+    secrets: ClientSecrets,
+    health: Callable[[], dict[str, Any]],
+    request_id: Callable[[], str],
+    log: FactLog,
 ) -> ASGIApp:
     """Return the ASGI application of the server."""
     actions = CallActions(directory)
+    made = SecretRoutes(directory, secrets)
+    models = ModelRoutes(directory)
     sockets = SidebandSockets(directory)
     own = OwnRoutes(directory, health)
     routes: list[BaseRoute] = []
@@ -38,6 +47,12 @@ def build_app(
             Route(f"{call}/reject", Endpoint(actions.reject), methods=["POST"]),
             Route(f"{call}/refer", Endpoint(actions.refer), methods=["POST"]),
             Route(f"{call}/hangup", Endpoint(actions.hangup), methods=["POST"]),
+            Route(f"{prefix}/realtime/client_secrets", Endpoint(made.create), methods=["POST"]),
+            Route(f"{prefix}/realtime/translations/client_secrets", Endpoint(made.translation), methods=["POST"]),
+            Route(f"{prefix}/realtime/sessions", Endpoint(made.legacy_session), methods=["POST"]),
+            Route(f"{prefix}/realtime/transcription_sessions", Endpoint(made.legacy_transcription), methods=["POST"]),
+            Route(f"{prefix}/models", Endpoint(models.list_models), methods=["GET"]),
+            Route(f"{prefix}/models/{{model:path}}", Endpoint(models.model), methods=["GET"]),
             WebSocketRoute(f"{prefix}/realtime", sockets.serve),
         ]
     routes += [

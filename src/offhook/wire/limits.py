@@ -50,3 +50,15 @@ MAX_SIDEBAND_BACKLOG: Final = 1_000
 MAX_EARLY_BYTES: Final = MAX_CALL_BODY_BYTES
 # Inputs that wait for a call's task. A call makes under 100 a second.
 MAX_CALL_INBOX: Final = 1_000
+# The API documents 10 s to 2 h for a client secret, and 10 minutes when nothing is said.
+MIN_SECRET_S: Final = 10
+MAX_SECRET_S: Final = 7200
+DEFAULT_SECRET_S: Final = 600
+# The API documents one minute for the secrets of its older routes.
+LEGACY_SECRET_S: Final = 60
+# Client secrets that have not expired: one a second for their usual ten minutes, ten times over.
+MAX_SECRETS: Final = 6_000
+# And the sessions that they hold, which are as large as an accept may be; most have a few kilobytes.
+MAX_SECRETS_BYTES: Final = 64 * 1024 * 1024
+# The API documents 15 MiB of audio for one append.
+MAX_APPEND_BYTES: Final = 15 * 1024 * 1024
