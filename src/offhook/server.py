@@ -35,6 +35,7 @@ from offhook.host.line import PAUSE_MS, LineOptions, Lines
 from offhook.host.project import Project, Projects, digest_key
 from offhook.host.sampler import LoadSampler
 from offhook.host.services import HostOptions, Services
+from offhook.host.sessions import Sessions
 from offhook.host.telephone import Telephone
 from offhook.media.edge import Edge
 from offhook.media.plane import MediaPlane
@@ -50,6 +51,7 @@ from offhook.net.http import HttpServer
 from offhook.net.rtp import PortRange, SocketPoller, raise_descriptor_limit
 from offhook.net.sip import SipTransport, SipTransportOptions
 from offhook.session.engine import EngineOptions
+from offhook.session.listening import Listening
 from offhook.session.settings import DEFAULT_INSTRUCTIONS, SessionDefaults
 from offhook.sip.agent import UserAgent
 from offhook.sip.options import AgentOptions, GuardOptions
@@ -135,7 +137,8 @@ class Server:
         )
         request_ids = Ids(TokenStream(secrets.token_bytes(SEED_BYTES)))
         self.secrets = ClientSecrets(time.monotonic, services.seed)
-        app = build_app(self.directory, self.secrets, self.health, request_ids.request, self._log)
+        self.sessions = Sessions(services, Listening(load_silero), self.lines.options)
+        app = build_app(self.directory, self.secrets, self.sessions, self.health, request_ids.request, self._log)
         self.http = HttpServer(app)
         self.sampler = LoadSampler(
             self.admission,
@@ -193,10 +196,12 @@ class Server:
         self._log.info("draining", calls=self.directory.calls, seconds=self._config.drain_seconds)
         self.sip.perform(self.agent.drain(time.monotonic()))
         self.directory.drain(time.monotonic() + self._config.drain_seconds)
+        self.sessions.drain(self._config.drain_seconds)
 
     async def drained(self) -> None:
-        """Wait until the last call is over; ``drain`` has seen to it that this comes."""
+        """Wait until the last call and session is over; ``drain`` has seen to it that this comes."""
         await self.telephone.quiet.wait()
+        await self.sessions.drained()
 
     async def stop(self) -> None:
         """End the calls that are left, and close everything."""
@@ -205,6 +210,7 @@ class Server:
             async with asyncio.timeout(FAREWELL_S):
                 await self.telephone.quiet.wait()
         await self.directory.stop()
+        await self.sessions.stop()
         for task in list(self._background):
             task.cancel()
         await self.sip.close()
@@ -242,6 +248,7 @@ class Server:
                 "refused": self.admission.refused,
                 "total": self.directory.total,
             },
+            "sessions": {"active": len(self.sessions), "total": self.sessions.total, "refused": self.sessions.refused},
             "media": {
                 "busy": round(load.busy, 4),
                 "late_p99_ms": round(load.late_p99_ms, 2),

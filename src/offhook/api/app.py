@@ -17,10 +17,11 @@ from offhook.api.answer import problem_response
 from offhook.api.models import ModelRoutes
 from offhook.api.own import OwnRoutes
 from offhook.api.secrets import SecretRoutes
-from offhook.api.sideband import SidebandSockets
+from offhook.api.sockets import RealtimeSockets
 from offhook.errors import ApiProblem
 from offhook.host.client_secrets import ClientSecrets
 from offhook.host.directory import Directory
+from offhook.host.sessions import Sessions
 from offhook.telemetry.log import FactLog
 
 PREFIXES = ("/v1", "", "/openai/v1")  # SDK suites run without /v1; Azure's clients put /openai before it
@@ -29,6 +30,7 @@ PREFIXES = ("/v1", "", "/openai/v1")  # SDK suites run without /v1; Azure's clie
 def build_app(
     directory: Directory,
     secrets: ClientSecrets,
+    sessions: Sessions,
     health: Callable[[], dict[str, Any]],
     request_id: Callable[[], str],
     log: FactLog,
@@ -37,7 +39,7 @@ def build_app(
     actions = CallActions(directory)
     made = SecretRoutes(directory, secrets)
     models = ModelRoutes(directory)
-    sockets = SidebandSockets(directory)
+    sockets = RealtimeSockets(directory, secrets, sessions)
     own = OwnRoutes(directory, health)
     routes: list[BaseRoute] = []
     for prefix in PREFIXES:

@@ -1,4 +1,4 @@
-"""Carries out what the conversation of one call wants: models, sound, events."""
+"""Carries out what the conversation of one call or socket wants: models, sound, events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import base64
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from msgspec.structs import replace
 
@@ -16,12 +16,62 @@ from offhook.host.services import Services
 from offhook.model.interface import EarlyHearing, ModelError, Speech, Words
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
+from offhook.telemetry.log import FactLog
 from offhook.wire import server_events as ev
 from offhook.wire.items import InputAudio, Message
 from offhook.wire.server_events import encode_event
+from offhook.wire.session import TurnDetection
 
-if TYPE_CHECKING:
-    from offhook.host.owner import CallOwner
+
+class Sound(Protocol):
+    """Where the audio of a conversation comes from and goes to."""
+
+    def play(self, run: int, pcm: bytes, rate_hz: int) -> None:
+        """Queue speech of the agent."""
+        ...
+
+    def finish(self, run: int) -> None:
+        """No more of this run will come."""
+        ...
+
+    def stop_playout(self) -> None:
+        """Drop what is queued."""
+        ...
+
+    def configure_turns(self, detection: TurnDetection | None) -> None:
+        """Detect the caller's turns in this way."""
+        ...
+
+    def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:
+        """Return 16-bit mono samples between two positions of the input, and their rate in Hz."""
+        ...
+
+    def retrieved_audio(self, start_ms: int, end_ms: int) -> bytes:
+        """Return the same as an item shows it."""
+        ...
+
+
+class Converser(Protocol):
+    """Whose conversation it is."""
+
+    log: FactLog
+
+    @property
+    def line(self) -> Sound | None:
+        """Its sound, while there is some."""
+        ...
+
+    def take(self, event: talk.Input) -> None:
+        """Take what happened."""
+        ...
+
+    def broadcast(self, text: str) -> None:
+        """Send an event to every socket."""
+        ...
+
+    def send_to(self, number: int, text: str) -> None:
+        """Send an event to one socket."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +94,7 @@ class _Early:
 class Conversing:
     """The drivers of one conversation. Tasks end with it."""
 
-    def __init__(self, owner: CallOwner, services: Services) -> None:
+    def __init__(self, owner: Converser, services: Services) -> None:
         self._owner = owner
         self._services = services
         self._generating: dict[int, asyncio.Task[None]] = {}
@@ -162,13 +212,16 @@ class Conversing:
         if self._nobody_reads(wanted):
             self._owner.take(talk.TranscriptFailed(wanted.item_id, "not_wanted", "No transcript was asked for."))
             return
-        task = self._spawn(self._transcribe(wanted, self._take_early(wanted)))
+        # What is not kept for long is taken now.
+        speech = self._speech(wanted.start_ms, wanted.end_ms)
+        task = self._spawn(self._transcribe(wanted, speech, self._take_early(wanted)))
         self._hearing.add(task)
         task.add_done_callback(self._hearing.discard)
 
     def _speech(self, start_ms: int, end_ms: int) -> Speech:
         line = self._owner.line
-        return Speech(b"" if line is None else line.input_audio(start_ms, end_ms), 8000, self._language)
+        pcm, rate_hz = (b"", 8000) if line is None else line.input_audio(start_ms, end_ms)
+        return Speech(pcm, rate_hz, self._language)
 
     async def _words(self, wanted: do.Hear, speech: Speech, early: EarlyHearing | None) -> AsyncIterator[Words]:
         """Yield the words that were heard early; where others were more urgent, hear the turn now."""
@@ -191,9 +244,8 @@ class Conversing:
             async for piece in pieces:
                 yield piece
 
-    async def _transcribe(self, wanted: do.Hear, early: EarlyHearing | None) -> None:
+    async def _transcribe(self, wanted: do.Hear, speech: Speech, early: EarlyHearing | None) -> None:
         take, item_id = self._owner.take, wanted.item_id
-        speech = self._speech(wanted.start_ms, wanted.end_ms)
         texts: list[str] = []
         logprobs: list[Any] = []
         try:
@@ -213,9 +265,9 @@ class Conversing:
             take(talk.TranscriptCompleted(item_id, "".join(texts), speech.seconds, tuple(logprobs)))
 
     def _send_with_audio(self, wanted: do.SendWithAudio) -> None:
-        item = wanted.item
-        if isinstance(item, Message):
-            audio = base64.b64encode(self._speech(wanted.start_ms, wanted.end_ms).pcm).decode()
+        item, line = wanted.item, self._owner.line
+        if isinstance(item, Message) and line is not None:
+            audio = base64.b64encode(line.retrieved_audio(wanted.start_ms, wanted.end_ms)).decode()
             content = tuple(
                 replace(part, audio=audio) if isinstance(part, InputAudio) else part for part in item.content
             )

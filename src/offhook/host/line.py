@@ -140,9 +140,13 @@ class Line:
         """Detect the caller's turns in this way."""
         self._media.configure_turns(self._leg, turn_options(detection, self._lines.options))
 
-    def input_audio(self, start_ms: int, end_ms: int) -> bytes:
-        """Return what the caller said between two positions: 16-bit mono samples at 8 kHz."""
-        return to_bytes(self._audio.read(start_ms, end_ms))
+    def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:
+        """Return what the caller said between two positions: 16-bit mono samples, and their rate in Hz."""
+        return to_bytes(self._audio.read(start_ms, end_ms)), limits.RATE_HZ
+
+    def retrieved_audio(self, start_ms: int, end_ms: int) -> bytes:
+        """Return the same as an item shows it."""
+        return self.input_audio(start_ms, end_ms)[0]
 
     def close(self) -> None:
         """Let go of the ports."""

@@ -1,4 +1,4 @@
-"""The conversation of one call: who speaks, what is answered, and what was heard.
+"""The conversation of one call or socket: who speaks, what is answered, and what was heard.
 
 Follow a turn: ``_voice_started`` -> ``_voice_stopped`` -> ``commit`` -> ``_answer_turn`` -> ``create_response`` ->
 (inputs from the model) -> ``_end_response`` -> (inputs from the playout). Barge-in: ``_interrupt`` ->
@@ -16,6 +16,7 @@ from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.client import ClientRequests
 from offhook.session.conversation import Conversation, Span
+from offhook.session.door import Door, TelephoneDoor
 from offhook.session.inputs import Input
 from offhook.session.outputs import Output
 from offhook.session.pending import PendingRequests
@@ -38,7 +39,8 @@ from offhook.wire.client_events import ResponseParams
 from offhook.wire.ids import Ids
 from offhook.wire.items import InputAudio, InputText, Item, Message
 from offhook.wire.server_events import ServerEvent
-from offhook.wire.session import ServerVad, Session, TurnDetection, without_secrets
+from offhook.wire.session import ServerVad, Session, TurnDetection
+from offhook.wire.transcription import TranscriptionEvent
 
 # Responses outside the conversation may run side by side; each holds a request to a model.
 MAX_PARALLEL_RESPONSES = 8
@@ -76,24 +78,34 @@ class Speaking:
 
 
 class Engine:
-    """The conversation machine of one telephone call.
+    """The conversation machine of one telephone call, or of one socket: ``door`` says which.
 
     ``handle`` takes what happened and the time (seconds, monotonic), and returns what to do, in order. An update may
     still name the model of a session unless it was named before (``model_named``).
     """
 
-    def __init__(self, session: Session, ids: Ids, options: EngineOptions, now: float, *, model_named: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        ids: Ids,
+        options: EngineOptions,
+        now: float,
+        *,
+        model_named: bool,
+        door: Callable[[Engine], Door] = TelephoneDoor,
+    ) -> None:
         self.session = session
         self.options = options
         self.ids = ids
         self.conversation = Conversation(ids.conversation())
         self.has_spoken = False
         self.model_named = model_named
+        self.now = now
+        self.playout = Playout()
+        self.door = door(self)
         self._began = now
-        self._now = now
         self._out: list[Output] = []
         self._turn: Quiet | Speaking = Quiet(0)
-        self._playout = Playout()
         self._responses: dict[int, Response] = {}
         self._spoken: dict[str, Response] = {}
         self._default: Response | None = None
@@ -111,11 +123,14 @@ class Engine:
 
     def start(self) -> list[Output]:
         """Return what has to be done when the session begins."""
-        return [do.ConfigureTurns(self.session.audio.input.turn_detection)]
+        self._out = []
+        self.door.enter()
+        self.emit(do.ConfigureTurns(self.session.audio.input.turn_detection))
+        return self._out
 
     def handle(self, event: Input, now: float) -> list[Output]:
         """Take what happened; return what to do, in order. Never raises for anything a remote party did."""
-        self._now = now
+        self.now = now
         self._out = []
         self._HANDLERS[type(event)](self, event)
         self._answer_waiting_turn()
@@ -124,12 +139,12 @@ class Engine:
 
     def next_deadline(self) -> float | None:
         """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
-        times = [time for time in (self._playout.deadline(), self._idle_deadline()) if time is not None]
+        times = [time for time in (self.playout.deadline(), self._idle_deadline()) if time is not None]
         return min(times, default=None)
 
     def close(self, now: float) -> list[Output]:
         """End the session with its call: responses in progress are cancelled, so that every one has an end."""
-        self._now = now
+        self.now = now
         self._out = []
         for response in list(self._responses.values()):
             self.emit(do.CancelGeneration(response.run))
@@ -137,15 +152,20 @@ class Engine:
         return self._out
 
     @property
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the session began."""
+        return round((self.now - self._began) * 1000)
+
+    @property
     def input_ms(self) -> int:
         """Milliseconds of input audio since the session began."""
-        return round((self._now - self._began) * 1000)
+        return self.door.input_ms
 
     def emit(self, output: Output) -> None:
         """Add a command to what ``handle`` returns."""
         self._out.append(output)
 
-    def send(self, event: ServerEvent) -> None:
+    def send(self, event: ServerEvent | TranscriptionEvent) -> None:
         """Send an event to every socket."""
         self._out.append(do.Send(event))
 
@@ -255,11 +275,11 @@ class Engine:
         """Keep the time since when both sides have been silent after an answer was played."""
         detection = self.session.audio.input.turn_detection
         watching = isinstance(detection, ServerVad) and bool(detection.idle_timeout_ms) and self._answered_once
-        busy = bool(self._responses) or self._playout.busy or isinstance(self._turn, Speaking)
+        busy = bool(self._responses) or self.playout.busy or isinstance(self._turn, Speaking)
         if not watching or busy:
             self._idle_since = None
         elif self._idle_since is None:
-            self._idle_since = self._now
+            self._idle_since = max(self.now, self.door.silent_at)
 
     def _idle_deadline(self) -> float | None:
         detection = self.session.audio.input.turn_detection
@@ -268,15 +288,16 @@ class Engine:
         return self._idle_since + detection.idle_timeout_ms / 1000
 
     def _deadline_passed(self, _: happened.DeadlinePassed) -> None:
-        stop_deadline = self._playout.deadline()
-        if stop_deadline is not None and self._now >= stop_deadline:
+        stop_deadline = self.playout.deadline()
+        if stop_deadline is not None and self.now >= stop_deadline:
             self._finish_stop()
         idle_deadline = self._idle_deadline()
-        if idle_deadline is not None and self._now >= idle_deadline:
+        if idle_deadline is not None and self.now >= idle_deadline:
             self._break_silence()
 
     def _break_silence(self) -> None:
-        start_ms = round(((self._idle_since or self._began) - self._began) * 1000)
+        silent_ms = round((self.now - (self._idle_since or self._began)) * 1000)
+        start_ms = max(self.input_ms - silent_ms, 0)
         self._idle_since = None
         item_id = self.ids.item()
         self.send(
@@ -322,7 +343,8 @@ class Engine:
         self._runs += 1
         run = self._runs
         settings = response_settings(self.session, params)
-        response = Response(run, settings, None if out_of_band else self.conversation, self.ids)
+        conversation = None if out_of_band else self.conversation
+        response = Response(run, settings, conversation, self.ids, keeps_open=not self.door.plays)
         request = generation_request(self.session, params, response, items)
         self._responses[run] = response
         if not out_of_band:
@@ -330,11 +352,11 @@ class Engine:
             self._turn_waits = False
         self._input[run] = (request.instructions, items)
         self.send_all(response.open())
-        if self._budget.exhausted(self._now):
+        if self._budget.exhausted(self.now):
             message = f"Rate limit reached: {self.options.tokens_per_minute} tokens per minute."
             self._end_response(response, Failed("rate_limit_error", "rate_limit_exceeded", message))
             return
-        unsettled = self._playout.unsettled
+        unsettled = self.playout.unsettled
         if self.options.needs_transcripts:
             unsettled.update(self._transcripts.expected)
         if not self._pending.hold(request, unsettled):
@@ -351,10 +373,11 @@ class Engine:
             heard_ms = sum(span.end_ms - span.start_ms for span in spans if span is not None)
             estimate = estimate_input(instructions, items, heard_ms)
             usage = make_usage(estimate, response.produced_text, response.produced_ms)
+        self.door.finish(response, whole=isinstance(ending, Completed | Incomplete))
         self.send_all(response.close(ending, usage))
-        self._budget.spend(usage.total_tokens, self._now)
-        self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self._now),)))
-        if run in self._playout.runs:
+        self._budget.spend(usage.total_tokens, self.now)
+        self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self.now),)))
+        if run in self.playout.runs:
             self.emit(do.FinishPlayout(run))
         del self._responses[run]
         self._pending.release(run)
@@ -377,7 +400,7 @@ class Engine:
 
     def _response_of(self, run: int) -> Response | None:
         response = self._responses.get(run)
-        if response is None or self._playout.is_cancelling(response):
+        if response is None or self.playout.is_cancelling(response):
             return None
         return response
 
@@ -392,8 +415,7 @@ class Engine:
             return
         self.has_spoken = True
         self.send_all(response.add_audio(event.duration_ms, event.text, event.message))
-        self._playout.queue(response)
-        self.emit(do.Play(event.run, event.pcm, event.rate_hz))
+        self.door.say(response, event)
 
     def _tool_call_started(self, event: happened.ToolCallStarted) -> None:
         response = self._response_of(event.run)
@@ -425,37 +447,41 @@ class Engine:
 
     def _interrupt(self) -> None:
         """The caller speaks: stop generating and playing."""
+        self.door.interrupt()
         active = self._default
-        if active is not None and not self._playout.is_cancelling(active):
+        if active is not None and not self.playout.is_cancelling(active):
             self.emit(do.CancelGeneration(active.run))
-        if self._playout.busy:
+        if self.playout.busy:
             self._stop(active)
-        elif active is not None:
+        elif active is not None and self.door.plays:
             self._cut(active, 0.0, ends=True)
+        elif active is not None:
+            # Only the client knows what was heard, and truncates the item itself.
+            self._end_response(active, Cancelled("turn_detected"))
 
     def stop_playout(self) -> None:
         """Drop what is queued; what was really heard is known a tick later."""
-        if self._playout.runs:
+        if self.playout.runs:
             self._stop(None)
 
     def _stop(self, cancels: Response | None) -> None:
-        if self._playout.runs:
+        if self.playout.runs:
             self.emit(do.StopPlayout())
-        self._playout.stop(self._now, cancels)
+        self.playout.stop(self.now, cancels)
 
     def _playout_started(self, event: happened.PlayoutStarted) -> None:
-        queued = self._playout.find(event.run)
+        queued = self.playout.find(event.run)
         if queued is not None and not queued.started:
             queued.started = True
             self.send(ev.OutputBufferStarted(event_id=self.ids.event(), response_id=queued.response.id))
 
     def _playout_advanced(self, event: happened.PlayoutAdvanced) -> None:
-        queued = self._playout.find(event.run)
+        queued = self.playout.find(event.run)
         if queued is not None:
             queued.played_ms = event.played_ms
 
     def _playout_finished(self, event: happened.PlayoutFinished) -> None:
-        queued = self._playout.runs.pop(event.run, None)
+        queued = self.playout.runs.pop(event.run, None)
         if queued is None:
             # It ended by itself while a stop was on its way: nothing of it was cut.
             self._report(event.run, event.played_ms)
@@ -467,7 +493,7 @@ class Engine:
 
     def _report(self, run: int, played_ms: int) -> None:
         """Take what was really sent of a run that is being stopped; the last such report ends the stop."""
-        state = self._playout.state
+        state = self.playout.state
         if not isinstance(state, Stopping) or run not in state.runs:
             return
         state.runs[run].played_ms = played_ms
@@ -477,11 +503,11 @@ class Engine:
 
     def _finish_stop(self) -> None:
         """Cut everything that was stopped at what went out of it."""
-        state = self._playout.state
+        state = self.playout.state
         if not isinstance(state, Stopping):
             return
-        unsettled = self._playout.unsettled
-        self._playout.state = Flowing()
+        unsettled = self.playout.unsettled
+        self.playout.state = Flowing()
         for queued in state.runs.values():
             if queued.started:
                 self.send(ev.OutputBufferCleared(event_id=self.ids.event(), response_id=queued.response.id))
@@ -540,7 +566,7 @@ class Engine:
 
     def send_session(self) -> None:
         """Say what the session is now."""
-        self.send(ev.SessionUpdated(event_id=self.ids.event(), session=without_secrets(self.session)))
+        self.door.tell_session()
 
     _HANDLERS: ClassVar[dict[type, Callable[..., None]]] = {
         happened.ClientSent: _client_sent,

@@ -8,14 +8,31 @@ import msgspec
 
 from offhook.wire.items import Item
 from offhook.wire.server_events import ServerEvent
-from offhook.wire.session import Modality, ToolChoice, Tools, Transcription, TranscriptionEcho, TurnDetection, Voice
+from offhook.wire.session import (
+    AudioFormat,
+    Modality,
+    ToolChoice,
+    Tools,
+    Transcription,
+    TranscriptionEcho,
+    TurnDetection,
+    Voice,
+)
+from offhook.wire.transcription import TranscriptionEvent
 
 
 class Send(msgspec.Struct, frozen=True):
     """Send a server event: to every socket, or to ``origin`` alone."""
 
-    event: ServerEvent
+    event: ServerEvent | TranscriptionEvent
     origin: int | None = None
+
+
+class TakeInput(msgspec.Struct, frozen=True):
+    """The client brought input audio: keep it, and listen to it."""
+
+    audio: bytes
+    format: AudioFormat
 
 
 class SendWithAudio(msgspec.Struct, frozen=True):
@@ -106,6 +123,7 @@ class ConfigureTurns(msgspec.Struct, frozen=True):
 
 Output = (
     Send
+    | TakeInput
     | SendWithAudio
     | Generate
     | CancelGeneration

@@ -62,3 +62,11 @@ MAX_SECRETS: Final = 6_000
 MAX_SECRETS_BYTES: Final = 64 * 1024 * 1024
 # The API documents 15 MiB of audio for one append.
 MAX_APPEND_BYTES: Final = 15 * 1024 * 1024
+# Stretches of input audio in different formats that are kept; nobody has a use for more than one change.
+MAX_FORMAT_CHANGES: Final = 4
+# Sessions on sockets of their own. At 0.2 % of a core each, twice as many as one core can serve.
+MAX_SOCKET_SESSIONS: Final = 1_000
+# Events that a session's own socket has not read yet: an answer of five minutes that was made at once, with its words.
+MAX_SOCKET_BACKLOG: Final = 4_000
+# Audio that was appended and not listened to yet; beyond it the socket is not read until it is.
+MAX_UNHEARD_MS: Final = 1_000
