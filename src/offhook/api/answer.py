@@ -14,6 +14,8 @@ from offhook.host.project import Project, Projects
 from offhook.wire.session import SessionParams
 
 KEY_PROTOCOL = "openai-insecure-api-key."
+ANY_SESSION = SessionParams(type="realtime")
+"""What a project's own key opens: nothing is settled yet."""
 
 
 def json_response(value: object, status: int = 200) -> Response:
@@ -60,7 +62,7 @@ def find_opener(
     project = projects.of_key(key)
     if project is None:
         raise _wrong_key()
-    return project, SessionParams(type="realtime")
+    return project, ANY_SESSION
 
 
 def _wrong_key() -> ApiProblem:

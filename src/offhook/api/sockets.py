@@ -13,7 +13,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from offhook.api.answer import find_opener, problem_response
+from offhook.api.answer import ANY_SESSION, find_opener, problem_response
 from offhook.call.machine import NOT_FOUND
 from offhook.call.tokens import TokenStream
 from offhook.errors import ApiProblem
@@ -30,6 +30,7 @@ from offhook.wire.ids import Ids
 from offhook.wire.problem import invalid
 from offhook.wire.server_events import ErrorDetails, ErrorEvent, encode_event
 from offhook.wire.session import SessionParams
+from offhook.wire.transcription import DEFAULT_MODEL, transcription_by
 
 PROTOCOL: Final = "realtime"
 FAILED: Final = Closing(1011, "The server failed at an event of this socket.")
@@ -112,9 +113,11 @@ class RealtimeSockets:
 
     def _open(self, socket: WebSocket, project: Project, given: SecretSession, *, own_events: bool) -> SocketSession:
         model = socket.query_params.get("model")
+        if model and len(model) > limits.MAX_NAME_CHARS:
+            raise invalid("model", f"Invalid 'model': more than {limits.MAX_NAME_CHARS} characters.")
+        if given == ANY_SESSION and socket.query_params.get("intent") == "transcription":
+            given = transcription_by(model or DEFAULT_MODEL)
         if isinstance(given, SessionParams) and model:
-            if len(model) > limits.MAX_NAME_CHARS:
-                raise invalid("model", f"Invalid 'model': more than {limits.MAX_NAME_CHARS} characters.")
             if given.model is not UNSET and given.model != model:
                 message = f"Invalid value: '{model}'. The client secret is for the model '{given.model}'."
                 raise invalid("model", message)

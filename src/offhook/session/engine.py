@@ -342,7 +342,7 @@ class Engine:
         items = context(params, self.conversation, self.ids)
         self._runs += 1
         run = self._runs
-        settings = response_settings(self.session, params)
+        settings = response_settings(self.session, params, formats_given=self.door.formats_given)
         conversation = None if out_of_band else self.conversation
         response = Response(run, settings, conversation, self.ids, keeps_open=not self.door.plays)
         request = generation_request(self.session, params, response, items)

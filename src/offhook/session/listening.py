@@ -238,7 +238,7 @@ class Listening:
         """Work off all that waits of one session, which the caller keeps short."""
         while ear.row in self._busy:
             ear.convert()
-            while self._round([ear]) and not ear.waiting_ms:
+            while self._round([ear]):
                 pass
             if not ear.has_more:
                 self._busy.pop(ear.row, None)

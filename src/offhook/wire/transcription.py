@@ -93,14 +93,20 @@ def as_update(params: TranscriptionParams) -> SessionParams:
     return SessionParams(type="realtime", audio=audio, include=params.include)
 
 
-def as_start(params: TranscriptionParams, model: str = DEFAULT_MODEL) -> SessionParams:
-    """Return the session inside; ``model`` transcribes unless the client named another."""
+def transcription_by(model: str) -> TranscriptionParams:
+    """Return a session whose words come from a model, and of which nothing else was said."""
+    given = AudioInput(transcription=Transcription(model=model))
+    return TranscriptionParams(type="transcription", audio=TranscriptionAudio(input=given))
+
+
+def as_start(params: TranscriptionParams) -> SessionParams:
+    """Return the session inside."""
     update = as_update(params)
     given = update.audio.input if update.audio is not UNSET and update.audio.input is not UNSET else AudioInput()
     if given.turn_detection is UNSET:
         given = msgspec.structs.replace(given, turn_detection=ServerVad(**_NO_ANSWER))
     if given.transcription is UNSET:
-        given = msgspec.structs.replace(given, transcription=Transcription(model=model))
+        given = msgspec.structs.replace(given, transcription=Transcription(model=DEFAULT_MODEL))
     return msgspec.structs.replace(update, audio=Audio(input=given))
 
 
