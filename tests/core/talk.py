@@ -41,8 +41,9 @@ class Talk:
 
     def __init__(self, *, options: EngineOptions | None = None, **session: Any) -> None:
         self.now = 100.0
+        params = self.params(session)
         effective = start_session(
-            self.params(session),
+            params,
             session_id="sess_1",
             audio_format=PcmuFormat() if self.door is TelephoneDoor else PcmFormat(),
             expires_at=0,
@@ -50,8 +51,15 @@ class Talk:
             formats_given=self.door is not TelephoneDoor,
         )
         options = options or EngineOptions(needs_transcripts=False)
-        named = "model" in session
-        self.engine = Engine(effective, counting_ids(), options, self.now, model_named=named, door=self.door)
+        self.engine = Engine(
+            effective,
+            counting_ids(),
+            options,
+            self.now,
+            model_named="model" in session,
+            own=params.offhook,
+            door=self.door,
+        )
         self.sent: list[dict[str, Any]] = []
         self.done: list[do.Output] = []
         self._take(self.engine.start())

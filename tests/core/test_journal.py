@@ -103,6 +103,7 @@ def test_every_input_can_be_written_and_read() -> None:
     kinds: list[type[Input]] = [*telephone.CallInput.__args__, *talk.Input.__args__]
     samples: dict[type, Input] = {
         telephone.AcceptAsked: telephone.AcceptAsked(SESSION, b"{}", 1),
+        talk.FillerSpoken: talk.FillerSpoken(1, (("One", 300.5), (" moment.", 400.0))),
         talk.ClientSent: talk.ClientSent(decode_client_event('{"type": "response.cancel"}')),
     }
     for kind in kinds:

@@ -265,9 +265,9 @@ def test_a_secret_that_expired_or_is_of_another_kind_opens_nothing(monkeypatch: 
 
 def test_a_model_that_is_not_there_is_said_in_an_event() -> None:
     async def test(one: Live) -> None:
-        services = one.server.sessions.services
+        services = one.server.directory.services
         engine = replace(services.options.engine, strict_models=frozenset({"mine"}))
-        one.server.sessions.services = replace(services, options=replace(services.options, engine=engine))
+        one.server.directory.services = replace(services, options=replace(services.options, engine=engine))
         async with opened(one, "?model=other") as client:
             error = (await client.receive())["error"]
             assert (error["code"], error["param"]) == ("model_not_found", "session.model")

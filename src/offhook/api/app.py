@@ -16,6 +16,7 @@ from offhook.api.actions import CallActions
 from offhook.api.answer import problem_response
 from offhook.api.models import ModelRoutes
 from offhook.api.own import OwnRoutes
+from offhook.api.prompts import PromptRoutes
 from offhook.api.secrets import SecretRoutes
 from offhook.api.sockets import RealtimeSockets
 from offhook.errors import ApiProblem
@@ -41,6 +42,7 @@ def build_app(
     models = ModelRoutes(directory)
     sockets = RealtimeSockets(directory, secrets, sessions)
     own = OwnRoutes(directory, health)
+    prompts = PromptRoutes(directory)
     routes: list[BaseRoute] = []
     for prefix in PREFIXES:
         call = prefix + "/realtime/calls/{call_id:path}"
@@ -61,6 +63,10 @@ def build_app(
         Route("/health", Endpoint(own.health), methods=["GET"]),
         Route("/offhook/v1/calls", Endpoint(own.calls), methods=["GET"]),
         Route("/offhook/v1/calls/{call_id}", Endpoint(own.call), methods=["GET"]),
+        Route("/offhook/v1/prompts", Endpoint(prompts.newest), methods=["GET"]),
+        Route("/offhook/v1/prompts/{prompt_id}/versions", Endpoint(prompts.versions), methods=["GET"]),
+        Route("/offhook/v1/prompts/{prompt_id}/versions", Endpoint(prompts.add), methods=["POST"]),
+        Route("/offhook/v1/prompts/{prompt_id}/versions/{version}", Endpoint(prompts.version), methods=["GET"]),
     ]
     return Surround(Router(routes, default=_no_route), request_id, log)
 
@@ -125,7 +131,7 @@ class Surround:
             await self._app(scope, receive, send_with_id)
         except HTTPException as refused:
             await _no_method(scope, refused)(scope, receive, send_with_id)
-        except Exception as bug:
+        except Exception as bug:  # told as a 500 with the request's id, never as a traceback
             self._log.error("request failed", failure=bug, request_id=request_id, path=scope["path"])
             if scope["type"] == "http" and not began:
                 message = f"The server had an error while processing your request. Its id is {request_id}."

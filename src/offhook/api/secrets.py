@@ -67,16 +67,15 @@ class SecretRoutes:
         return json_response(wire.legacy_session(self._make(project, session, _legacy_life(params), len(body))))
 
     def _make(self, project: Project, params: SecretSession, life: Expiry, size_bytes: int) -> wire.Secret:
-        shown = self._shown(params)
+        shown = self._shown(params, project)
         value = self._secrets.make(project, params, life.seconds, size_bytes)
         return wire.Secret(value=value, expires_at=self._expires_at(life), session=shown)
 
-    def _shown(self, params: SecretSession) -> Session | TranscriptionSession:
+    def _shown(self, params: SecretSession, project: Project) -> Session | TranscriptionSession:
         transcribes = isinstance(params, TranscriptionParams)
         start = as_start(params) if isinstance(params, TranscriptionParams) else params
-        self._directory.check_model(start)
         session = start_session(
-            start,
+            self._directory.prepare(start, project),
             session_id=self._session_id(),
             audio_format=PcmFormat(),
             expires_at=0,

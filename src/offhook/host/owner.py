@@ -113,7 +113,8 @@ class CallOwner:
         """Take what a client sent on its socket."""
         event: Input
         try:
-            event = talk.ClientSent(decode_client_event(text), sideband.number)
+            asked = self._services.preparing.event(decode_client_event(text), self.project.id)
+            event = talk.ClientSent(asked, sideband.number)
         except ApiProblem as problem:
             event = talk.ClientErred(problem.code, problem.message, problem.param, event_id_of(text), sideband.number)
         if self.call.engine is None and not self.ended:
@@ -177,7 +178,7 @@ class CallOwner:
     def _do(self, event: Input | Tick, now: float) -> None:
         try:
             outputs = self.call.pass_deadline(now) if isinstance(event, Tick) else self.call.handle(event, now)
-        except Exception as bug:
+        except Exception as bug:  # this call survives it or ends; the others never hear of it
             self._write(now, event, bug_name(bug))
             self._survive(bug, event)
             return
@@ -185,7 +186,7 @@ class CallOwner:
             self._write(now, event, output_names(outputs))
         try:
             self._perform_all(outputs)
-        except Exception as bug:
+        except Exception as bug:  # as above
             self._survive(bug, event)
 
     def _write(self, now: float, event: Event, names: tuple[str, ...]) -> None:
@@ -274,9 +275,10 @@ class CallOwner:
             self.take(telephone.AnswerFailed(failure.status, failure.detail))
             return
         self.line = line
+        # The caller first: the session is there before anything else of this call is looked at.
+        self._directory.telephone.answer(self.invitation.leg, line.description)
         if not line.echoes:
             self._open_session(params, line)
-        self._directory.telephone.answer(self.invitation.leg, line.description)
         self.take(telephone.LegAnswered())
         self._answered_s = services.wall_s()
         self.log.info("call answered", codec=line.codec, model=params.model or None)

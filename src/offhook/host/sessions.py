@@ -7,9 +7,8 @@ from typing import Final
 
 from offhook.errors import ApiProblem
 from offhook.host.client_secrets import SecretSession
-from offhook.host.line import LineOptions
+from offhook.host.directory import Directory
 from offhook.host.project import Project
-from offhook.host.services import Services
 from offhook.host.sideband import Closing
 from offhook.host.socket_session import SocketSession
 from offhook.session.listening import Listening
@@ -23,10 +22,10 @@ STOPPING: Final = Closing(1001, "The server is stopping.")
 class Sessions:
     """Opens sessions, keeps them until their sockets close, and ends them when the server stops."""
 
-    def __init__(self, services: Services, listening: Listening, line_options: LineOptions) -> None:
-        self.services = services
+    def __init__(self, directory: Directory, listening: Listening) -> None:
+        self.directory = directory
+        self.services = directory.services
         self.listening = listening
-        self.line_options = line_options
         self.total = 0
         self.refused = 0
         self._active: dict[str, SocketSession] = {}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from offhook.audio import turn as turns
+from offhook.audio.pcm import Samples
 from offhook.audio.turn import TurnEvent
 from offhook.host.line import LineOptions, turn_options
 from offhook.session import inputs as talk
@@ -59,8 +60,8 @@ class SocketLine:
             match event:
                 case turns.SpeechStarted(start_ms=start_ms):
                     take(talk.VoiceStarted(start_ms))
-                case turns.SpeechPaused(decided_ms=decided_ms):
-                    take(talk.VoicePaused(decided_ms))
+                case turns.SpeechPaused(end_ms=end_ms, decided_ms=decided_ms):
+                    take(talk.VoicePaused(end_ms, decided_ms))
                 case turns.SpeechResumed():
                     take(talk.VoiceResumed())
                 case turns.SpeechStopped(end_ms=end_ms, decided_ms=decided_ms):
@@ -81,6 +82,19 @@ class SocketLine:
     def retrieved_audio(self, start_ms: int, end_ms: int) -> bytes:
         """Return the audio between two positions in the session's input format."""
         return self._kept.as_sent(start_ms, end_ms, self._session.engine.session.audio.input.format)
+
+    def end_turn(self) -> None:
+        """End the client's turn in its pause, if that lasts still."""
+        self._ear.end_turn()
+
+    def fill(self, number: int, samples: Samples, *, loops: bool = False, whole: bool = False) -> None:
+        """Nothing is played here."""
+
+    def stop_filling(self) -> None:
+        """Nothing is played here."""
+
+    def duck(self, *, ducked: bool) -> None:
+        """Nothing is played here."""
 
     def play(self, run: int, pcm: bytes, rate_hz: int) -> None:
         """Nothing is played here."""

@@ -18,7 +18,7 @@ from offhook.host.socket_line import SocketLine
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.session.engine import Engine
-from offhook.session.settings import check_model, start_session, without_effect
+from offhook.session.settings import start_session, without_effect
 from offhook.session.socket import SocketDoor, TranscriptionDoor
 from offhook.wire import limits
 from offhook.wire.client_events import InputAudioBufferAppend
@@ -38,7 +38,7 @@ FAILED: Final = Closing(1011, "The server failed at an event of this session.")
 class SocketSession:
     """One conversation with everything that belongs to it: engine, sound, socket, tasks.
 
-    Raises ApiProblem for a model that is not there.
+    Raises ApiProblem for a model, a prompt or a clip that is not there.
     """
 
     def __init__(self, sessions: Sessions, project: Project, params: SecretSession, *, own_events: bool) -> None:
@@ -46,7 +46,7 @@ class SocketSession:
         options = services.options.engine
         transcribes = isinstance(params, TranscriptionParams)
         start = as_start(params) if isinstance(params, TranscriptionParams) else params
-        check_model(start, options.strict_models)
+        start = sessions.directory.prepare(start, project)
         ids = Ids(TokenStream(services.seed()))
         now = services.clock()
         session_s = services.options.call.session_s
@@ -68,8 +68,8 @@ class SocketSession:
         self._decode = decode_transcription_event if transcribes else decode_client_event
         named = transcribes or start.model is not UNSET
         door = TranscriptionDoor if transcribes else SocketDoor
-        self.engine = Engine(session, ids, options, now, model_named=named, door=door)
-        self.line = SocketLine(self, sessions.listening, sessions.line_options)
+        self.engine = Engine(session, ids, options, now, model_named=named, own=start.offhook, door=door)
+        self.line = SocketLine(self, sessions.listening, sessions.directory.lines.options)
         self._conversing = Conversing(self, services)
         self._expires = now + session_s if session_s else None
         self._inbox: deque[talk.Input] = deque()
@@ -97,7 +97,8 @@ class SocketSession:
         """Take what the client sent."""
         event: talk.Input
         try:
-            event = talk.ClientSent(self._decode(text), ORIGIN)
+            asked = self._services.preparing.event(self._decode(text), self.project.id)
+            event = talk.ClientSent(asked, ORIGIN)
         except ApiProblem as problem:
             event = talk.ClientErred(problem.code, problem.message, problem.param, event_id_of(text), ORIGIN)
         if not (isinstance(event, talk.ClientSent) and isinstance(event.event, InputAudioBufferAppend)):

@@ -68,6 +68,7 @@ class ClientRequests:
         before, wanted = engine.session, event.session
         if not engine.model_named and wanted.model != before.model:
             check_model(wanted, engine.options.strict_models)
+        own = engine.waiting.updated(wanted.offhook)
         engine.session = update_session(
             before,
             wanted,
@@ -76,11 +77,13 @@ class ClientRequests:
             defaults=engine.options.defaults,
             formats_given=engine.door.formats_given,
         )
+        engine.waiting.own = own
         engine.model_named = engine.model_named or wanted.model is not UNSET
         detection = engine.session.audio.input.turn_detection
         if detection != before.audio.input.turn_detection:
             engine.reconfigure_turns(detection)
         engine.send_session()
+        engine.waiting.speak_first()
 
     # -- audio buffers
 
@@ -118,6 +121,8 @@ class ClientRequests:
             )
             item = replace(item, status=item.status or "completed", content=content)
         engine.add_item(item, event.previous_item_id or None)
+        if isinstance(item, FunctionCallOutput):
+            engine.waiting.output_given(item.call_id)
 
     def _check_item(self, item: Item) -> Item:
         match item:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from offhook.errors import ApiProblem
-from offhook.session import outputs as do
 from offhook.session.inputs import AudioProduced
 from offhook.session.response import Response
 from offhook.wire import server_events as ev
@@ -28,6 +27,9 @@ class Door(Protocol):
 
     formats_given: bool
     """Whether the client chooses the audio formats."""
+
+    answers: bool
+    """Whether there are answers."""
 
     @property
     def input_ms(self) -> int:
@@ -73,6 +75,7 @@ class TelephoneDoor:
 
     plays = True
     formats_given = False
+    answers = True
     silent_at = 0.0
 
     def __init__(self, engine: Engine) -> None:
@@ -103,8 +106,7 @@ class TelephoneDoor:
 
     def say(self, response: Response, event: AudioProduced) -> None:
         """Queue it behind what is playing."""
-        self._engine.playout.queue(response)
-        self._engine.emit(do.Play(event.run, event.pcm, event.rate_hz))
+        self._engine.play(response, event)
 
     def finish(self, response: Response, *, whole: bool) -> None:
         """Nothing is held back here."""

@@ -105,6 +105,11 @@ class Ear:
         self._turns = TurnDetector(options, at_ms=self._base_ms)
         return True
 
+    def end_turn(self) -> None:
+        """End the turn with the pause that was told, if it lasts still."""
+        if self._turns is not None and (events := self._turns.end()):
+            self.tell(events)
+
     def take(self, audio: bytes, audio_format: AudioFormat) -> None:
         """Continue the line."""
         length_ms = len(audio) / bytes_per_ms(audio_format)

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from offhook.wire.items import Item
+from offhook.wire.own import Beep, PlayClip, Say
 from offhook.wire.server_events import ServerEvent
 from offhook.wire.session import (
     AudioFormat,
@@ -48,6 +49,7 @@ class SendWithAudio(msgspec.Struct, frozen=True):
 class Generate(msgspec.Struct, frozen=True):
     """Ask the model for a response.
 
+    ``verbatim``: not the model, these words are spoken. ``apology``: what is said when it fails; None is the server's.
     ``items`` is the context, oldest first, with transcripts where they are known. Every input about this generation
     carries ``run``. ``directed``: the instructions were given for this response alone.
     """
@@ -64,6 +66,8 @@ class Generate(msgspec.Struct, frozen=True):
     voice: Voice
     speed: float
     model: str
+    verbatim: str = ""
+    apology: str | None = None
 
 
 class CancelGeneration(msgspec.Struct, frozen=True):
@@ -90,6 +94,21 @@ class StopPlayout(msgspec.Struct, frozen=True):
     """Drop everything that is queued, within one tick, and say what was really sent."""
 
 
+class Fill(msgspec.Struct, frozen=True):
+    """Let the caller hear this until something is said; ``FillerEnded`` with the same number follows in any case."""
+
+    number: int
+    filling: Say | Beep | PlayClip
+    voice: Voice
+    speed: float
+
+
+class StopFilling(msgspec.Struct, frozen=True):
+    """End a filler within one tick, also one that is still being made."""
+
+    number: int
+
+
 class Hear(msgspec.Struct, frozen=True):
     """The caller's audio from ``start_ms`` to ``end_ms`` is the item ``item_id``: transcribe it."""
 
@@ -102,13 +121,15 @@ class Hear(msgspec.Struct, frozen=True):
 class HearEarly(msgspec.Struct, frozen=True):
     """The same will probably be asked in a moment: begin with it, in the place of what was begun before.
 
-    ``Hear`` of the same item takes the result; until then nobody is told of it.
+    ``Hear`` of the same item takes the result; until then nobody is told of it, but with ``tell`` the conversation, by
+    ``PauseHeard``.
     """
 
     item_id: str
     start_ms: int
     end_ms: int
     transcription: Transcription | TranscriptionEcho | None
+    tell: bool = False
 
 
 class DropEarly(msgspec.Struct, frozen=True):
@@ -121,6 +142,16 @@ class ConfigureTurns(msgspec.Struct, frozen=True):
     turn_detection: TurnDetection | None
 
 
+class EndTurn(msgspec.Struct, frozen=True):
+    """The caller's turn ends in this pause, unless the caller speaks on by now; ``VoiceStopped`` follows."""
+
+
+class Duck(msgspec.Struct, frozen=True):
+    """Let the agent be softer, or as loud as before."""
+
+    ducked: bool
+
+
 Output = (
     Send
     | TakeInput
@@ -130,8 +161,12 @@ Output = (
     | Play
     | FinishPlayout
     | StopPlayout
+    | Fill
+    | StopFilling
     | Hear
     | HearEarly
     | DropEarly
     | ConfigureTurns
+    | EndTurn
+    | Duck
 )

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from offhook.session.conversation import Conversation
 from offhook.session.heard import Heard
+from offhook.session.usage import BYTES_PER_TOKEN
 from offhook.wire import server_events as ev
 from offhook.wire.ids import Ids
 from offhook.wire.items import ContentPart, FunctionCall, Item, ItemStatus, Message, OutputAudio, OutputText
@@ -124,7 +125,7 @@ class Response:
         self._keeps_open = keeps_open and settings.modality == "audio"
         self._unfinished: list[Saying] = []
         self._calls: dict[int, _Calling] = {}
-        self._words: list[str] = []
+        self._words_bytes = 0
 
     @property
     def out_of_band(self) -> bool:
@@ -132,14 +133,23 @@ class Response:
         return self._conversation is None
 
     @property
-    def produced_text(self) -> str:
-        """All words and arguments that the model produced."""
-        return "".join(self._words)
+    def produced_tokens(self) -> int:
+        """All words and arguments that the model produced, in estimated tokens."""
+        return -(-self._words_bytes // BYTES_PER_TOKEN)
+
+    def _count(self, words: str) -> None:
+        self._words_bytes += len(words.encode("utf-8", "surrogatepass"))
 
     @property
     def produced_ms(self) -> float:
         """Milliseconds of sound so far."""
         return sum(message.heard.produced_ms for message in self.spoken)
+
+    @property
+    def call_ids(self) -> frozenset[str]:
+        """The function calls that are finished."""
+        calls = (item for item in self._output.values() if isinstance(item, FunctionCall))
+        return frozenset(str(call.call_id) for call in calls)
 
     def open(self) -> Iterator[ServerEvent]:
         """Begin."""
@@ -156,7 +166,7 @@ class Response:
         if message is None:
             return
         message.words.append(text)
-        self._words.append(text)
+        self._count(text)
         kind = ev.OutputTranscriptDelta if self.settings.modality == "audio" else ev.OutputTextDelta
         if self.settings.modality == "audio":
             message.heard.add_text(text)
@@ -309,7 +319,7 @@ class Response:
         call = self._calls[index] = _Calling(
             self._ids.item(), self._take_index(), name, call_id or self._ids.tool_call()
         )
-        self._words.append(name)
+        self._count(name)
         item = FunctionCall(id=call.item_id, status="in_progress", call_id=call.call_id, name=name, arguments="")
         yield from self._announce(item, call.output_index)
 
@@ -319,7 +329,7 @@ class Response:
         if call is None or not delta:
             return
         call.arguments.append(delta)
-        self._words.append(delta)
+        self._count(delta)
         yield ev.FunctionArgumentsDelta(
             event_id=self._ids.event(),
             response_id=self.id,

@@ -39,6 +39,7 @@ class SocketDoor:
 
     plays = False
     formats_given = True
+    answers = True
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -169,6 +170,8 @@ _ANSWERS: Final = (
 
 class TranscriptionDoor(SocketDoor):
     """Audio comes in events and its words go out; nothing is answered."""
+
+    answers = False
 
     def enter(self) -> None:
         """Tell the session."""

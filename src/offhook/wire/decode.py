@@ -19,6 +19,7 @@ from offhook.wire.client_events import (
     SessionUpdate,
 )
 from offhook.wire.items import InputItem, McpListTools
+from offhook.wire.own import OwnParams, check_own
 from offhook.wire.problem import find_problem, invalid, missing_parameter, unsupported_value
 from offhook.wire.secrets import SecretParams, TranscriptionSecretParams
 from offhook.wire.session import FunctionTool, McpTool, SessionParams, Tool, Tracing
@@ -165,6 +166,8 @@ def check_session(params: SessionParams, path: str) -> None:
     """Check what types cannot say. Raises ApiProblem 400 with the path in ``param``."""
     if params.tools is not UNSET:
         _check_tools(params.tools, f"{path}.tools")
+    if isinstance(params.offhook, OwnParams):
+        check_own(params.offhook, f"{path}.offhook")
     if isinstance(params.tracing, Tracing):
         _check_nesting(params.tracing.metadata, f"{path}.tracing.metadata")
 
