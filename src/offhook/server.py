@@ -30,6 +30,7 @@ from offhook.config import Config
 from offhook.errors import ApiProblem, ConfigError
 from offhook.host.admission import Admission
 from offhook.host.answer import AnswerAlways, AnswerByWebhook
+from offhook.host.client_secrets import ClientSecrets
 from offhook.host.clips import load_clips
 from offhook.host.directory import Directory
 from offhook.host.line import PAUSE_MS, LineOptions, Lines
@@ -38,6 +39,7 @@ from offhook.host.project import Project, Projects, digest_key
 from offhook.host.prompt import Prompts
 from offhook.host.sampler import LoadSampler
 from offhook.host.services import HostOptions, Services
+from offhook.host.sessions import Sessions
 from offhook.host.telephone import Telephone
 from offhook.mcp.policy import McpOptions
 from offhook.media.edge import Edge
@@ -56,6 +58,7 @@ from offhook.net.http import HttpServer
 from offhook.net.rtp import PortRange, SocketPoller, raise_descriptor_limit
 from offhook.net.sip import SipTransport, SipTransportOptions
 from offhook.session.engine import EngineOptions
+from offhook.session.listening import Listening
 from offhook.session.settings import DEFAULT_INSTRUCTIONS, SessionDefaults
 from offhook.sip.agent import UserAgent
 from offhook.sip.options import AgentOptions, GuardOptions
@@ -155,7 +158,10 @@ class Server:
             self.telephone.take,
         )
         request_ids = Ids(TokenStream(secrets.token_bytes(SEED_BYTES)))
-        self.http = HttpServer(build_app(self.directory, self.health, request_ids.request, self._log))
+        self.secrets = ClientSecrets(time.monotonic, services.seed)
+        self.sessions = Sessions(self.directory, Listening(load_silero))
+        app = build_app(self.directory, self.secrets, self.sessions, self.health, request_ids.request, self._log)
+        self.http = HttpServer(app)
         self.sampler = LoadSampler(
             self.admission,
             media=self.plane.load,
@@ -212,10 +218,12 @@ class Server:
         self._log.info("draining", calls=self.directory.calls, seconds=self._config.drain_seconds)
         self.sip.perform(self.agent.drain(time.monotonic()))
         self.directory.drain(time.monotonic() + self._config.drain_seconds)
+        self.sessions.drain(self._config.drain_seconds)
 
     async def drained(self) -> None:
-        """Wait until the last call is over; ``drain`` has seen to it that this comes."""
+        """Wait until the last call and session is over; ``drain`` has seen to it that this comes."""
         await self.telephone.quiet.wait()
+        await self.sessions.drained()
 
     async def stop(self) -> None:
         """End the calls that are left, and close everything."""
@@ -224,6 +232,7 @@ class Server:
             async with asyncio.timeout(FAREWELL_S):
                 await self.telephone.quiet.wait()
         await self.directory.stop()
+        await self.sessions.stop()
         for task in list(self._background):
             task.cancel()
         await self.sip.close()
@@ -263,6 +272,7 @@ class Server:
                 "refused": self.admission.refused,
                 "total": self.directory.total,
             },
+            "sessions": {"active": len(self.sessions), "total": self.sessions.total, "refused": self.sessions.refused},
             "media": {
                 "busy": round(load.busy, 4),
                 "late_p99_ms": round(load.late_p99_ms, 2),
@@ -329,6 +339,7 @@ def _host_options(config: Config, model: Capabilities, clips: Collection[str]) -
             output_tokens=config.output_tokens,
         ),
         answer=config.answer,
+        model_names=tuple(config.model_names),
     )
 
 

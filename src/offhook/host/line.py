@@ -156,9 +156,13 @@ class Line:
         """Let the agent be softer, or as loud as before."""
         self._media.duck(self._leg, ducked=ducked)
 
-    def input_audio(self, start_ms: int, end_ms: int) -> bytes:
-        """Return what the caller said between two positions: 16-bit mono samples at 8 kHz."""
-        return to_bytes(self._audio.read(start_ms, end_ms))
+    def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:
+        """Return what the caller said between two positions: 16-bit mono samples, and their rate in Hz."""
+        return to_bytes(self._audio.read(start_ms, end_ms)), limits.RATE_HZ
+
+    def retrieved_audio(self, start_ms: int, end_ms: int) -> bytes:
+        """Return the same as an item shows it."""
+        return self.input_audio(start_ms, end_ms)[0]
 
     def close(self) -> None:
         """Let go of the ports."""

@@ -44,12 +44,13 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HostOptions:
-    """How calls are answered. ``answer`` says who decides."""
+    """How calls are answered. ``answer`` says who decides; ``model_names`` are those that the settings give."""
 
     call: CallOptions = field(default_factory=CallOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
     answer: Answer = field(default_factory=AnswerByWebhook)
     retry_after_s: int = 5
+    model_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ class ClientRequests:
     def handle(self, event: ClientEvent, origin: int) -> None:
         """Obey one event."""
         try:
+            self._engine.door.check(event)
             self._HANDLERS[type(event)](self, event, origin)
         except ApiProblem as problem:
             self.refuse(problem, event.event_id or None, origin)
@@ -74,6 +75,7 @@ class ClientRequests:
             voice_locked=engine.has_spoken,
             model_locked=engine.model_named,
             defaults=engine.options.defaults,
+            formats_given=engine.door.formats_given,
         )
         engine.waiting.own = own
         engine.model_named = engine.model_named or wanted.model is not UNSET
@@ -86,11 +88,8 @@ class ClientRequests:
 
     # -- audio buffers
 
-    def _append_input(self, _event: asked.InputAudioBufferAppend, _: int) -> None:
-        message = (
-            "The input audio of this session comes from the telephone; input_audio_buffer.append cannot add to it."
-        )
-        raise ApiProblem(400, "invalid_value", message, param="type")
+    def _append_input(self, event: asked.InputAudioBufferAppend, _: int) -> None:
+        self._engine.door.append(event)
 
     def _commit_input(self, _event: asked.InputAudioBufferCommit, _: int) -> None:
         engine = self._engine

@@ -10,6 +10,7 @@ from offhook.wire.items import Item
 from offhook.wire.own import Beep, PlayClip, Say
 from offhook.wire.server_events import ServerEvent
 from offhook.wire.session import (
+    AudioFormat,
     McpTool,
     Modality,
     ToolChoice,
@@ -19,13 +20,21 @@ from offhook.wire.session import (
     TurnDetection,
     Voice,
 )
+from offhook.wire.transcription import TranscriptionEvent
 
 
 class Send(msgspec.Struct, frozen=True):
     """Send a server event: to every socket, or to ``origin`` alone."""
 
-    event: ServerEvent
+    event: ServerEvent | TranscriptionEvent
     origin: int | None = None
+
+
+class TakeInput(msgspec.Struct, frozen=True):
+    """The client brought input audio: keep it, and listen to it."""
+
+    audio: bytes
+    format: AudioFormat
 
 
 class SendWithAudio(msgspec.Struct, frozen=True):
@@ -162,6 +171,7 @@ class CallMcpTool(msgspec.Struct, frozen=True):
 
 Output = (
     Send
+    | TakeInput
     | SendWithAudio
     | Generate
     | CancelGeneration
