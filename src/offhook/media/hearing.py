@@ -69,6 +69,9 @@ class Hearing:
 
     def levels(self, edges: list[Edge]) -> None:
         """Take what came in on all legs since the last time."""
+        if self._detector is None:
+            self.heard.clear()
+            return
         mu_law: list[tuple[Leg, bytes]] = []
         a_law: list[tuple[Leg, bytes]] = []
         for each in self.heard:
