@@ -67,6 +67,18 @@ class Hearing:
         if was_on != leg.turns.on:
             self._start(leg)
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to judge."""
+        if self.heard:
+            return True
+        whole = self._context + self._window
+        if whole:
+            for leg in self._legs.values():
+                if len(leg.unjudged) >= whole:
+                    return True
+        return False
+
     def levels(self, edges: list[Edge]) -> None:
         """Take what came in on all legs since the last time."""
         if self._detector is None:

@@ -73,8 +73,7 @@ class _JumpSelector(selectors.DefaultSelector):
         end = math.inf if timeout is None else self.now + timeout
         if self.foreign or self.busy_outside():
             return self._wait(end)
-        while (stepper := self._next()) is not None and stepper.next_at <= end:
-            self._step(stepper)
+        while self._advance(end):
             if self.woken:
                 return []
         if end == math.inf:
@@ -86,22 +85,27 @@ class _JumpSelector(selectors.DefaultSelector):
 
     def _wait(self, end: float) -> _Ready:
         """Let as much time pass as really passes."""
-        stepper = self._next()
-        end = min(end, stepper.next_at) if stepper is not None else end
+        end = min([end, *(stepper.next_at for stepper in self.steppers)])
         began = time.monotonic()
         found = super().select(None if end == math.inf else max(end - self.now, 0.0))
         self.now = min(self.now + time.monotonic() - began, end)
-        if stepper is not None and not found and stepper.next_at <= self.now:
-            self._step(stepper)
+        if not found:
+            self._advance(self.now)
         return found
 
-    def _next(self) -> Stepper | None:
-        return min(self.steppers, key=lambda stepper: stepper.next_at, default=None)
-
-    def _step(self, stepper: Stepper) -> None:
+    def _advance(self, end: float) -> bool:
+        """Step what is due next, the first of several; False when nothing is until ``end``."""
+        first, at = None, end
+        for stepper in self.steppers:
+            next_at = stepper.next_at
+            if next_at < at or (first is None and next_at <= at):
+                first, at = stepper, next_at
+        if first is None:
+            return False
         self.woken = False
-        self.now = max(self.now, stepper.next_at)
-        stepper.step(self.now)
+        self.now = max(self.now, at)
+        first.step(self.now)
+        return True
 
 
 class _Wire(socket.socket):
@@ -184,7 +188,7 @@ class JumpLoop(asyncio.SelectorEventLoop):
     def _executed(self, _: object) -> None:
         self._executing -= 1
 
-    async def shutdown_default_executor(self) -> None:  # type: ignore[override]
+    async def shutdown_default_executor(self) -> None:
         """Wait for the threads, which end in their own time."""
         self._executing += 1
         try:
@@ -239,7 +243,7 @@ class PlaneStepper:
 
     def step(self, now: float) -> None:
         """Do what is due."""
-        self._due = self._plane.step(now)
+        self._due = self._plane.passed_over(now) or self._plane.step(now)
 
     def stop(self) -> None:
         """Close all legs and end."""

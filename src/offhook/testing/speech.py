@@ -41,6 +41,8 @@ _SLACK: Final = 40 * _PER_MS
 # Of a perfect likeness, which is 1; lost packets and stretched sound cost some of it.
 _ALIKE: Final = 0.55
 _LOUD: Final = 100.0
+# Of a word that was heard, its last part was heard too: a quarter.
+_LAST: Final = 4
 
 _Floats = npt.NDArray[np.float32]
 
@@ -140,7 +142,7 @@ def _sentence(text: str, number: int) -> Sentence:
 
 def _likeness(samples: Samples) -> _Floats:
     even = samples[: len(samples) // _STEP * _STEP].astype(np.float32)
-    likeness: _Floats = even.reshape(-1, _STEP).mean(axis=1)
+    likeness: _Floats = (even[::_STEP] + even[1::_STEP]) / _STEP
     return likeness
 
 
@@ -240,8 +242,8 @@ class Ear:
         pattern = sentence.likeness[word.start_ms * _PER_MS : word.end_ms * _PER_MS]
         likeness, offset = _find(pattern, around)
         following.next_word += 1
-        if likeness > _ALIKE:
-            drift = around_from + offset - start
+        drift = around_from + offset - start
+        if likeness > _ALIKE and _is_loud(self._part(end + drift - len(pattern) // _LAST, end + drift)):
             following.start += drift
             following.missed = 0
             self._place = end + drift
@@ -255,7 +257,7 @@ class Ear:
 
 
 def _is_loud(part: _Floats) -> bool:
-    return bool(len(part)) and float(np.sqrt(np.mean(part * part))) > _LOUD
+    return bool(len(part)) and float(np.dot(part, part)) > _LOUD * _LOUD * len(part)
 
 
 def _find(pattern: _Floats, sound: _Floats) -> tuple[float, int]:
