@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from offhook.audio.pcm import Samples
 from offhook.session import inputs as talk
@@ -66,6 +67,10 @@ class Converser(Protocol):
 
     def take(self, event: talk.Input) -> None:
         """Take what happened."""
+        ...
+
+    def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something that belongs to it come to its own end after it."""
         ...
 
     def broadcast(self, text: str) -> None:

@@ -19,7 +19,7 @@ from offhook.media.agreement import agreed
 from offhook.media.command import LegOptions, Negotiated
 from offhook.media.limits import JITTER_MS
 from offhook.media.plane import MediaPlane
-from offhook.net.rtp import PortPair, PortRange
+from offhook.media.ports import PortPair, PortSource
 from offhook.session import inputs as talk
 from offhook.session.semantic import patience_of
 from offhook.sip import sdp
@@ -197,7 +197,7 @@ class Lines:
     """All lines: where ports come from, and whose edges are whose."""
 
     media: MediaPlane
-    ports: PortRange
+    ports: PortSource
     answer: object
     options: LineOptions
     clock: Callable[[], float]

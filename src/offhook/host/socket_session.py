@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
 
@@ -122,6 +123,10 @@ class SocketSession:
         finally:
             self._working = False
         self._arm()
+
+    def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something of a session that has ended come to its own end."""
+        self._sessions.directory.part_with(work)
 
     def _perform_all(self, outputs: list[do.Output]) -> None:
         for output in outputs:
