@@ -73,6 +73,16 @@ def _text(key: str, value: Any) -> str:
     return value
 
 
+def _user_part(key: str, value: Any) -> str:
+    """Return a project's id: what callers dial, the user part of a SIP URI (RFC 3261 25.1)."""
+    text = _text(key, value)
+    if not text.isascii() or not all(each.isalnum() or each in "-_.!~*'()&=+$,;?/" for each in text):
+        raise ConfigError(
+            key, "is the user part of a SIP URI: letters, digits and -_.!~*'()&=+$,;?/", "e.g. proj_clinic"
+        )
+    return text
+
+
 def _text_or_none(key: str, value: Any) -> str:
     return value if value == "" else _text(key, value)
 
@@ -240,7 +250,7 @@ class Config:
         (), _networks, "networks that may send SIP; none given: all may", show="CIDR", repeat=True
     )
     api_key: tuple[str, ...] = _setting((), _texts, "a key of the API", show="KEY", repeat=True)
-    project: str = _setting(DEFAULT_PROJECT, _text, "the id of the one project", show="ID")
+    project: str = _setting(DEFAULT_PROJECT, _user_part, "the id of the one project", show="ID")
     webhook_url: str | None = _setting(None, _url, "where realtime.call.incoming is sent", show="URL")
     webhook_secret: tuple[str, ...] = _setting(
         (), _secrets, "signs the webhooks; several sign side by side", show="SECRET", repeat=True
@@ -311,6 +321,9 @@ class Config:
     prompts: Path | None = _setting(None, _path, "a folder of stored prompts, for sessions that name one", show="DIR")
     strict_models: bool = _setting(False, _switch, "refuse models that the [model_names] table does not name")
     vad_onset_ms: int = _setting(60, _integer(10, 1000), "how much speech begins a turn", show="MS")
+    turn_detector: str | None = _setting(
+        None, _text, "judges by sound, beside the words, whether a turn is over (docs/models.md)", show="NAME[:PATH]"
+    )
     jitter_ms: int = _setting(40, _jitter_ms, "how deep the jitter buffer starts, 20 to 120; 0 is off", show="MS")
     media_seconds: float = _setting(
         30.0, _number(0, 3600), "a caller who sends nothing for so long is gone; 0: never", show="S"

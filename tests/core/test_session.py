@@ -126,7 +126,7 @@ def test_another_model_is_refused_and_the_same_one_passes() -> None:
 def test_a_turn_is_heard_early_in_a_pause_and_under_the_same_item_at_its_end() -> None:
     talk = Talk(audio={"input": {"transcription": {"model": "x"}}})
     talk.happens(happened.VoiceStarted(1000))
-    talk.happens(happened.VoicePaused(2160), after_s=2.2)
+    talk.happens(happened.VoicePaused(2000, 2160), after_s=2.2)
     early = talk.last(do.HearEarly)
     assert (early.start_ms, early.end_ms, early.transcription.model) == (700, 2160, "x")
     assert talk.happens(happened.VoiceStopped(2000, 2500), after_s=0.3)
@@ -139,7 +139,7 @@ def test_a_turn_is_heard_early_in_a_pause_and_under_the_same_item_at_its_end() -
 def test_what_was_heard_early_is_dropped_when_it_was_not_the_end(how: str) -> None:
     talk = Talk()
     talk.happens(happened.VoiceStarted(1000))
-    talk.happens(happened.VoicePaused(2160), after_s=2.2)
+    talk.happens(happened.VoicePaused(2000, 2160), after_s=2.2)
     match how:
         case "resumed":
             talk.happens(happened.VoiceResumed())
@@ -153,7 +153,7 @@ def test_what_was_heard_early_is_dropped_when_it_was_not_the_end(how: str) -> No
 
 def test_a_pause_outside_of_a_turn_is_nothing() -> None:
     talk = Talk()
-    assert talk.happens(happened.VoicePaused(500)) == []
+    assert talk.happens(happened.VoicePaused(340, 500)) == []
     assert talk.happens(happened.VoiceResumed()) == []
     assert talk.count(do.HearEarly) == talk.count(do.DropEarly) == 0
 

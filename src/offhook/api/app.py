@@ -114,7 +114,7 @@ class Surround:
             await self._app(scope, receive, send_with_id)
         except HTTPException as refused:
             await _no_method(scope, refused)(scope, receive, send_with_id)
-        except Exception as bug:
+        except Exception as bug:  # told as a 500 with the request's id, never as a traceback
             self._log.error("request failed", failure=bug, request_id=request_id, path=scope["path"])
             if scope["type"] == "http" and not began:
                 message = f"The server had an error while processing your request. Its id is {request_id}."

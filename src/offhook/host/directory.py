@@ -102,10 +102,15 @@ class Directory:
     # -- coming and going
 
     def refuse(self) -> str | None:
-        """Return why no call can be taken now, None when one can."""
+        """Return why no call can be taken now, None when one can; a refusal for want of room is counted."""
+        self.admission.admit(self.calls)
+        return self.full()
+
+    def full(self) -> str | None:
+        """Return why no call could be taken now, None when one could."""
         if self._draining_until is not None:
             return "the server is stopping"
-        if not self.admission.admit(self.calls):
+        if not self.admission.has_room(self.calls):
             return f"{self.calls} calls are the limit"
         if self.calls - self.lines.ports.in_use >= self.lines.room():
             # Calls that ring will want theirs. Refusing now is kinder than when the application has accepted.

@@ -177,7 +177,7 @@ class CallOwner:
     def _do(self, event: Input | Tick, now: float) -> None:
         try:
             outputs = self.call.pass_deadline(now) if isinstance(event, Tick) else self.call.handle(event, now)
-        except Exception as bug:
+        except Exception as bug:  # this call survives it or ends; the others never hear of it
             self._write(now, event, bug_name(bug))
             self._survive(bug, event)
             return
@@ -185,7 +185,7 @@ class CallOwner:
             self._write(now, event, output_names(outputs))
         try:
             self._perform_all(outputs)
-        except Exception as bug:
+        except Exception as bug:  # as above
             self._survive(bug, event)
 
     def _write(self, now: float, event: Event, names: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from offhook.host.answer import Answer, AnswerByWebhook
 from offhook.host.preparing import Preparing
 from offhook.mcp.policy import McpOptions
 from offhook.model.interface import Backend
+from offhook.model.turn_end import TurnEnds
 from offhook.session.engine import EngineOptions
 from offhook.telemetry.log import FactLog
 from offhook.webhook.delivery import WebhookSender
@@ -62,5 +63,6 @@ class Services:
     options: HostOptions
     log: FactLog
     store: Store | None = None
+    turn_ends: TurnEnds | None = None
     preparing: Preparing = field(default_factory=Preparing)
     mcp: McpOptions = field(default_factory=McpOptions)

@@ -120,6 +120,19 @@ class ConfigureTurns(msgspec.Struct, frozen=True):
     turns: TurnOptions | None
 
 
+class EndTurn(msgspec.Struct, frozen=True):
+    """End the caller's turn in the pause that was told, if it lasts still."""
+
+    leg: str
+
+
+class Duck(msgspec.Struct, frozen=True):
+    """Play softly from here on, or as loud as before."""
+
+    leg: str
+    ducked: bool
+
+
 class SendDtmf(msgspec.Struct, frozen=True):
     """Press keys for the caller."""
 
@@ -128,4 +141,6 @@ class SendDtmf(msgspec.Struct, frozen=True):
     duration_ms: int
 
 
-Command: TypeAlias = OpenLeg | UpdateLeg | CloseLeg | Play | FinishRun | StopPlayout | ConfigureTurns | SendDtmf
+Command: TypeAlias = (
+    OpenLeg | UpdateLeg | CloseLeg | Play | FinishRun | StopPlayout | ConfigureTurns | EndTurn | Duck | SendDtmf
+)

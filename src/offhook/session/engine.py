@@ -1,7 +1,7 @@
 """The conversation of one call: who speaks, what is answered, and what was heard.
 
 Follow a turn: ``_voice_started`` -> ``_voice_stopped`` -> ``commit`` -> ``_answer_turn`` -> ``create_response`` ->
-(inputs from the model) -> ``_end_response`` -> (inputs from the playout). Barge-in: ``_interrupt`` ->
+(inputs from the model) -> ``_end_response`` -> (inputs from the playout). Barge-in: ``interrupt`` ->
 ``_playout_stopped`` -> ``_finish_stop``. Source: API reference, "Realtime"; events come in the order of live traffic.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import ClassVar
 
 from msgspec import UNSET
@@ -34,7 +35,9 @@ from offhook.session.response import (
     Response,
     Saying,
 )
+from offhook.session.semantic import SemanticTurns
 from offhook.session.settings import SessionDefaults
+from offhook.session.silence import Silence
 from offhook.session.tools import ToolBox, ToolInput
 from offhook.session.transcripts import Transcripts
 from offhook.session.truncation import ContextWindow, TooLong
@@ -42,26 +45,26 @@ from offhook.session.usage import TokenBudget
 from offhook.wire import server_events as ev
 from offhook.wire.client_events import ResponseParams
 from offhook.wire.ids import Ids
-from offhook.wire.items import InputAudio, InputText, Item, Message
+from offhook.wire.items import InputAudio, Item, Message
 from offhook.wire.server_events import ServerEvent
 from offhook.wire.session import ServerVad, Session, TurnDetection, without_secrets
 
 # Responses outside the conversation may run side by side; each holds a request to a model.
 MAX_PARALLEL_RESPONSES = 8
 
-SILENT_CALLER = "The user has not said anything for a while. Ask whether they are still there, or move on."
-
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """What the surroundings of a session are like.
 
-    ``needs_transcripts``: the model reads words, so a response waits for those of the caller. ``tokens_per_minute``:
-    responses beyond it fail with ``rate_limit_exceeded``. ``strict_models``: no others may be named; None is any.
+    ``needs_transcripts``: the model reads words, so a response waits for those of the caller. ``hears_early``: those of
+    a turn can be had in its pauses. ``tokens_per_minute``: responses beyond it fail with ``rate_limit_exceeded``.
+    ``strict_models``: no others may be named; None is any.
     ``context_tokens`` and ``output_tokens``: what the model can read and write together, and what it may write.
     """
 
     needs_transcripts: bool = True
+    hears_early: bool = False
     tokens_per_minute: int = 10_000_000
     context_tokens: int = 32_768
     output_tokens: int = 4_096
@@ -115,12 +118,13 @@ class Engine:
             heard_ms=self.conversation.heard_ms,
         )
         self._budget = TokenBudget(options.tokens_per_minute)
-        self._idle_since: float | None = None
         self._answered_once = False
         self._client = ClientRequests(self)
-        self._transcripts = Transcripts(self)
+        self.transcripts = Transcripts(self)
         self._pending = PendingRequests(self)
         self.tools = ToolBox(self)
+        self._semantic = SemanticTurns(self)
+        self._silence = Silence(self)
 
     # -- driving
 
@@ -137,13 +141,13 @@ class Engine:
         self._out = []
         self._HANDLERS[type(event)](self, event)
         self._answer_waiting_turn()
-        self._watch_silence()
+        self._silence.watch()
         return self._out
 
     def next_deadline(self) -> float | None:
         """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
-        times = [time for time in (self._playout.deadline(), self._idle_deadline()) if time is not None]
-        return min(times, default=None)
+        times = (self._playout.deadline(), self._silence.deadline(), self._semantic.deadline())
+        return min((time for time in times if time is not None), default=None)
 
     def close(self, now: float) -> list[Output]:
         """End the session with its call: responses in progress are cancelled, so that every one has an end."""
@@ -154,6 +158,11 @@ class Engine:
             self._end_response(response, Cancelled("client_cancelled"))
         self.tools.close()
         return self._out
+
+    @property
+    def now(self) -> float:
+        """The time of what happens now."""
+        return self._now
 
     @property
     def input_ms(self) -> int:
@@ -182,24 +191,29 @@ class Engine:
         start_ms = max(event.at_ms - (padding_ms or 0), 0)
         self._turn = Speaking(self.ids.item(), start_ms)
         self.send(ev.SpeechStarted(event_id=self.ids.event(), audio_start_ms=start_ms, item_id=self._turn.item_id))
-        if detection.interrupt_response:
-            self._turn_waits = False
-            self._interrupt()
+        if detection.interrupt_response and not self._semantic.doubts(event.at_ms):
+            self.interrupt()
 
     def _voice_paused(self, event: happened.VoicePaused) -> None:
         if isinstance(turn := self._turn, Speaking):
             transcription = self.session.audio.input.transcription
-            self.emit(do.HearEarly(turn.item_id, turn.start_ms, event.decided_ms, transcription))
+            tell = self._semantic.paused(event)
+            self.emit(do.HearEarly(turn.item_id, turn.start_ms, event.decided_ms, transcription, tell))
 
     def _voice_resumed(self, _: happened.VoiceResumed) -> None:
         if isinstance(self._turn, Speaking):
+            self._semantic.resumed()
             self.emit(do.DropEarly())
+
+    def _pause_heard(self, event: happened.PauseHeard) -> None:
+        self._semantic.heard(event)
 
     def _voice_stopped(self, event: happened.VoiceStopped) -> None:
         detection = self.session.audio.input.turn_detection
         if detection is None or not isinstance(self._turn, Speaking):
             return
         turn = self._turn
+        is_nod = self._semantic.ended()
         self.send(ev.SpeechStopped(event_id=self.ids.event(), audio_end_ms=event.decided_ms, item_id=turn.item_id))
         if event.end_ms <= turn.start_ms:
             # The client took, or threw away, all that was said.
@@ -207,7 +221,7 @@ class Engine:
             self.emit(do.DropEarly())
             return
         self.commit(turn.item_id, turn.start_ms, event.decided_ms)
-        if detection.create_response:
+        if detection.create_response and not is_nod:
             self._answer_turn()
 
     def commit(self, item_id: str, start_ms: int, end_ms: int) -> None:
@@ -222,7 +236,7 @@ class Engine:
         item = Message(id=item_id, status="completed", role="user", content=(InputAudio(transcript=None),))
         self.add_item(item)
         self.conversation.audio[item_id] = span
-        self._transcripts.expect(item_id)
+        self.transcripts.expect(item_id)
         self.emit(do.Hear(item_id, span.start_ms, span.end_ms, self.session.audio.input.transcription))
 
     def add_item(self, item: Item, after: str | None = None) -> None:
@@ -237,6 +251,11 @@ class Engine:
             self._turn_waits = True
         else:
             self.create_response(None)
+
+    @property
+    def spoken_item_id(self) -> str | None:
+        """The item that a caller who is speaking will make."""
+        return self._turn.item_id if isinstance(self._turn, Speaking) else None
 
     @property
     def uncommitted_ms(self) -> int:
@@ -263,55 +282,26 @@ class Engine:
 
     def reconfigure_turns(self, detection: TurnDetection | None) -> None:
         """Detect turns in another way from now on."""
+        self._semantic.forget()
         if detection is None and isinstance(self._turn, Speaking):
             self._turn = Quiet(self._turn.start_ms)
             self.emit(do.DropEarly())
         self.emit(do.ConfigureTurns(detection))
 
-    # -- silence
-
-    def _watch_silence(self) -> None:
-        """Keep the time since when both sides have been silent after an answer was played."""
-        detection = self.session.audio.input.turn_detection
-        watching = isinstance(detection, ServerVad) and bool(detection.idle_timeout_ms) and self._answered_once
-        busy = bool(self._responses) or self._playout.busy or isinstance(self._turn, Speaking)
-        if not watching or busy:
-            self._idle_since = None
-        elif self._idle_since is None:
-            self._idle_since = self._now
-
-    def _idle_deadline(self) -> float | None:
-        detection = self.session.audio.input.turn_detection
-        if self._idle_since is None or not isinstance(detection, ServerVad) or not detection.idle_timeout_ms:
-            return None
-        return self._idle_since + detection.idle_timeout_ms / 1000
+    # -- time passes
 
     def _deadline_passed(self, _: happened.DeadlinePassed) -> None:
         stop_deadline = self._playout.deadline()
         if stop_deadline is not None and self._now >= stop_deadline:
             self._finish_stop()
-        idle_deadline = self._idle_deadline()
-        if idle_deadline is not None and self._now >= idle_deadline:
-            self._break_silence()
+        self._silence.pass_deadline()
+        self._semantic.pass_deadline()
 
-    def _break_silence(self) -> None:
-        start_ms = round(((self._idle_since or self._began) - self._began) * 1000)
-        self._idle_since = None
-        item_id = self.ids.item()
-        self.send(
-            ev.InputTimeoutTriggered(
-                event_id=self.ids.event(), audio_start_ms=start_ms, audio_end_ms=self.input_ms, item_id=item_id
-            )
-        )
-        note = Message(id=self.ids.item(), status="completed", role="system", content=(InputText(text=SILENT_CALLER),))
-        self.add_item(note)
-        self.send(ev.InputCommitted(event_id=self.ids.event(), previous_item_id=note.id or None, item_id=item_id))
-        item = Message(id=item_id, status="completed", role="user", content=(InputAudio(transcript=None),))
-        self.add_item(item)
-        self._transcripts.expect(item_id)
-        self.create_response(None)
-        # Nobody spoke, so there is nothing to ask a speech recogniser about.
-        self._transcripts.complete(happened.TranscriptCompleted(item_id, "", 0.0))
+    @property
+    def is_quiet(self) -> bool:
+        """Whether neither side speaks, after an answer was played."""
+        busy = bool(self._responses) or self._playout.busy or isinstance(self._turn, Speaking)
+        return self._answered_once and not busy
 
     # -- responses
 
@@ -357,7 +347,7 @@ class Engine:
             return
         unsettled = self._playout.unsettled
         if self.options.needs_transcripts:
-            unsettled.update(self._transcripts.expected)
+            unsettled.update(self.transcripts.expected)
         if not self._pending.hold(request, unsettled):
             self.generate(request)
 
@@ -445,8 +435,19 @@ class Engine:
 
     # -- what is played, and the stopping of it
 
-    def _interrupt(self) -> None:
-        """The caller speaks: stop generating and playing."""
+    @property
+    def agent_speaks(self) -> bool:
+        """Whether the agent speaks, or is about to."""
+        return bool(self._playout.runs) or self._default is not None
+
+    @property
+    def unsaid_ms(self) -> float:
+        """How much longer the agent will speak; nobody knows while the model goes on."""
+        return self._playout.left_ms if self._default is None else inf
+
+    def interrupt(self) -> None:
+        """The caller takes the word: stop generating and playing."""
+        self._turn_waits = False
         active = self._default
         if active is not None and not self._playout.is_cancelling(active):
             self.emit(do.CancelGeneration(active.run))
@@ -532,7 +533,7 @@ class Engine:
         """Drop what is known of an item beside the conversation."""
         self._spoken.pop(item_id, None)
         self._window.forget(item_id)
-        self._transcripts.forget(item_id)
+        self.transcripts.forget(item_id)
         self.settle(item_id)
 
     def settle(self, item_id: str) -> None:
@@ -542,13 +543,13 @@ class Engine:
     # -- what the caller said
 
     def _transcript_grew(self, event: happened.TranscriptGrew) -> None:
-        self._transcripts.grow(event)
+        self.transcripts.grow(event)
 
     def _transcript_completed(self, event: happened.TranscriptCompleted) -> None:
-        self._transcripts.complete(event)
+        self.transcripts.complete(event)
 
     def _transcript_failed(self, event: happened.TranscriptFailed) -> None:
-        self._transcripts.fail(event)
+        self.transcripts.fail(event)
 
     # -- from clients and the keypad
 
@@ -572,6 +573,7 @@ class Engine:
         happened.VoicePaused: _voice_paused,
         happened.VoiceResumed: _voice_resumed,
         happened.VoiceStopped: _voice_stopped,
+        happened.PauseHeard: _pause_heard,
         happened.DigitPressed: _digit_pressed,
         happened.PlayoutStarted: _playout_started,
         happened.PlayoutAdvanced: _playout_advanced,

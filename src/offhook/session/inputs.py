@@ -38,8 +38,9 @@ class VoiceStarted(msgspec.Struct, frozen=True):
 
 
 class VoicePaused(msgspec.Struct, frozen=True):
-    """The caller's turn may be over; what was said of it until ``decided_ms`` is probably all of it."""
+    """The caller's turn may be over: silent since ``end_ms``, and still at ``decided_ms``."""
 
+    end_ms: int
     decided_ms: int
 
 
@@ -160,6 +161,19 @@ class GenerationFailed(msgspec.Struct, frozen=True):
 # -- from speech to text
 
 
+class PauseHeard(msgspec.Struct, frozen=True):
+    """What was said of a turn before its pause, for ``HearEarly`` that wanted to be told.
+
+    ``text`` is None when it will not be known before the turn has ended. ``over`` is the probability that the turn
+    sounds finished, None where nobody judges that.
+    """
+
+    item_id: str
+    text: str | None
+    language: str = ""
+    over: float | None = None
+
+
 class TranscriptGrew(msgspec.Struct, frozen=True):
     """Some more words of what the caller said."""
 
@@ -236,6 +250,7 @@ Input = (
     | WordsFinished
     | GenerationFinished
     | GenerationFailed
+    | PauseHeard
     | TranscriptGrew
     | TranscriptCompleted
     | TranscriptFailed

@@ -94,13 +94,15 @@ class Hear(msgspec.Struct, frozen=True):
 class HearEarly(msgspec.Struct, frozen=True):
     """The same will probably be asked in a moment: begin with it, in the place of what was begun before.
 
-    ``Hear`` of the same item takes the result; until then nobody is told of it.
+    ``Hear`` of the same item takes the result; until then nobody is told of it, but with ``tell`` the conversation, by
+    ``PauseHeard``.
     """
 
     item_id: str
     start_ms: int
     end_ms: int
     transcription: Transcription | TranscriptionEcho | None
+    tell: bool = False
 
 
 class DropEarly(msgspec.Struct, frozen=True):
@@ -129,6 +131,16 @@ class CallMcpTool(msgspec.Struct, frozen=True):
     arguments: str
 
 
+class EndTurn(msgspec.Struct, frozen=True):
+    """The caller's turn ends in this pause, unless the caller speaks on by now; ``VoiceStopped`` follows."""
+
+
+class Duck(msgspec.Struct, frozen=True):
+    """Let the agent be softer, or as loud as before."""
+
+    ducked: bool
+
+
 Output = (
     Send
     | SendWithAudio
@@ -143,4 +155,6 @@ Output = (
     | ConfigureTurns
     | ListMcpTools
     | CallMcpTool
+    | EndTurn
+    | Duck
 )
