@@ -59,6 +59,7 @@ from offhook.sip.agent import UserAgent
 from offhook.sip.options import AgentOptions, GuardOptions
 from offhook.store.folder import FolderStore
 from offhook.telemetry.log import FactLog, set_up_logging
+from offhook.telemetry.otlp import OtlpExporter
 from offhook.webhook.delivery import Endpoint, WebhookOptions, WebhookSender
 from offhook.wire.ids import Ids
 from offhook.wire.signature import webhook_key
@@ -104,6 +105,7 @@ class Server:
             jitter=random.random,
         )
         self.store = FolderStore(config.store, self._log) if config.store is not None else None
+        self.otlp = OtlpExporter(config.otlp_url, __version__, self._log) if config.otlp_url is not None else None
         mcp = McpOptions(frozenset(config.mcp_allow), config.mcp_connectors, config.mcp_seconds)
         services = Services(
             clock=time.monotonic,
@@ -121,6 +123,7 @@ class Server:
                 mcp=mcp,
             ),
             mcp=mcp,
+            span_sinks=tuple(filter(None, (self.store, self.otlp))),
         )
         self.admission = Admission(config.max_calls)
         self.telephone = Telephone(retry_after_s=RETRY_AFTER_S, clock=time.monotonic, wall_s=time.time, log=self._log)
@@ -169,6 +172,8 @@ class Server:
         raise_descriptor_limit()
         await self.backend.start()
         self.webhooks.start()
+        if self.otlp is not None:
+            self.otlp.start()
         self.media.start()
         http_host, http_port = await self.http.start(config.http.host, config.http.port)
         self.telephone.connect(self.sip, self.directory)
@@ -225,6 +230,8 @@ class Server:
         await self.http.stop(FAREWELL_S)
         self.media.stop()
         await self.webhooks.stop()
+        if self.otlp is not None:
+            await self.otlp.stop()
         await self.backend.stop()
         if self.turn_ends is not None:
             self.turn_ends.close()
