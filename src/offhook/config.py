@@ -365,6 +365,7 @@ class Config:
     media_seconds: float = _setting(
         30.0, _number(0, 3600), "a caller who sends nothing for so long is gone; 0: never", show="S"
     )
+    otlp_url: str | None = _setting(None, _base_url, "an OpenTelemetry collector (OTLP over HTTP)", show="URL")
     store: Path | None = _setting(None, _path, "a folder for call records and journals", show="DIR")
     log_level: str = _setting("info", _choice(*LEVELS), "how much is logged: debug, info, warning, error", show="LEVEL")
     log_pii: bool = _setting(False, _switch, "log numbers and what was said too")

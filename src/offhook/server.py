@@ -62,6 +62,7 @@ from offhook.sip.agent import UserAgent
 from offhook.sip.options import AgentOptions, GuardOptions
 from offhook.store.folder import FolderStore
 from offhook.telemetry.log import FactLog, set_up_logging
+from offhook.telemetry.otlp import OtlpExporter
 from offhook.webhook.delivery import Endpoint, WebhookOptions
 from offhook.wire.ids import Ids
 from offhook.wire.own import Own, PlayClip
@@ -109,6 +110,7 @@ class Server:
             jitter=around.share,
         )
         self.store = FolderStore(config.store, self._log) if config.store is not None else None
+        self.otlp = OtlpExporter(config.otlp_url, __version__, self._log) if config.otlp_url is not None else None
         clips = load_clips(config.clips)
         mcp = McpOptions(frozenset(config.mcp_allow), config.mcp_connectors, config.mcp_seconds)
         services = Services(
@@ -128,6 +130,7 @@ class Server:
                 mcp=mcp,
             ),
             mcp=mcp,
+            span_sinks=tuple(filter(None, (self.store, self.otlp))),
         )
         self.admission = Admission(config.max_calls)
         self.telephone = Telephone(retry_after_s=RETRY_AFTER_S, clock=around.clock, wall_s=around.wall_s, log=self._log)
@@ -180,6 +183,8 @@ class Server:
         raise_descriptor_limit()
         await self.backend.start()
         self.webhooks.start()
+        if self.otlp is not None:
+            self.otlp.start()
         self.media.start()
         http_host, http_port = await self.http.start(config.http.host, config.http.port)
         self.telephone.connect(self.sip, self.directory)
@@ -239,6 +244,8 @@ class Server:
         await self.http.stop(FAREWELL_S)
         self.media.stop()
         await self.webhooks.stop()
+        if self.otlp is not None:
+            await self.otlp.stop()
         await self.backend.stop()
         if self.turn_ends is not None:
             self.turn_ends.close()

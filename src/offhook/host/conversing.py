@@ -14,14 +14,14 @@ from msgspec.structs import replace
 from offhook.call.call import Output
 from offhook.host.converser import Converser, Sound
 from offhook.host.filling import Filling
+from offhook.host.mcp_calls import McpCalls
 from offhook.host.services import Services
-from offhook.mcp.connection import McpConnections, McpServerError
 from offhook.model.interface import EarlyHearing, ModelError, Speech, Words
 from offhook.model.verbatim import say_verbatim
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.wire import server_events as ev
-from offhook.wire.items import InputAudio, McpToolExecutionError, Message
+from offhook.wire.items import InputAudio, Message
 from offhook.wire.server_events import encode_event
 from offhook.wire.session import Transcription, TranscriptionEcho
 
@@ -62,17 +62,15 @@ class Conversing:
         self._early: _Early | None = None
         self._filling = Filling(owner, services)
         self._language = ""
-        self._mcp = McpConnections(services.mcp)
-        self._asking: set[asyncio.Task[None]] = set()
+        self._mcp = McpCalls(owner, services.mcp)
 
     def close(self) -> None:
         """Stop everything that is under way."""
         self._drop_early()
         self.stop_speaking()
-        for task in (*self._hearing, *self._asking):
+        for task in self._hearing:
             task.cancel()
-        if self._mcp.in_use:
-            self._owner.finish_later(self._mcp.close())
+        self._mcp.close()
 
     def stop_speaking(self) -> None:
         """Stop what the models still want to say."""
@@ -114,10 +112,8 @@ class Conversing:
                 self._drop_early()
             case do.SendWithAudio():
                 self._send_with_audio(output)
-            case do.ListMcpTools():
-                self._ask(self._list_tools(output))
-            case do.CallMcpTool():
-                self._ask(self._call_tool(output))
+            case do.ListMcpTools() | do.CallMcpTool():
+                self._mcp.perform(output)
             case _ if owner.line is not None:
                 self._use_line(owner.line, output)
 
@@ -278,40 +274,6 @@ class Conversing:
             take(talk.TranscriptFailed(item_id, "server_error", "The model adapter failed."))
         else:
             take(talk.TranscriptCompleted(item_id, "".join(texts), speech.seconds, tuple(logprobs)))
-
-    # -- MCP servers
-
-    def _ask(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._spawn(work)
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
-
-    async def _list_tools(self, wanted: do.ListMcpTools) -> None:
-        take, label = self._owner.take, wanted.server.server_label
-        try:
-            tools = await self._mcp.list_tools(wanted.server)
-        except McpServerError as failure:
-            self._owner.log.warning("MCP server has no tools", server=label, why=str(failure))
-            take(talk.McpListFailed(wanted.item_id, str(failure)))
-        except Exception as bug:
-            self._owner.log.error("MCP client failed", failure=bug, server=label)
-            take(talk.McpListFailed(wanted.item_id, "The MCP client failed."))
-        else:
-            take(talk.McpToolsListed(wanted.item_id, tools))
-
-    async def _call_tool(self, wanted: do.CallMcpTool) -> None:
-        take, label = self._owner.take, wanted.server.server_label
-        try:
-            output = await self._mcp.call_tool(wanted.server, wanted.name, wanted.arguments)
-        except McpServerError as failure:
-            self._owner.log.warning("MCP call failed", server=label, tool=wanted.name, pii_why=str(failure))
-            take(talk.McpCallFinished(wanted.item_id, error=failure.error))
-        except Exception as bug:
-            self._owner.log.error("MCP client failed", failure=bug, server=label)
-            broken = McpToolExecutionError(message="The MCP client failed.")
-            take(talk.McpCallFinished(wanted.item_id, error=broken))
-        else:
-            take(talk.McpCallFinished(wanted.item_id, output))
 
     def _send_with_audio(self, wanted: do.SendWithAudio) -> None:
         item, line = wanted.item, self._owner.line

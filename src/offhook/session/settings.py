@@ -42,7 +42,7 @@ DEFAULT_INSTRUCTIONS = (
 )
 
 # Of these, and of ``audio.input.noise_reduction``, the session keeps and echoes the value, and nothing acts on it yet.
-WITHOUT_EFFECT = ("parallel_tool_calls", "reasoning", "tracing")
+WITHOUT_EFFECT = ("parallel_tool_calls", "reasoning")
 
 
 @dataclass(frozen=True, slots=True)
