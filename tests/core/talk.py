@@ -40,7 +40,9 @@ class Talk:
             defaults=SessionDefaults(),
         )
         options = options or EngineOptions(needs_transcripts=False)
-        self.engine = Engine(effective, counting_ids(), options, self.now, model_named="model" in session)
+        self.engine = Engine(
+            effective, counting_ids(), options, self.now, model_named="model" in session, own=params.offhook
+        )
         self.sent: list[dict[str, Any]] = []
         self.done: list[do.Output] = []
         self._take(self.engine.start())

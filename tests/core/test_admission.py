@@ -91,9 +91,17 @@ def test_one_call_is_always_taken() -> None:
 def test_short_calls_do_not_pass_for_dear_ones() -> None:
     admission = Admission(0)
     for _ in range(60):
-        # 600 calls a second that end at once, 16 at a time, keep the audio plane 30 % busy.
-        admission.observe(Load(0.3, legs=16, opened=600))
+        # 600 calls a second that end at once, 16 at a time, take 90 % of the core.
+        admission.observe(Load(0.9, legs=16, opened=600))
     assert admission.limit > 100
+
+
+def test_calls_that_come_all_at_once_do_not_pass_for_dear_ones() -> None:
+    """Fifty calls a second at 0.4 % each, and 2 ms to set each up: the limit stays where it was before they came."""
+    admission = Admission(0)
+    for second in range(1, 4):
+        admission.observe(Load(50 * second * 0.004 + 50 * 0.002, legs=50 * second, opened=50))
+        assert admission.limit > 160
 
 
 def test_calls_that_only_ring_do_not_raise_the_limit() -> None:

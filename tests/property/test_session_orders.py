@@ -41,6 +41,7 @@ actions = st.one_of(
     st.builds(happened.PlayoutFinished, runs, ms).map(lambda e: ("input", e)),
     st.builds(happened.PlayoutStopped, runs, ms).map(lambda e: ("input", e)),
     st.tuples(st.just("transcript"), st.booleans()),
+    st.tuples(st.just("pause_heard"), st.sampled_from(["Okay.", "Stop.", "I want the", "", None])),
     st.tuples(st.just("wait"), st.floats(0, 7)),
     st.tuples(
         st.just("client"),
@@ -54,14 +55,12 @@ actions = st.one_of(
                 ("input_audio_buffer.commit", {}),
                 ("input_audio_buffer.clear", {}),
                 ("session.update", {"session": {"type": "realtime", "audio": {"input": {"turn_detection": None}}}}),
-                (
-                    "session.update",
-                    {
-                        "session": {
-                            "type": "realtime",
-                            "audio": {"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 5000}}},
-                        }
-                    },
+                *(
+                    ("session.update", {"session": {"type": "realtime", "audio": {"input": {"turn_detection": each}}}})
+                    for each in (
+                        {"type": "server_vad", "idle_timeout_ms": 5000},
+                        {"type": "semantic_vad", "eagerness": "high"},
+                    )
                 ),
             ]
         ),
@@ -75,7 +74,7 @@ def perform(talk: Talk, action: tuple[Any, ...]) -> None:
         case ("voice_started",):
             talk.happens(happened.VoiceStarted(talk.input_ms))
         case ("voice_paused",):
-            talk.happens(happened.VoicePaused(talk.input_ms))
+            talk.happens(happened.VoicePaused(talk.input_ms, talk.input_ms + 120))
         case ("voice_resumed",):
             talk.happens(happened.VoiceResumed())
         case ("voice_stopped",):
@@ -90,6 +89,9 @@ def perform(talk: Talk, action: tuple[Any, ...]) -> None:
             item_id = talk.last(do.Hear).item_id if talk.count(do.Hear) else "item_x"
             done = happened.TranscriptCompleted(item_id, "hi", 1.0)
             talk.happens(done if works else happened.TranscriptFailed(item_id, "c", "m"))
+        case ("pause_heard", text):
+            item_id = talk.last(do.HearEarly).item_id if talk.count(do.HearEarly) else "item_x"
+            talk.happens(happened.PauseHeard(item_id, text))
         case ("wait", seconds):
             talk.waits(seconds)
         case ("client", (type_, members)):
@@ -105,12 +107,17 @@ def response_id_of(event: dict[str, Any]) -> str | None:
     return str(found) if found else None
 
 
-@given(st.lists(actions, max_size=40), st.booleans())
-@settings(max_examples=150, deadline=None)
-def test_any_order_of_inputs_keeps_the_promises(script: list[tuple[Any, ...]], needs_transcripts: bool) -> None:
+detections = st.sampled_from([{"type": "server_vad"}, {"type": "semantic_vad"}])
+
+
+@given(st.lists(actions, max_size=40), st.booleans(), detections)
+@settings(max_examples=200, deadline=None)
+def test_any_order_of_inputs_keeps_the_promises(
+    script: list[tuple[Any, ...]], needs_transcripts: bool, detection: dict[str, str]
+) -> None:
     talk = Talk(
-        options=EngineOptions(needs_transcripts=needs_transcripts),
-        audio={"input": {"transcription": {"model": "whisper-1"}}},
+        options=EngineOptions(needs_transcripts=needs_transcripts, hears_early=True),
+        audio={"input": {"transcription": {"model": "whisper-1"}, "turn_detection": detection}},
     )
     for action in script:
         perform(talk, action)
@@ -140,6 +147,9 @@ def test_any_order_of_inputs_keeps_the_promises(script: list[tuple[Any, ...]], n
             items_done.add(event["item"]["id"])
     assert opened == closed
     assert items_added == items_done
+    if talk.engine.spoken_item_id is None:
+        ducks = [each.ducked for each in talk.done if isinstance(each, do.Duck)]
+        assert not any(ducks[-1:]), "an agent is soft only while the caller speaks"
     plays = [each.run for each in talk.done if isinstance(each, do.Play)]
     finished = {each.run for each in talk.done if isinstance(each, do.FinishPlayout)}
     stopped = talk.count(do.StopPlayout)

@@ -31,6 +31,7 @@ from offhook.session.engine import Engine
 from offhook.session.inputs import ClientSent, DigitPressed
 from offhook.session.inputs import Input as SessionInput
 from offhook.session.outputs import Output as SessionOutput
+from offhook.sip.message import Response
 from offhook.testing.phone import CallFailedError
 from offhook.wire.client_events import ClientEvent
 from offhook.wire.decode import decode_client_event
@@ -652,11 +653,12 @@ def test_a_healthy_call_replays_as_it_was(tmp_path: Path) -> None:
 
 def test_what_is_kept_of_a_call_holds_no_secret_and_is_nobody_elses_to_read(tmp_path: Path) -> None:
     """Keys of MCP servers stood in journals, plain and in base64, and everybody could read them."""
+    pytest.importorskip("mcp", reason="offhook[mcp] is not installed")
     secret, header = "sk-mcp-0123456789", "Basic c2VjcmV0OnBhc3M="
     store = tmp_path / "store"
 
     async def test(one: Live) -> None:
-        mcp = {"type": "mcp", "server_url": "https://mcp.example/"}
+        mcp = {"type": "mcp", "server_url": "http://127.0.0.1:9/"}
         tools = [
             mcp | {"server_label": "a", "authorization": secret},
             mcp | {"server_label": "b", "headers": {"X-Key": header}},
@@ -674,7 +676,7 @@ def test_what_is_kept_of_a_call_holds_no_secret_and_is_nobody_elses_to_read(tmp_
 
     umask = os.umask(0o022)
     try:
-        run(test, store=str(store))
+        run(test, mcp_allow=["127.0.0.1"], store=str(store))
     finally:
         os.umask(umask)
     (journal,) = (store / "journals").iterdir()
@@ -726,6 +728,33 @@ def test_a_call_for_which_no_ports_are_left_is_refused_while_it_could_still_go_e
         assert len(one.hooks.received) == 2
 
     run(test, rtp_ports="19990-19993")
+
+
+async def _asks(one: Live, user: str = "") -> Response:
+    """Ask by OPTIONS, as a trunk does, whether calls for this user would be taken."""
+    async with raw_caller(one.server.sip.address) as caller:
+        host, port = one.server.sip.address
+        caller.send(caller.peer.request("OPTIONS", uri=f"sip:{user}{'@' if user else ''}{host}:{port}"))
+        return await caller.final("OPTIONS")
+
+
+def test_a_trunk_that_asks_a_full_server_is_told_so() -> None:
+    async def test(one: Live) -> None:
+        assert (await _asks(one)).status == 200
+        await one.ring()
+        full = await _asks(one)
+        assert (full.status, full.get("retry-after")) == (503, str(one.server.agent.options.retry_after_s))
+        assert one.server.admission.refused == 0, "nobody was refused: nobody called"
+
+    run(test, max_calls=1)
+
+
+def test_a_trunk_that_asks_for_a_project_that_is_not_there_is_told_so() -> None:
+    async def test(one: Live) -> None:
+        asked = {user: (await _asks(one, user)).status for user in ("", "proj_a", "proj_z")}
+        assert asked == {"": 200, "proj_a": 200, "proj_z": 404}
+
+    run(test, projects=(ProjectConfig("proj_a", ("sk-a",)), ProjectConfig("proj_b", ("sk-b",))))
 
 
 # -- callers that do as they like --------------------------------------------------------------------------------------
@@ -792,3 +821,17 @@ def test_a_refused_call_is_told_why_and_the_log_names_it(caplog: pytest.LogCaptu
             assert caplog.messages == [f'call refused status=488 why="{why}" {whose}']
 
     run(test)
+
+
+def test_a_change_of_the_call_that_is_refused_is_told_why() -> None:
+    async def test(one: Live) -> None:
+        async with raw_caller(one.server.sip.address) as caller:
+            await caller.call(caller.describe())
+            refused = await caller.request("INVITE", caller.describe(formats="18", version=2))
+            why = "no audio line with PCMU or PCMA over RTP/AVP"
+            assert (refused.status, refused.get("warning")) == (488, f'399 offhook "{why}"')
+            # The call goes on as it was.
+            assert (await caller.request("OPTIONS")).status == 200
+            assert (await caller.request("BYE")).status == 200
+
+    run(test, answer="echo")

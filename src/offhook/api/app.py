@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket
 from offhook.api.actions import CallActions
 from offhook.api.answer import problem_response
 from offhook.api.own import OwnRoutes
+from offhook.api.prompts import PromptRoutes
 from offhook.api.sideband import SidebandSockets
 from offhook.errors import ApiProblem
 from offhook.host.directory import Directory
@@ -30,6 +31,7 @@ def build_app(
     actions = CallActions(directory)
     sockets = SidebandSockets(directory)
     own = OwnRoutes(directory, health)
+    prompts = PromptRoutes(directory)
     routes: list[BaseRoute] = []
     for prefix in PREFIXES:
         call = prefix + "/realtime/calls/{call_id:path}"
@@ -44,6 +46,10 @@ def build_app(
         Route("/health", Endpoint(own.health), methods=["GET"]),
         Route("/offhook/v1/calls", Endpoint(own.calls), methods=["GET"]),
         Route("/offhook/v1/calls/{call_id}", Endpoint(own.call), methods=["GET"]),
+        Route("/offhook/v1/prompts", Endpoint(prompts.newest), methods=["GET"]),
+        Route("/offhook/v1/prompts/{prompt_id}/versions", Endpoint(prompts.versions), methods=["GET"]),
+        Route("/offhook/v1/prompts/{prompt_id}/versions", Endpoint(prompts.add), methods=["POST"]),
+        Route("/offhook/v1/prompts/{prompt_id}/versions/{version}", Endpoint(prompts.version), methods=["GET"]),
     ]
     return Surround(Router(routes, default=_no_route), request_id, log)
 
@@ -108,7 +114,7 @@ class Surround:
             await self._app(scope, receive, send_with_id)
         except HTTPException as refused:
             await _no_method(scope, refused)(scope, receive, send_with_id)
-        except Exception as bug:
+        except Exception as bug:  # told as a 500 with the request's id, never as a traceback
             self._log.error("request failed", failure=bug, request_id=request_id, path=scope["path"])
             if scope["type"] == "http" and not began:
                 message = f"The server had an error while processing your request. Its id is {request_id}."

@@ -70,7 +70,7 @@ class SidebandSockets:
                     break
                 text = message.get("text")
                 owner.hear_client(sideband, text if text is not None else message["bytes"])
-        except Exception as bug:
+        except Exception as bug:  # this socket pays for it, the call goes on
             owner.log.error("client event failed", failure=bug)
             sideband.close(FAILED)
         finally:

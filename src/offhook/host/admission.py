@@ -1,8 +1,9 @@
 """How many calls this machine can hold, found out while it holds them.
 
-Two things limit a server: the audio plane has to be on time, and so has everything else. The cost of a call is measured
-where it shows (the share of time that the audio plane is busy), and the limit follows from it; when lateness shows
-anyway (a noisy neighbour, a slow model), the limit goes down until it is gone. Pure: the driver brings the figures.
+Two things limit a server: its interpreter runs on one core, and all that it does has to be on time. What a call costs,
+and what setting one up costs, is learned from the processor time of each second, and the limit follows from it; when
+lateness shows anyway (a noisy neighbour, a slow model), the limit goes down until it is gone. Pure: the driver brings
+the figures.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Final
 
 # Above this share of a core the spacing of packets suffers; measured on two-core machines.
 TARGET_BUSY: Final = 0.70
-# What a call is taken to cost before any was measured, and how many calls that guess weighs as much as.
+# What a call (share of a core) and setting one up (seconds of it) are taken to cost before any was measured, and how
+# many calls, or calls a second, those guesses weigh as much as.
 GUESSED_COST: Final = 0.004
-GUESS_WEIGHT: Final = 3
-# What opening and closing a leg costs, in seconds of a call: short calls must not pass for dear ones.
-SETUP_S: Final = 0.1
+GUESSED_SETUP_S: Final = 0.0015
+GUESS_WEIGHT: Final = 4
 # No call was ever seen to cost less; a reading below it is one of calls that make no sound.
 LEAST_COST: Final = 0.0003
 # How fast a new reading counts. Readings come once a second.
@@ -39,7 +40,7 @@ _NONE: Final = float("inf")
 class Load:
     """What one second looked like.
 
-    ``busy`` is the share of time that the audio plane worked on ``legs`` calls, of which ``opened`` were new.
+    ``busy`` is the share of a core that the server used for ``legs`` calls and to set up ``opened`` of them.
     ``tick_late_ms`` is a 99th percentile, ``loop_late_ms`` the worst of some probes, ``model_wait_ms`` what a request
     to a model has to wait now.
     """
@@ -63,6 +64,36 @@ class Load:
         return None
 
 
+class CostOfCalls:
+    """What a call costs, told apart from what setting one up costs: least squares over the last few seconds.
+
+    The guesses take part as readings of their own, so that the answer is defined before there are calls, and while
+    calls and set-ups only come together.
+    """
+
+    def __init__(self) -> None:
+        self.call = GUESSED_COST
+        """Share of a core."""
+        self.setup_s = GUESSED_SETUP_S
+        """Seconds of a core."""
+        self._legs2 = self._legs_opened = self._opened2 = self._legs_busy = self._opened_busy = 0.0
+
+    def learn(self, busy: float, legs: int, opened: int) -> None:
+        """Take the figures of a second."""
+        old, new = 1 - SMOOTHING, SMOOTHING
+        self._legs2 = old * self._legs2 + new * legs * legs
+        self._legs_opened = old * self._legs_opened + new * legs * opened
+        self._opened2 = old * self._opened2 + new * opened * opened
+        self._legs_busy = old * self._legs_busy + new * legs * busy
+        self._opened_busy = old * self._opened_busy + new * opened * busy
+        weight = GUESS_WEIGHT * GUESS_WEIGHT
+        a, b, c = self._legs2 + weight, self._legs_opened, self._opened2 + weight
+        p, q = self._legs_busy + weight * GUESSED_COST, self._opened_busy + weight * GUESSED_SETUP_S
+        determinant = a * c - b * b  # Never zero: the guesses are in it.
+        self.call = max((p * c - q * b) / determinant, LEAST_COST)
+        self.setup_s = max((a * q - b * p) / determinant, 0.0)
+
+
 class Admission:
     """Says whether one more call may come in.
 
@@ -71,7 +102,7 @@ class Admission:
 
     def __init__(self, max_calls: int) -> None:
         self._max_calls = max_calls
-        self._cost = GUESSED_COST
+        self._cost = CostOfCalls()
         self._idle_busy = 0.0
         self._ceiling = _NONE
         self._late_readings = 0
@@ -80,31 +111,32 @@ class Admission:
 
     @property
     def cost(self) -> float:
-        """The share of a core that a call costs the audio plane."""
-        return self._cost
+        """The share of a core that a call costs."""
+        return self._cost.call
 
     @property
     def limit(self) -> int:
         """Calls that may be held at a time."""
-        found = min((TARGET_BUSY - self._idle_busy) / self._cost, self._ceiling)
+        found = min((TARGET_BUSY - self._idle_busy) / self.cost, self._ceiling)
         limit = max(int(found), LEAST_LIMIT)
         return min(limit, self._max_calls) if self._max_calls else limit
 
+    def has_room(self, calls: int) -> bool:
+        """Say whether another call could join ``calls`` others."""
+        return calls < self.limit
+
     def admit(self, calls: int) -> bool:
-        """Say whether another call may join ``calls`` others."""
-        if calls < self.limit:
+        """Say whether another call may join ``calls`` others; a refusal is counted."""
+        if self.has_room(calls):
             return True
         self.refused += 1
         return False
 
     def observe(self, load: Load) -> None:
         """Take the figures of a second."""
-        worth = load.legs + load.opened * SETUP_S
-        if not worth:
+        if not load.legs and not load.opened:
             self._idle_busy += SMOOTHING * (load.busy - self._idle_busy)
-        busy = max(load.busy - self._idle_busy, 0.0)
-        measured = (GUESSED_COST * GUESS_WEIGHT + busy) / (GUESS_WEIGHT + worth)
-        self._cost = max(self._cost + SMOOTHING * (measured - self._cost), LEAST_COST)
+        self._cost.learn(max(load.busy - self._idle_busy, 0.0), load.legs, load.opened)
         late = load.late
         if late is None:
             self._late_readings = 0
@@ -120,6 +152,6 @@ class Admission:
         if self._ceiling == _NONE:
             return
         self._ceiling = max(self._ceiling * RECOVERY, self._ceiling + 1)
-        if self._ceiling >= TARGET_BUSY / self._cost:
+        if self._ceiling >= TARGET_BUSY / self.cost:
             self._ceiling = _NONE
             self.reason = ""

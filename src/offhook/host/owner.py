@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -112,7 +112,8 @@ class CallOwner:
         """Take what a client sent on its socket."""
         event: Input
         try:
-            event = talk.ClientSent(decode_client_event(text), sideband.number)
+            asked = self._services.preparing.event(decode_client_event(text), self.project.id)
+            event = talk.ClientSent(asked, sideband.number)
         except ApiProblem as problem:
             event = talk.ClientErred(problem.code, problem.message, problem.param, event_id_of(text), sideband.number)
         if self.call.engine is None and not self.ended:
@@ -176,7 +177,7 @@ class CallOwner:
     def _do(self, event: Input | Tick, now: float) -> None:
         try:
             outputs = self.call.pass_deadline(now) if isinstance(event, Tick) else self.call.handle(event, now)
-        except Exception as bug:
+        except Exception as bug:  # this call survives it or ends; the others never hear of it
             self._write(now, event, bug_name(bug))
             self._survive(bug, event)
             return
@@ -184,7 +185,7 @@ class CallOwner:
             self._write(now, event, output_names(outputs))
         try:
             self._perform_all(outputs)
-        except Exception as bug:
+        except Exception as bug:  # as above
             self._survive(bug, event)
 
     def _write(self, now: float, event: Event, names: tuple[str, ...]) -> None:
@@ -273,9 +274,10 @@ class CallOwner:
             self.take(telephone.AnswerFailed(failure.status, failure.detail))
             return
         self.line = line
+        # The caller first: the session is there before anything else of this call is looked at.
+        self._directory.telephone.answer(self.invitation.leg, line.description)
         if not line.echoes:
             self._open_session(params, line)
-        self._directory.telephone.answer(self.invitation.leg, line.description)
         self.take(telephone.LegAnswered())
         self._answered_s = services.wall_s()
         self.log.info("call answered", codec=line.codec, model=params.model or None)
@@ -304,6 +306,10 @@ class CallOwner:
             self._held = line.held
             self.log.info("caller on hold" if line.held else "caller back")
             self.tell_own("offhook.call.hold", call_id=self.call.id, on_hold=line.held)
+
+    def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something of a call that has ended come to its own end."""
+        self._directory.part_with(work)
 
     # -- telling
 

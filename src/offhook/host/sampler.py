@@ -20,11 +20,6 @@ class MediaLoad(Protocol):
         ...
 
     @property
-    def busy(self) -> float:
-        """The share of time that it worked."""
-        ...
-
-    @property
     def late_p99_ms(self) -> float:
         """How late its steps were."""
         ...
@@ -33,7 +28,8 @@ class MediaLoad(Protocol):
 class LoadSampler:
     """Measures the event loop's lateness with a timer of its own, and reads the audio plane's and the models'.
 
-    ``opened`` counts the legs opened since the start.
+    ``opened`` counts the legs opened since the start, ``cpu_clock`` the processor time of this process in seconds: what
+    others take from it while it works must not pass for the cost of its calls.
     """
 
     def __init__(
@@ -44,12 +40,14 @@ class LoadSampler:
         opened: Callable[[], int],
         model_wait_ms: Callable[[], float],
         clock: Callable[[], float],
+        cpu_clock: Callable[[], float],
     ) -> None:
         self._admission = admission
         self._media = media
         self._opened = opened
         self._model_wait_ms = model_wait_ms
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self.loop_late_ms = 0.0
         """The worst lateness of the event loop in the last second."""
 
@@ -58,6 +56,7 @@ class LoadSampler:
         pause_s = 1 / PROBES_A_SECOND
         while True:
             latest_s, before_opened = 0.0, self._opened()
+            began, cpu_began = self._clock(), self._cpu_clock()
             for _ in range(PROBES_A_SECOND):
                 before = self._clock()
                 await asyncio.sleep(pause_s)
@@ -65,5 +64,6 @@ class LoadSampler:
             self.loop_late_ms = latest_s * 1000
             media = self._media()
             opened = self._opened() - before_opened
-            load = Load(media.busy, media.legs, opened, media.late_p99_ms, self.loop_late_ms, self._model_wait_ms())
+            busy = (self._cpu_clock() - cpu_began) / (self._clock() - began)
+            load = Load(busy, media.legs, opened, media.late_p99_ms, self.loop_late_ms, self._model_wait_ms())
             self._admission.observe(load)

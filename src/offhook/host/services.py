@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from offhook.audio.pcm import Samples
 from offhook.call.machine import CallOptions
 from offhook.host.answer import Answer, AnswerByWebhook
+from offhook.host.preparing import Preparing
+from offhook.mcp.policy import McpOptions
 from offhook.model.interface import Backend
+from offhook.model.turn_end import TurnEnds
 from offhook.session.engine import EngineOptions
 from offhook.telemetry.log import FactLog
 from offhook.webhook.delivery import WebhookSender
@@ -50,7 +54,10 @@ class HostOptions:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Clocks, chance, and the drivers: ``clock`` is monotonic seconds, ``wall_s`` Unix time, ``seed`` fresh chance."""
+    """Clocks, chance, and the drivers: ``clock`` is monotonic seconds, ``wall_s`` Unix time, ``seed`` fresh chance.
+
+    ``clips`` are what callers may hear while they wait, at 8 kHz.
+    """
 
     clock: Callable[[], float]
     wall_s: Callable[[], float]
@@ -59,4 +66,8 @@ class Services:
     webhooks: WebhookSender
     options: HostOptions
     log: FactLog
+    clips: Mapping[str, Samples] = field(default_factory=dict)
     store: Store | None = None
+    turn_ends: TurnEnds | None = None
+    preparing: Preparing = field(default_factory=Preparing)
+    mcp: McpOptions = field(default_factory=McpOptions)

@@ -15,6 +15,7 @@ from offhook.session.inputs import DigitPressed
 from offhook.sip import output as sip
 from offhook.sip.errors import SipParseError
 from offhook.sip.flow import hostport
+from offhook.sip.inspection import Refusal
 from offhook.sip.leg import Leg
 from offhook.sip.response import warning
 from offhook.sip.sdp import read_offer
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from offhook.host.owner import CallOwner
 
 DIGITS = frozenset("0123456789*#ABCD")
+NO_PROJECT = "the request URI names no project"
 
 
 class Telephone:
@@ -78,7 +80,7 @@ class Telephone:
             return
         project = directory.projects.of_user(_user_of(request.uri))
         if project is None:
-            self._refuse(leg, 404, "the request URI names no project")
+            self._refuse(leg, 404, NO_PROJECT)
             return
         try:
             offer = read_offer(invited.offer) if invited.offer is not None else None
@@ -89,6 +91,21 @@ class Telephone:
         if not owner.ended:
             self._owners[leg.id] = owner
             self.quiet.clear()
+
+    def would_refuse(self, request_uri: str) -> Refusal | None:
+        """Say how a call for this URI would be refused now: what a trunk asks by OPTIONS.
+
+        A URI without a user part asks for the server, not for a project.
+        """
+        directory = self._directory
+        if directory is None:
+            return None  # Nothing comes in before they are connected.
+        if (why := directory.full()) is not None:
+            return Refusal(503, why, f"Retry-After: {self._retry_after_s}\r\n")
+        user = _user_of(request_uri)
+        if user is not None and directory.projects.of_user(user) is None:
+            return Refusal(404, NO_PROJECT)
+        return None
 
     def _refuse(self, leg: Leg, status: int, why: str) -> None:
         source = hostport(leg.dialog.flow.remote) if leg.dialog is not None else None
@@ -152,7 +169,8 @@ class Telephone:
             description = line.reoffer(body)
         except LineError as failure:
             owner.log.info("change of the call refused", status=failure.status, why=failure.detail)
-            transport.perform(transport.agent.answer_offer(leg, None, self._clock(), failure.status))
+            why = [warning(failure.detail)]
+            transport.perform(transport.agent.answer_offer(leg, None, self._clock(), failure.status, why))
             return
         transport.perform(transport.agent.answer_offer(leg, description, self._clock()))
         owner.held_or_resumed()

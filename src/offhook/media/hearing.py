@@ -67,6 +67,10 @@ class Hearing:
         if was_on != leg.turns.on:
             self._start(leg)
 
+    def end_turn(self, leg: Leg, edges: list[Edge]) -> None:
+        """End a leg's turn in its pause."""
+        _report(leg, leg.turns.end(), edges)
+
     def levels(self, edges: list[Edge]) -> None:
         """Take what came in on all legs since the last time."""
         mu_law: list[tuple[Leg, bytes]] = []

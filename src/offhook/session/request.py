@@ -35,16 +35,23 @@ def context(params: ResponseParams | None, conversation: Conversation, ids: Ids)
     return tuple(items)
 
 
-def response_settings(session: Session, params: ResponseParams | None) -> ResponseSettings:
-    """Return what a response shows of its settings."""
+def response_settings(session: Session, params: ResponseParams | None, *, voice_locked: bool) -> ResponseSettings:
+    """Return what a response shows of its settings.
+
+    Raises ApiProblem for another voice than the session's once the agent has spoken (``voice_locked``).
+    """
     given = params or ResponseParams()
     modalities = session.output_modalities if given.output_modalities is UNSET else given.output_modalities
+    voice = _voice(session, given)
+    if voice_locked and modalities[0] == "audio" and voice != session.audio.output.voice:
+        message = "Cannot update a conversation's voice if assistant audio is present."
+        raise ApiProblem(400, "cannot_update_voice", message, param="response.audio.output.voice")
     limit = session.max_output_tokens if given.max_output_tokens is UNSET else given.max_output_tokens
     return ResponseSettings(
         modality=modalities[0],
         max_output_tokens=limit,
         audio_format=session.audio.output.format,
-        voice=_voice(session, given),
+        voice=voice,
         metadata=None if given.metadata is UNSET else given.metadata,
     )
 

@@ -6,13 +6,14 @@ resets. It is done as a whole or refused as a whole. Source: API reference, "ses
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from offhook.errors import ApiProblem
+from offhook.wire.own import Own
 from offhook.wire.problem import invalid, unsupported_value
 from offhook.wire.session import (
     Audio,
@@ -41,7 +42,7 @@ DEFAULT_INSTRUCTIONS = (
 )
 
 # Of these, and of ``audio.input.noise_reduction``, the session keeps and echoes the value, and nothing acts on it yet.
-WITHOUT_EFFECT = ("parallel_tool_calls", "prompt", "reasoning", "tracing", "truncation")
+WITHOUT_EFFECT = ("parallel_tool_calls", "reasoning", "tracing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class SessionDefaults:
     threshold: float = 0.5
     prefix_padding_ms: int = 300
     silence_duration_ms: int = 500
+    own: Own = field(default_factory=Own)
 
 
 def start_session(

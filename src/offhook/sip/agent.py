@@ -7,8 +7,8 @@ host may not have heard of the end yet; wishes that can never be right raise Loc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
 
 from offhook.errors import LocalError
 from offhook.sip.core import Core, Token
@@ -40,6 +40,9 @@ from offhook.sip.transaction import Inform, Input, ServerTransaction, Transactio
 from offhook.sip.uac import Uac, invitation
 from offhook.sip.uas import Uas, refusal_lines
 
+WouldRefuse: TypeAlias = Callable[[str], Refusal | None]
+"""How the host would refuse an INVITE for a Request-URI now; None when it would take it."""
+
 PING: Final = b"\r\n\r\n"
 PONG: Final = b"\r\n"
 
@@ -47,11 +50,13 @@ PONG: Final = b"\r\n"
 class UserAgent:
     """One user agent.
 
-    ``token(n)`` returns n random lower-case letters and digits; ``now`` is always monotonic seconds.
+    ``token(n)`` returns n random lower-case letters and digits; ``now`` is always monotonic seconds. What peers ask by
+    OPTIONS is passed on to ``would_refuse``; calls themselves are the host's to refuse.
     """
 
-    def __init__(self, options: AgentOptions, token: Token) -> None:
+    def __init__(self, options: AgentOptions, token: Token, would_refuse: WouldRefuse = lambda _uri: None) -> None:
         self.options = options
+        self._would_refuse = would_refuse
         self._core = Core(options, token)
         self._layer = self._core.layer
         self._uac = Uac(self._core)
@@ -213,12 +218,17 @@ class UserAgent:
         self._uas.reject(leg, status, now, out, reason, refusal_lines(retry_after_s, headers))
         return out
 
-    def answer_offer(self, leg: Leg, body: bytes | None, now: float, status: int = 200) -> list[Output]:
-        """Answer ``Reoffered``: 200 with the description, or a refusal (488) that leaves the session as it was."""
+    def answer_offer(
+        self, leg: Leg, body: bytes | None, now: float, status: int = 200, headers: Sequence[tuple[str, str]] = ()
+    ) -> list[Output]:
+        """Answer ``Reoffered``: 200 with the description, or a refusal (488) that leaves the session as it was.
+
+        ``headers`` go with a refusal.
+        """
         if not 200 <= status <= 699:
             raise LocalError(f"{status} is no final status")
         out: list[Output] = []
-        self._uas.answer_offer(leg, body, now, out, status)
+        self._uas.answer_offer(leg, body, now, out, status, refusal_lines(None, headers))
         return out
 
     # -- the calling side --------------------------------------------------------------------------------------------
@@ -370,6 +380,8 @@ class UserAgent:
             self._refuse(request, transaction, Refusal(503, why, extra), flow, now, out)
         elif request.method == "INVITE":
             self._uas.invited(request, transaction, flow, now, out)
+        elif (refusal := self._would_refuse(request.uri)) is not None:
+            self._refuse(request, transaction, refusal, flow, now, out)
         else:
             self._options(transaction, flow, now, out)
 

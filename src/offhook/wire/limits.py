@@ -26,6 +26,11 @@ MAX_SILENCE_MS: Final = 60_000
 # The API documents 0.25 to 1.5.
 MIN_SPEED: Final = 0.25
 MAX_SPEED: Final = 1.5
+# A sentence is spoken in one piece, and nothing is heard before it is made.
+MAX_SENTENCE_CHARS: Final = 1000
+# Under 200 ms every answer would be taken for a late one; nobody bears a minute of silence.
+MIN_WAITING_MS: Final = 200
+MAX_WAITING_MS: Final = 60_000
 # The tools of one session; every one of them is sent to the model with every turn.
 MAX_TOOLS: Final = 128
 MAX_NAME_CHARS: Final = 256

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from offhook.wire import limits
+from offhook.wire.own import OwnParams
 
 Text = Annotated[str, Meta(max_length=limits.MAX_TEXT_CHARS)]
 Name = Annotated[str, Meta(min_length=1, max_length=limits.MAX_NAME_CHARS)]
@@ -299,6 +300,7 @@ class SessionParams(Wire, frozen=True, kw_only=True):
     instructions: Text | UnsetType = UNSET
     max_output_tokens: MaxOutputTokens | UnsetType = UNSET
     model: Name | UnsetType = UNSET
+    offhook: OwnParams | None | UnsetType = UNSET
     output_modalities: Modalities | UnsetType = UNSET
     parallel_tool_calls: bool | UnsetType = UNSET
     prompt: Prompt | None | UnsetType = UNSET
