@@ -40,6 +40,7 @@ from offhook.host.sampler import LoadSampler
 from offhook.host.services import HostOptions, Services
 from offhook.host.telephone import Telephone
 from offhook.media.edge import Edge
+from offhook.media.noise import load_processors
 from offhook.media.plane import MediaPlane
 from offhook.media.thread import MediaThread
 from offhook.media.vad import load_silero
@@ -137,6 +138,7 @@ class Server:
             clock=time.monotonic,
             wall_s=time.time,
             log=self._log,
+            noise=load_processors(),
         )
         projects = projects_of(config, self._made_key, self._made_secret)
         self.directory = Directory(projects, self.admission, services, self.telephone, self.lines)
@@ -263,6 +265,7 @@ class Server:
                 "late_p99_ms": round(load.late_p99_ms, 2),
                 "legs": load.legs,
                 "failures": load.failures,
+                "noise_reduction": "webrtc" if self.lines.noise is not None else None,
             },
             "loop_late_ms": round(self.sampler.loop_late_ms, 2),
             "rtp_ports": {"pairs": self.lines.ports.pairs, "in_use": self.lines.ports.in_use},

@@ -141,7 +141,10 @@ class Engine:
 
     def start(self) -> list[Output]:
         """Return what has to be done when the session begins."""
-        self._out = [do.ConfigureTurns(self.session.audio.input.turn_detection)]
+        wanted = self.session.audio.input
+        self._out = [do.ConfigureTurns(wanted.turn_detection)]
+        if wanted.noise_reduction is not None:
+            self.emit(do.ReduceNoise(wanted.noise_reduction))
         self.waiting.speak_first()
         self.waiting.watch(self._now, self._playout, speaks=False)
         return self._out

@@ -9,7 +9,16 @@ import msgspec
 from offhook.wire.items import Item
 from offhook.wire.own import Beep, PlayClip, Say
 from offhook.wire.server_events import ServerEvent
-from offhook.wire.session import Modality, ToolChoice, Tools, Transcription, TranscriptionEcho, TurnDetection, Voice
+from offhook.wire.session import (
+    Modality,
+    NoiseReduction,
+    ToolChoice,
+    Tools,
+    Transcription,
+    TranscriptionEcho,
+    TurnDetection,
+    Voice,
+)
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -125,6 +134,12 @@ class ConfigureTurns(msgspec.Struct, frozen=True):
     turn_detection: TurnDetection | None
 
 
+class ReduceNoise(msgspec.Struct, frozen=True):
+    """Take noise out of the caller's audio from now on; None leaves it as it is."""
+
+    noise_reduction: NoiseReduction | None
+
+
 class EndTurn(msgspec.Struct, frozen=True):
     """The caller's turn ends in this pause, unless the caller speaks on by now; ``VoiceStopped`` follows."""
 
@@ -149,6 +164,7 @@ Output = (
     | HearEarly
     | DropEarly
     | ConfigureTurns
+    | ReduceNoise
     | EndTurn
     | Duck
 )
