@@ -195,7 +195,7 @@ def test_audio_does_not_lag_from_the_third_concurrent_call_on() -> None:
         return f"heard {heard}" if stretched or heard.longest_gap_ms > AUDIBLE_GAP_MS else None
 
     async def test(one: Live) -> None:
-        for count in (1, 5):
+        for count in (1, 4):
             # Lag is there every time; that the machine was busy elsewhere for a moment is not.
             for _ in range(4):
                 calls = await asyncio.gather(*(answer(one) for _ in range(count)))

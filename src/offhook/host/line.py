@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PAUSE_MS: Final = 160
 """Longer than the gaps inside words; the rest of the usual 500 ms is enough to transcribe a turn in."""
 
-SEMANTIC_PAUSE_MS: Final = 100
+SEMANTIC_PAUSE_MS: Final = 60
 """Under semantic_vad the words decide, so they are wanted before the shortest silence that can end a turn."""
 
 
