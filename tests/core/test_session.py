@@ -219,10 +219,10 @@ def test_members_without_effect_are_members_of_a_session() -> None:
     assert set(WITHOUT_EFFECT) <= set(SessionParams.__struct_fields__)
     given = {
         "type": "realtime",
-        "truncation": "disabled",
+        "reasoning": {"effort": "low"},
         "audio": {"input": {"noise_reduction": {"type": "near_field"}}},
     }
-    assert without_effect(decode_session(json.dumps(given).encode())) == ["truncation", "audio.input.noise_reduction"]
+    assert without_effect(decode_session(json.dumps(given).encode())) == ["reasoning", "audio.input.noise_reduction"]
     assert without_effect(decode_session(b'{"type": "realtime", "tracing": null}')) == []
 
 

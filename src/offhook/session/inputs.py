@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from offhook.wire.client_events import ClientEvent
-from offhook.wire.items import LogProb
+from offhook.wire.items import LogProb, McpHttpError, McpListedTool, McpProtocolError, McpToolExecutionError
 from offhook.wire.server_events import Usage
 
 
@@ -86,6 +86,20 @@ class PlayoutStopped(msgspec.Struct, frozen=True):
     """A run was stopped on command after this much of it had really gone out."""
 
     run: int
+    played_ms: int
+
+
+class FillerSpoken(msgspec.Struct, frozen=True):
+    """The sentence of a filler was made: its pieces, each with the milliseconds that it takes."""
+
+    number: int
+    pieces: tuple[tuple[str, float], ...]
+
+
+class FillerEnded(msgspec.Struct, frozen=True):
+    """A filler is over, after this much of it had gone out; that may be nothing."""
+
+    number: int
     played_ms: int
 
 
@@ -200,6 +214,34 @@ class TranscriptFailed(msgspec.Struct, frozen=True):
     message: str
 
 
+# -- from MCP servers; ``item_id`` is the one that the command gave
+
+
+McpError = McpProtocolError | McpToolExecutionError | McpHttpError
+
+
+class McpToolsListed(msgspec.Struct, frozen=True):
+    """An MCP server has these tools."""
+
+    item_id: str
+    tools: tuple[McpListedTool, ...]
+
+
+class McpListFailed(msgspec.Struct, frozen=True):
+    """An MCP server could not be asked for its tools."""
+
+    item_id: str
+    message: str
+
+
+class McpCallFinished(msgspec.Struct, frozen=True):
+    """A tool of an MCP server has run, or failed (``error``)."""
+
+    item_id: str
+    output: str | None = None
+    error: McpError | None = None
+
+
 class DeadlinePassed(msgspec.Struct, frozen=True):
     """The time that ``next_deadline`` named has come."""
 
@@ -216,6 +258,8 @@ Input = (
     | PlayoutAdvanced
     | PlayoutFinished
     | PlayoutStopped
+    | FillerSpoken
+    | FillerEnded
     | TextProduced
     | AudioProduced
     | ToolCallStarted
@@ -227,5 +271,8 @@ Input = (
     | TranscriptGrew
     | TranscriptCompleted
     | TranscriptFailed
+    | McpToolsListed
+    | McpListFailed
+    | McpCallFinished
     | DeadlinePassed
 )
