@@ -310,7 +310,7 @@ class Config:
     apology: str = _setting(
         "I am sorry, something went wrong here. Could you say that again, please?",
         _text_or_none,
-        "what the local voice says when a model has failed; empty: nothing",
+        "what is said when a model has failed; empty: nothing",
         show="TEXT",
     )
     greeting: str = _setting(

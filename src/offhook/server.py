@@ -42,6 +42,7 @@ from offhook.host.surroundings import THIS_MACHINE, Surroundings
 from offhook.host.telephone import Telephone
 from offhook.mcp.policy import McpOptions
 from offhook.media.edge import Edge
+from offhook.media.noise import load_processors
 from offhook.media.plane import MediaPlane
 from offhook.media.vad import load_silero
 from offhook.model.demo_brain import DEMO
@@ -147,6 +148,7 @@ class Server:
             clock=around.clock,
             wall_s=around.wall_s,
             log=self._log,
+            noise=load_processors(),
         )
         projects = projects_of(config, self._made_key, self._made_secret)
         self.directory = Directory(projects, self.admission, services, self.telephone, self.lines)
@@ -285,6 +287,7 @@ class Server:
                 "late_p99_ms": round(load.late_p99_ms, 2),
                 "legs": load.legs,
                 "failures": load.failures,
+                "noise_reduction": "webrtc" if self.lines.noise is not None else None,
             },
             "loop_late_ms": round(self.sampler.loop_late_ms, 2),
             "rtp_ports": {"pairs": self.lines.ports.pairs, "in_use": self.lines.ports.in_use},

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.socket.live import Live, Socket, run
+from tests.undisturbed import undisturbed
 
 from offhook import server as wiring
 from offhook.audio.pcm import Samples, silence
@@ -106,6 +107,7 @@ def volume(samples: Samples) -> float:
     return float(10 * np.log10(np.mean(samples.astype(np.float64) ** 2)))
 
 
+@undisturbed
 def test_ok_does_not_interrupt_an_agent_who_only_speaks_softer_meanwhile() -> None:
     """Complaints 32 and 33: a nod cut the agent's story; it is heard to its end, without a gap."""
 

@@ -131,6 +131,8 @@ class Conversing:
                 line.end_turn()
             case do.Duck(ducked=ducked):
                 line.duck(ducked=ducked)
+            case do.ReduceNoise(noise_reduction=noise):
+                line.reduce_noise(noise)
             case do.ConfigureTurns(turn_detection=detection):
                 line.configure_turns(detection)
             case _:

@@ -79,7 +79,10 @@ class ClientRequests:
         )
         engine.waiting.own = own
         engine.model_named = engine.model_named or wanted.model is not UNSET
-        detection = engine.session.audio.input.turn_detection
+        wanted_input = engine.session.audio.input
+        if wanted_input.noise_reduction != before.audio.input.noise_reduction:
+            engine.emit(do.ReduceNoise(wanted_input.noise_reduction))
+        detection = wanted_input.turn_detection
         if detection != before.audio.input.turn_detection:
             engine.reconfigure_turns(detection)
         engine.send_session()
