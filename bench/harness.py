@@ -81,10 +81,10 @@ def session_file(session: dict[str, Any] = SESSION) -> Path:
 
 
 class Process:
-    """A process that was started here, on one core; it is ended by its id."""
+    """A process that was started here, on one core or (None) on all of them; it is ended by its id."""
 
-    def __init__(self, command: Sequence[str], core: int, env: dict[str, str] | None = None) -> None:
-        self.core = core
+    def __init__(self, command: Sequence[str], core: int | None, env: dict[str, str] | None = None) -> None:
+        cores = CORES if core is None else [core]
         # As installed: compiled modules are kept, whatever the caller's environment says.
         compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(scratch() / "pycache")}
         self.popen = subprocess.Popen(
@@ -93,7 +93,7 @@ class Process:
             stdin=subprocess.PIPE,
             text=True,
             env=os.environ | compiled | (env or {}),
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - no threads run here
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 - no threads run here
         )
         self.pid = self.popen.pid
         _running.add(self)
@@ -119,11 +119,23 @@ class Process:
                 total_ns += int((task / "schedstat").read_text().split()[0])
         return total_ns / 1e9
 
-    def memory_kb(self) -> dict[str, int]:
-        """``Rss`` and ``Pss`` in KB."""
-        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
-        found = (line.split() for line in lines if line.startswith(("Rss:", "Pss:")))
-        return {name.rstrip(":"): int(value) for name, value, _ in found}
+    def memory_kb(self, *, family: bool = False) -> dict[str, int]:
+        """``Rss`` and ``Pss`` in KB, of the process or of all its `family`."""
+        total = {"Rss": 0, "Pss": 0}
+        for pid in self.family() if family else [self.pid]:
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                name = line.partition(":")[0]
+                if name in total:
+                    total[name] += int(line.split()[1])
+        return total
+
+    def family(self) -> list[int]:
+        """The process and those that it has started, workers of models for example."""
+        found = [self.pid]
+        for parent in found:
+            for task in Path(f"/proc/{parent}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+        return found
 
     def stop(self, patience_s: float = 10.0) -> None:
         """SIGTERM, and once more if it takes its time."""
@@ -155,14 +167,20 @@ def _stop_all() -> None:
 
 
 class Server(Process):
-    """offhook, ready to take calls. ``entry`` replaces ``-m offhook``."""
+    """offhook, ready to take calls. ``entry`` replaces ``-m offhook``; ``core`` None is all cores."""
 
-    def __init__(self, *flags: str, answer: str = "", entry: Sequence[str] = ("-m", "offhook")) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        answer: str = "",
+        entry: Sequence[str] = ("-m", "offhook"),
+        core: int | None = SERVER_CORE,
+    ) -> None:
         answer = answer or f"always:{session_file()}"
         command = [sys.executable, *entry, "serve", "--ready-json", *SERVER_FLAGS, "--answer", answer, *flags]
         if "--rtp-ports" not in flags:
             command += ["--rtp-ports", RTP_PORTS]
-        super().__init__(command, SERVER_CORE, {"PYTHONPATH": str(ROOT / "src")})
+        super().__init__(command, core, {"PYTHONPATH": str(ROOT / "src")})
         line = self.line()
         if not line:
             sys.exit("the server did not start")

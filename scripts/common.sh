@@ -17,34 +17,52 @@ find_python() {
     return 1
 }
 
+# is_made FOLDER LOCK: whether what the lock file names, and the project itself, are installed there.
+is_made() {
+    [ -x "$1/bin/python" ] && [ "$(cat "$(stamp_of "$1" "$2")" 2>/dev/null)" = "$(state_of "$2")" ]
+}
+stamp_of() { printf '%s' "$1/.installed-$(basename "$2")"; }
+state_of() { cat "$1" pyproject.toml | cksum; }
+
 # make_venv FOLDER LOCK: installs what the lock file names, by its hashes, and the project itself.
-# Quick when nothing changed since the last time.
+# Quick when nothing changed since the last time. Fails, also as a condition, when something cannot be installed.
 make_venv() {
-    local venv=$1 lock=$2 python stamp state
-    stamp="$venv/.installed-$(basename "$lock")"
-    state=$(cat "$lock" pyproject.toml | cksum)
-    [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ] && return
+    local venv=$1 lock=$2 python
+    is_made "$venv" "$lock" && return
     if [ ! -x "$venv/bin/python" ]; then
-        python=$(find_python)
+        python=$(find_python) || return
         say "Making $venv with $("$python" --version) ..."
         # Without the venv module's own pip (Debian splits it off), the pip that is there installs into the new folder.
-        "$python" -m venv "$venv" 2>/dev/null || "$python" -m venv --without-pip "$venv"
+        "$python" -m venv "$venv" 2>/dev/null || "$python" -m venv --without-pip "$venv" || return
     fi
     say "Installing what $lock names ..."
-    install_into "$venv" --require-hashes -r "$lock"
-    install_into "$venv" --no-deps --no-build-isolation -e .
-    printf '%s' "$state" >"$stamp"
+    install_into "$venv" --require-hashes -r "$lock" || return
+    install_into "$venv" --no-deps --no-build-isolation -e . || return
+    state_of "$lock" >"$(stamp_of "$venv" "$lock")"
 }
 
+# Says what pip fetches as it does; for a terminal and a log alike.
 install_into() {
-    local venv=$1
+    local venv=$1 pip
     shift
-    local flags=(-qq --disable-pip-version-check --no-warn-script-location)
-    if "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
-        "$venv/bin/python" -m pip install "${flags[@]}" "$@"
-    else
-        "$(find_python)" -m pip --python "$venv/bin/python" install "${flags[@]}" "$@"
-    fi
+    pip=("$venv/bin/python" -m pip)
+    "${pip[@]}" --version >/dev/null 2>&1 || pip=("$(find_python)" -m pip --python "$venv/bin/python")
+    "${pip[@]}" install --disable-pip-version-check --no-warn-script-location --progress-bar off "$@" | show_progress
+}
+
+show_progress() {
+    local line name size
+    while read -r line; do
+        case "$line" in
+        *"Downloading "*" MB)" | *"Using cached "*" MB)")
+            size=${line##*(} name=${line% (*}
+            name=${name##*[ /]}
+            say "  ${name%%-*} (${size}"
+            ;;
+        "Installing collected packages: offhook") ;;
+        "Installing collected packages"*) say "  unpacking ..." ;;
+        esac
+    done
 }
 
 # debian_packages PROGRAM=PACKAGE...: installs the packages whose program is missing, where apt can.

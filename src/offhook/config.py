@@ -11,18 +11,23 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from offhook.errors import ApiProblem, ConfigError
 from offhook.host.answer import Answer, AnswerAlways, AnswerByWebhook, AnswerEcho, AnswerReject
 from offhook.net.address import parse_public_address
+from offhook.session.truncation import input_limit
 from offhook.telemetry.log import LEVELS
 from offhook.wire import limits
 from offhook.wire.decode import decode_session
+from offhook.wire.own import Beep, PlayClip, Say
+from offhook.wire.session import ConnectorId
 from offhook.wire.signature import webhook_key
 from offhook.wire.url import check_url
 
 T = TypeVar("T")
+
+Filling = Say | Beep | PlayClip
 
 ENV_PREFIX = "OFFHOOK_"
 DEFAULT_PROJECT = "proj_default"
@@ -71,6 +76,16 @@ def _text(key: str, value: Any) -> str:
     return value
 
 
+def _user_part(key: str, value: Any) -> str:
+    """Return a project's id: what callers dial, the user part of a SIP URI (RFC 3261 25.1)."""
+    text = _text(key, value)
+    if not text.isascii() or not all(each.isalnum() or each in "-_.!~*'()&=+$,;?/" for each in text):
+        raise ConfigError(
+            key, "is the user part of a SIP URI: letters, digits and -_.!~*'()&=+$,;?/", "e.g. proj_clinic"
+        )
+    return text
+
+
 def _text_or_none(key: str, value: Any) -> str:
     return value if value == "" else _text(key, value)
 
@@ -111,6 +126,14 @@ def _networks(key: str, value: Any) -> tuple[str, ...]:
         except ValueError:
             raise ConfigError(key, f"'{network}' is not a network", "for example 203.0.113.0/24") from None
     return tuple(networks)
+
+
+def _hosts(key: str, value: Any) -> tuple[str, ...]:
+    hosts = tuple(host.strip().lower() for host in _texts(key, value))
+    for host in hosts:
+        if not host or any(char in host for char in "/ @"):
+            raise ConfigError(key, f"'{host}' is not the name or address of a host", "for example crm.internal")
+    return hosts
 
 
 def _url(key: str, value: Any) -> str:
@@ -200,6 +223,21 @@ def _answer(key: str, value: Any) -> Answer:
     raise ConfigError(key, f"'{value}' is not webhook, always:SESSION.json, reject:STATUS or echo")
 
 
+def _filling(key: str, value: Any) -> Filling | None:
+    kind, _, rest = _text_or_none(key, value).partition(":")
+    match kind, rest.strip():
+        case "", "":
+            return None
+        case "tone", "":
+            return Beep()
+        case "clip", name if name:
+            return PlayClip(name)
+        case "say", text if text and len(text) <= limits.MAX_SENTENCE_CHARS:
+            return Say(text)
+        case _:
+            raise ConfigError(key, f"'{value}' is not tone, clip:NAME or say:TEXT")
+
+
 # -- the tree
 
 
@@ -230,7 +268,7 @@ class Config:
         (), _networks, "networks that may send SIP; none given: all may", show="CIDR", repeat=True
     )
     api_key: tuple[str, ...] = _setting((), _texts, "a key of the API", show="KEY", repeat=True)
-    project: str = _setting(DEFAULT_PROJECT, _text, "the id of the one project", show="ID")
+    project: str = _setting(DEFAULT_PROJECT, _user_part, "the id of the one project", show="ID")
     webhook_url: str | None = _setting(None, _url, "where realtime.call.incoming is sent", show="URL")
     webhook_secret: tuple[str, ...] = _setting(
         (), _secrets, "signs the webhooks; several sign side by side", show="SECRET", repeat=True
@@ -272,9 +310,28 @@ class Config:
     apology: str = _setting(
         "I am sorry, something went wrong here. Could you say that again, please?",
         _text_or_none,
-        "what the local voice says when a model has failed; empty: nothing",
+        "what is said when a model has failed; empty: nothing",
         show="TEXT",
     )
+    greeting: str = _setting(
+        "",
+        _text_or_none,
+        "what the agent says first, word for word; 'on' lets the model begin; empty: the caller begins",
+        show="TEXT",
+    )
+    while_waiting: Filling | None = _setting(
+        None,
+        _filling,
+        "what a caller hears while a function or a slow model works: tone, clip:NAME or say:TEXT",
+        show="WHAT",
+    )
+    waiting_ms: int = _setting(
+        1500,
+        _integer(limits.MIN_WAITING_MS, limits.MAX_WAITING_MS),
+        "after how much silence that begins",
+        show="MS",
+    )
+    clips: Path | None = _setting(None, _path, "a folder of WAV files, the clips of while-waiting", show="DIR")
     tts_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that speaks", show="URL")
     tts_model: str = _setting("tts-1", _text, "what that API calls the model", show="NAME")
     tts_voice: str | None = _setting(None, _text, "its voice; else the session's voice is asked for", show="NAME")
@@ -285,21 +342,37 @@ class Config:
         show="HZ",
     )
     tts_key: str | None = _setting(None, _text, "its key", show="KEY")
+    context_tokens: int = _setting(
+        32_768, _integer(1_024, 100_000_000), "how many tokens the language model can read and write together", show="N"
+    )
+    output_tokens: int = _setting(
+        4_096, _integer(16, 1_000_000), "how many of these it may write in one response", show="N"
+    )
     default_model: str = _setting("gpt-realtime", _text, "the model of a session that names none", show="NAME")
     voice: str = _setting("marin", _text, "the voice of a session that names none", show="NAME")
     instructions: str | None = _setting(None, _text, "the instructions of a session that gives none", show="TEXT")
+    mcp_allow: tuple[str, ...] = _setting(
+        (), _hosts, "a host whose MCP server may have a private address", show="HOST", repeat=True
+    )
+    mcp_seconds: float = _setting(30.0, _number(0.1, 600), "how long an MCP server may take to answer", show="S")
+    prompts: Path | None = _setting(None, _path, "a folder of stored prompts, for sessions that name one", show="DIR")
     strict_models: bool = _setting(False, _switch, "refuse models that the [model_names] table does not name")
     vad_onset_ms: int = _setting(60, _integer(10, 1000), "how much speech begins a turn", show="MS")
+    turn_detector: str | None = _setting(
+        None, _text, "judges by sound, beside the words, whether a turn is over (docs/models.md)", show="NAME[:PATH]"
+    )
     jitter_ms: int = _setting(40, _jitter_ms, "how deep the jitter buffer starts, 20 to 120; 0 is off", show="MS")
     media_seconds: float = _setting(
         30.0, _number(0, 3600), "a caller who sends nothing for so long is gone; 0: never", show="S"
     )
+    otlp_url: str | None = _setting(None, _base_url, "an OpenTelemetry collector (OTLP over HTTP)", show="URL")
     store: Path | None = _setting(None, _path, "a folder for call records and journals", show="DIR")
     log_level: str = _setting("info", _choice(*LEVELS), "how much is logged: debug, info, warning, error", show="LEVEL")
     log_pii: bool = _setting(False, _switch, "log numbers and what was said too")
     ready_json: bool = _setting(False, _switch, "print one line of JSON when calls can be taken")
     projects: tuple[ProjectConfig, ...] = ()
     model_names: Mapping[str, str] = field(default_factory=dict)
+    mcp_connectors: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Config(http={self.http}, sip={self.sip})"
@@ -337,6 +410,7 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str], path: Path | N
             values[name] = parse(f"{path}: {name}", table[name])
     values["projects"] = _projects(path, table.get("projects", {}))
     values["model_names"] = _model_names(path, table.get("model_names", {}))
+    values["mcp_connectors"] = _mcp_connectors(path, table.get("mcp_connectors", {}))
     return check(Config(**values))
 
 
@@ -350,7 +424,7 @@ def _read_table(path: Path | None) -> dict[str, Any]:
         raise ConfigError("--config", f"cannot read {path}: {failure.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
         raise ConfigError("--config", f"{path} is not TOML: {failure}") from None
-    known = {each.name for each in SETTINGS} | {"projects", "model_names"}
+    known = {each.name for each in SETTINGS} | {"projects", "model_names", "mcp_connectors"}
     for name in table:
         if name not in known:
             raise ConfigError(f"{path}: {name}", "is no setting of offhook", "see offhook serve --help")
@@ -386,6 +460,16 @@ def _model_names(path: Path | None, table: Any) -> dict[str, str]:
     return table
 
 
+def _mcp_connectors(path: Path | None, table: Any) -> dict[str, str]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: mcp_connectors", "is not a table", 'write connector_gmail = "https://..."')
+    known = get_args(ConnectorId)
+    for name in table:
+        if name not in known:
+            raise ConfigError(f"{path}: mcp_connectors.{name}", f"is no connector; there are {', '.join(known)}")
+    return {name: _url(f"{path}: mcp_connectors.{name}", url) for name, url in table.items()}
+
+
 def check(config: Config) -> Config:
     """Return the settings when they fit together. Raises ConfigError when they cannot work."""
     if config.projects:
@@ -395,6 +479,9 @@ def check(config: Config) -> Config:
     elif not config.api_key and not config.http.is_loopback:
         message = f"is needed: {config.http} can be reached from other machines"
         raise ConfigError("--api-key", message, "give one, or listen on 127.0.0.1")
+    if input_limit(config.context_tokens, config.output_tokens) == 0:
+        message = f"{config.output_tokens} of output leave no input in a context of {config.context_tokens}"
+        raise ConfigError("--output-tokens", message, "give less, or a larger --context-tokens")
     if config.strict_models and not config.model_names:
         raise ConfigError("--strict-models", "leaves no model", "name some in [model_names]")
     return config

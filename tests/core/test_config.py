@@ -54,6 +54,8 @@ def test_every_setting_has_a_text_for_people() -> None:
         ({"public_address": "a b"}, "--public-address"),
         ({"public_address": "192.0.2.1:99999"}, "--public-address"),
         ({"allow": ["10.0.0.0/40"]}, "--allow"),
+        ({"project": "a b"}, "--project"),
+        ({"project": "a>;b"}, "--project"),
         ({"webhook_url": "ftp://x"}, "--webhook-url"),
         ({"webhook_url": "http://user:pw@x/"}, "--webhook-url"),
         ({"webhook_url": "http://exa mple/x"}, "--webhook-url"),

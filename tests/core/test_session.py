@@ -126,7 +126,7 @@ def test_another_model_is_refused_and_the_same_one_passes() -> None:
 def test_a_turn_is_heard_early_in_a_pause_and_under_the_same_item_at_its_end() -> None:
     talk = Talk(audio={"input": {"transcription": {"model": "x"}}})
     talk.happens(happened.VoiceStarted(1000))
-    talk.happens(happened.VoicePaused(2160), after_s=2.2)
+    talk.happens(happened.VoicePaused(2000, 2160), after_s=2.2)
     early = talk.last(do.HearEarly)
     assert (early.start_ms, early.end_ms, early.transcription.model) == (700, 2160, "x")
     assert talk.happens(happened.VoiceStopped(2000, 2500), after_s=0.3)
@@ -139,7 +139,7 @@ def test_a_turn_is_heard_early_in_a_pause_and_under_the_same_item_at_its_end() -
 def test_what_was_heard_early_is_dropped_when_it_was_not_the_end(how: str) -> None:
     talk = Talk()
     talk.happens(happened.VoiceStarted(1000))
-    talk.happens(happened.VoicePaused(2160), after_s=2.2)
+    talk.happens(happened.VoicePaused(2000, 2160), after_s=2.2)
     match how:
         case "resumed":
             talk.happens(happened.VoiceResumed())
@@ -153,7 +153,7 @@ def test_what_was_heard_early_is_dropped_when_it_was_not_the_end(how: str) -> No
 
 def test_a_pause_outside_of_a_turn_is_nothing() -> None:
     talk = Talk()
-    assert talk.happens(happened.VoicePaused(500)) == []
+    assert talk.happens(happened.VoicePaused(340, 500)) == []
     assert talk.happens(happened.VoiceResumed()) == []
     assert talk.count(do.HearEarly) == talk.count(do.DropEarly) == 0
 
@@ -219,10 +219,10 @@ def test_members_without_effect_are_members_of_a_session() -> None:
     assert set(WITHOUT_EFFECT) <= set(SessionParams.__struct_fields__)
     given = {
         "type": "realtime",
-        "truncation": "disabled",
+        "reasoning": {"effort": "low"},
         "audio": {"input": {"noise_reduction": {"type": "near_field"}}},
     }
-    assert without_effect(decode_session(json.dumps(given).encode())) == ["truncation", "audio.input.noise_reduction"]
+    assert without_effect(decode_session(json.dumps(given).encode())) == ["reasoning", "audio.input.noise_reduction"]
     assert without_effect(decode_session(b'{"type": "realtime", "tracing": null}')) == []
 
 
@@ -704,7 +704,7 @@ def test_barge_in_forgets_the_sentences_that_the_voice_had_not_reached() -> None
     talk.happens(happened.GenerationFinished(run))
     talk.happens(happened.VoiceStarted(talk.input_ms))
     talk.happens(happened.PlayoutStopped(run, 1000))
-    assert said_by_assistant(talk) == ["Your order"]
+    assert said_by_assistant(talk) == ["Your order left"]
 
 
 def test_words_whose_place_nobody_knows_are_spread_over_the_sound_that_follows_them() -> None:

@@ -267,3 +267,35 @@ def test_the_gap_inside_a_word_is_no_pause() -> None:
 def test_no_pause_is_told_where_nobody_asked_or_the_turn_ends_first(pause_ms: int) -> None:
     line = listen(pause_ms=pause_ms).silence(1000).speech(800).silence(1000)
     assert line.events == [SpeechStarted(1000, 700, 1060), SpeechStopped(1000, 1800, 2300)]
+
+
+def test_a_turn_ends_in_its_pause_when_somebody_says_so() -> None:
+    line = listen(pause_ms=120, silence_duration_ms=4000).silence(1000).speech(800).silence(250)
+    line.events += line.detector.end()
+    assert line.events[1:] == [SpeechPaused(1000, 1800, 1920), SpeechStopped(1000, 1800, 2050)]
+    line.silence(5000)
+    assert len(line.stopped) == 1
+
+
+def test_a_caller_who_speaks_on_is_not_ended() -> None:
+    line = listen(pause_ms=120, silence_duration_ms=4000).silence(1000).speech(800).silence(300).speech(300)
+    assert not line.detector.end()
+    line.silence(3000)
+    assert line.stopped == []
+
+
+def test_an_end_that_comes_with_the_next_word_waits_for_what_the_detector_hears() -> None:
+    """Energy came up and nobody knows yet what it is: a word takes the end back, a click only delays it."""
+    for probability, ends in ((1.0, False), (0.0, True)):
+        line = listen(pause_ms=120, silence_duration_ms=4000).silence(1000).speech(800).silence(200)
+        line.play(10, LOUD, probability)
+        assert not line.detector.end()
+        line.play(90, LOUD if probability else SILENT, probability).silence(60)
+        assert bool(line.stopped) is ends
+
+
+def test_nothing_ends_outside_of_a_pause() -> None:
+    line = listen(pause_ms=120).silence(1000)
+    assert not line.detector.end()
+    line.speech(500)
+    assert not line.detector.end()

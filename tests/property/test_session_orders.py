@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core.talk import Talk
+from tests.core.talk import SocketTalk, Talk
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
@@ -41,6 +41,7 @@ actions = st.one_of(
     st.builds(happened.PlayoutFinished, runs, ms).map(lambda e: ("input", e)),
     st.builds(happened.PlayoutStopped, runs, ms).map(lambda e: ("input", e)),
     st.tuples(st.just("transcript"), st.booleans()),
+    st.tuples(st.just("pause_heard"), st.sampled_from(["Okay.", "Stop.", "I want the", "", None])),
     st.tuples(st.just("wait"), st.floats(0, 7)),
     st.tuples(
         st.just("client"),
@@ -54,14 +55,12 @@ actions = st.one_of(
                 ("input_audio_buffer.commit", {}),
                 ("input_audio_buffer.clear", {}),
                 ("session.update", {"session": {"type": "realtime", "audio": {"input": {"turn_detection": None}}}}),
-                (
-                    "session.update",
-                    {
-                        "session": {
-                            "type": "realtime",
-                            "audio": {"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 5000}}},
-                        }
-                    },
+                *(
+                    ("session.update", {"session": {"type": "realtime", "audio": {"input": {"turn_detection": each}}}})
+                    for each in (
+                        {"type": "server_vad", "idle_timeout_ms": 5000},
+                        {"type": "semantic_vad", "eagerness": "high"},
+                    )
                 ),
             ]
         ),
@@ -75,7 +74,7 @@ def perform(talk: Talk, action: tuple[Any, ...]) -> None:
         case ("voice_started",):
             talk.happens(happened.VoiceStarted(talk.input_ms))
         case ("voice_paused",):
-            talk.happens(happened.VoicePaused(talk.input_ms))
+            talk.happens(happened.VoicePaused(talk.input_ms, talk.input_ms + 120))
         case ("voice_resumed",):
             talk.happens(happened.VoiceResumed())
         case ("voice_stopped",):
@@ -85,11 +84,14 @@ def perform(talk: Talk, action: tuple[Any, ...]) -> None:
         case ("input", event):
             talk.happens(event)
         case ("audio", run, length, text, message):
-            talk.happens(happened.AudioProduced(run, b"", 8000, length, text, message))
+            talk.happens(happened.AudioProduced(run, bytes(16 * length), 8000, length, text, message))
         case ("transcript", works):
             item_id = talk.last(do.Hear).item_id if talk.count(do.Hear) else "item_x"
             done = happened.TranscriptCompleted(item_id, "hi", 1.0)
             talk.happens(done if works else happened.TranscriptFailed(item_id, "c", "m"))
+        case ("pause_heard", text):
+            item_id = talk.last(do.HearEarly).item_id if talk.count(do.HearEarly) else "item_x"
+            talk.happens(happened.PauseHeard(item_id, text))
         case ("wait", seconds):
             talk.waits(seconds)
         case ("client", (type_, members)):
@@ -105,17 +107,51 @@ def response_id_of(event: dict[str, Any]) -> str | None:
     return str(found) if found else None
 
 
-@given(st.lists(actions, max_size=40), st.booleans())
-@settings(max_examples=150, deadline=None)
-def test_any_order_of_inputs_keeps_the_promises(script: list[tuple[Any, ...]], needs_transcripts: bool) -> None:
+detections = st.sampled_from([{"type": "server_vad"}, {"type": "semantic_vad"}])
+
+
+@given(st.lists(actions, max_size=40), st.booleans(), detections)
+@settings(max_examples=200, deadline=None)
+def test_any_order_of_inputs_keeps_the_promises(
+    script: list[tuple[Any, ...]], needs_transcripts: bool, detection: dict[str, str]
+) -> None:
     talk = Talk(
-        options=EngineOptions(needs_transcripts=needs_transcripts),
-        audio={"input": {"transcription": {"model": "whisper-1"}}},
+        options=EngineOptions(needs_transcripts=needs_transcripts, hears_early=True),
+        audio={"input": {"transcription": {"model": "whisper-1"}, "turn_detection": detection}},
     )
     for action in script:
         perform(talk, action)
     talk._take(talk.engine.close(talk.now))
+    keeps_the_promises(talk)
 
+
+@given(st.lists(actions | st.tuples(st.just("append"), st.integers(0, 500)), max_size=40), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_any_order_of_inputs_keeps_the_promises_on_a_socket(
+    script: list[tuple[Any, ...]], needs_transcripts: bool
+) -> None:
+    talk = SocketTalk(
+        options=EngineOptions(needs_transcripts=needs_transcripts),
+        audio={"input": {"transcription": {"model": "whisper-1"}}},
+    )
+    for action in script:
+        if action[0] == "append":
+            talk.appends(action[1])
+        else:
+            perform(talk, action)
+    talk._take(talk.engine.close(talk.now))
+    keeps_the_promises(talk)
+    done = set()
+    for event in talk.sent:
+        if event["type"] == "response.output_audio.done":
+            done.add(event["item_id"])
+        if event["type"] == "response.output_audio.delta":
+            assert event["item_id"] not in done, "a message is done when its sound is"
+    assert not any(isinstance(each, do.Play | do.StopPlayout | do.FinishPlayout) for each in talk.done)
+    assert not any(event["type"].startswith("output_audio_buffer.") for event in talk.sent)
+
+
+def keeps_the_promises(talk: Talk) -> None:
     ids = Counter(event["event_id"] for event in talk.sent)
     assert max(ids.values(), default=1) == 1, "event ids are unique"
     opened: set[str] = set()
@@ -140,6 +176,9 @@ def test_any_order_of_inputs_keeps_the_promises(script: list[tuple[Any, ...]], n
             items_done.add(event["item"]["id"])
     assert opened == closed
     assert items_added == items_done
+    if talk.engine.spoken_item_id is None:
+        ducks = [each.ducked for each in talk.done if isinstance(each, do.Duck)]
+        assert not any(ducks[-1:]), "an agent is soft only while the caller speaks"
     plays = [each.run for each in talk.done if isinstance(each, do.Play)]
     finished = {each.run for each in talk.done if isinstance(each, do.FinishPlayout)}
     stopped = talk.count(do.StopPlayout)

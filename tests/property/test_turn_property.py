@@ -30,13 +30,14 @@ CHANGES = (SpeechStarted, SpeechStopped)
 
 
 @settings(max_examples=300, deadline=None)
-@given(stretches, options, st.none() | options, st.integers(0, 300), st.integers(0, 5))
+@given(stretches, options, st.none() | options, st.integers(0, 300), st.integers(0, 5), st.sets(st.integers(0, 300)))
 def test_starts_and_stops_alternate_in_order_of_time(
     sound: list[tuple[int, float, float]],
     first: TurnOptions,
     second: TurnOptions | None,
     change_at: int,
     late_steps: int,
+    ended_at: set[int],
 ) -> None:
     detector = TurnDetector(first)
     events: list[TurnEvent] = []
@@ -51,6 +52,8 @@ def test_starts_and_stops_alternate_in_order_of_time(
                 while events and not isinstance(events[-1], SpeechStopped):
                     events.pop()
         events += detector.hear([level])
+        if index in ended_at:
+            events += detector.end()
         while judged_ms + 32 <= (index + 1 - late_steps) * 10:
             events += detector.judge(steps[judged_ms // 10][1], judged_ms + 32)
             judged_ms += 32

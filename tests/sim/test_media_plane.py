@@ -626,6 +626,23 @@ def test_a_leg_that_breaks_does_not_take_the_others_with_it() -> None:
     assert world.plane.load().failures == 1
 
 
+def test_a_leg_that_cannot_even_begin_gives_its_ports_back() -> None:
+    class BrokenPort(MemoryPort):
+        def receive(self) -> tuple[bytes, tuple[str, int]]:
+            raise TypeError("a bug")
+
+    world = World()
+    good, _ = world.call("good")
+    pair = world.pair()
+    pair.rtp = BrokenPort(world.network, pair.rtp.address)
+    world.plane.open_leg("bad", pair, Negotiated(("192.0.2.99", 4000)))
+    world.run(500)
+    assert [(edge.leg, edge.reason) for edge in world.of(MediaFailed)] == [("bad", "TypeError")]
+    assert pair.closed_at is not None
+    assert world.plane.load().legs == world.plane.load().failures == 1
+    assert len(good.packets) == pytest.approx(25, abs=1)
+
+
 @pytest.mark.parametrize("breaks_by", ["sending", "closing"])
 def test_a_leg_that_cannot_even_say_goodbye_gives_its_ports_back(breaks_by: str) -> None:
     class BrokenPort(MemoryPort):
@@ -857,6 +874,24 @@ def test_a_recording_holds_both_sides_on_one_clock() -> None:
         first = world.when(started) - 1000.0
         assert each.start_ms == pytest.approx(first * 1000, abs=15)
     assert not recorder.truncated
+
+
+def test_a_hundred_calls_are_recorded_whole() -> None:
+    """Users' complaint: recording a hundred calls at a time lost sound."""
+    world = World()
+    recorders = [Recorder() for _ in range(100)]
+    for number, recorder in enumerate(recorders):
+        phone, _ = world.call(f"leg-{number}", LegOptions(recorder=recorder))
+        phone.say(tone(1 + number % 10, 600))
+        world.plane.play(f"leg-{number}", 0, tone(11 + number % 10, 600), 8000)
+        world.plane.finish_run(f"leg-{number}", 0)
+    world.run(900)
+    for number, recorder in enumerate(recorders):
+        for channel, first in ((0, 1), (1, 11)):
+            (heard,) = find_tones(np.ascontiguousarray(recorder.stereo()[:, channel]))
+            assert heard.number == first + number % 10
+            assert heard.end_ms - heard.start_ms == pytest.approx(600, abs=20)
+            assert heard.longest_gap_ms == 0
 
 
 def test_a_recording_has_an_end() -> None:

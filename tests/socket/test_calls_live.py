@@ -411,7 +411,12 @@ def test_closing_the_sideband_does_not_end_the_call() -> None:
 
 @pytest.mark.parametrize(
     ("query", "status", "key"),
-    [("?call_id=rtc_x", 404, "sk-test"), ("?call_id=rtc_x", 401, "sk-no"), ("", 400, "sk-test")],
+    [
+        ("?call_id=rtc_x", 404, "sk-test"),
+        ("?call_id=rtc_x", 401, "sk-no"),
+        ("?call_id=", 400, "sk-test"),
+        ("", 401, "sk-no"),
+    ],
 )
 def test_a_socket_that_cannot_be_is_refused_before_it_opens(
     query: str, status: int, key: str, caplog: pytest.LogCaptureFixture
@@ -582,7 +587,7 @@ def test_an_unknown_route_or_method_is_told_as_an_error_of_the_api() -> None:
     async def test(one: Live) -> None:
         for method, path, status, code in (
             ("POST", "/v1/realtime/calls", 404, "unknown_url"),
-            ("GET", "/v1/models", 404, "unknown_url"),
+            ("GET", "/v1/files", 404, "unknown_url"),
             ("GET", "/v1/realtime/calls/x/hangup", 405, "method_not_allowed"),
             ("DELETE", "/health", 405, "method_not_allowed"),
         ):
@@ -653,11 +658,12 @@ def test_a_healthy_call_replays_as_it_was(tmp_path: Path) -> None:
 
 def test_what_is_kept_of_a_call_holds_no_secret_and_is_nobody_elses_to_read(tmp_path: Path) -> None:
     """Keys of MCP servers stood in journals, plain and in base64, and everybody could read them."""
+    pytest.importorskip("mcp", reason="offhook[mcp] is not installed")
     secret, header = "sk-mcp-0123456789", "Basic c2VjcmV0OnBhc3M="
     store = tmp_path / "store"
 
     async def test(one: Live) -> None:
-        mcp = {"type": "mcp", "server_url": "https://mcp.example/"}
+        mcp = {"type": "mcp", "server_url": "http://127.0.0.1:9/"}
         tools = [
             mcp | {"server_label": "a", "authorization": secret},
             mcp | {"server_label": "b", "headers": {"X-Key": header}},
@@ -675,7 +681,7 @@ def test_what_is_kept_of_a_call_holds_no_secret_and_is_nobody_elses_to_read(tmp_
 
     umask = os.umask(0o022)
     try:
-        run(test, store=str(store))
+        run(test, mcp_allow=["127.0.0.1"], store=str(store))
     finally:
         os.umask(umask)
     (journal,) = (store / "journals").iterdir()
@@ -820,3 +826,17 @@ def test_a_refused_call_is_told_why_and_the_log_names_it(caplog: pytest.LogCaptu
             assert caplog.messages == [f'call refused status=488 why="{why}" {whose}']
 
     run(test)
+
+
+def test_a_change_of_the_call_that_is_refused_is_told_why() -> None:
+    async def test(one: Live) -> None:
+        async with raw_caller(one.server.sip.address) as caller:
+            await caller.call(caller.describe())
+            refused = await caller.request("INVITE", caller.describe(formats="18", version=2))
+            why = "no audio line with PCMU or PCMA over RTP/AVP"
+            assert (refused.status, refused.get("warning")) == (488, f'399 offhook "{why}"')
+            # The call goes on as it was.
+            assert (await caller.request("OPTIONS")).status == 200
+            assert (await caller.request("BYE")).status == 200
+
+    run(test, answer="echo")

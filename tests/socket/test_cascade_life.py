@@ -49,6 +49,7 @@ def test_the_report_names_the_parts_and_counts_their_work() -> None:
                 "cancelled": 0,
                 "refused": 0,
                 "died": 0,
+                "retried": 0,
             }
         finally:
             await cascade.stop()

@@ -92,19 +92,59 @@ def test_what_libraries_print_does_not_disturb_the_frames() -> None:
     with_pool(test)
 
 
-@pytest.mark.parametrize("how", ["die", "garbage", "hang"])
-def test_a_worker_that_dies_fails_its_request_and_the_next_one_works(how: str) -> None:
+@pytest.mark.parametrize(("how", "attempts"), [("die", 2), ("garbage", 2), ("begin and die", 1)])
+def test_a_worker_that_dies_fails_its_request_and_the_next_one_works(how: str, attempts: int) -> None:
+    """What may have killed its worker has a second one; what had begun to answer has not."""
+
     async def test(pool: Pool) -> None:
         (before,) = pool.pids
         waiting = [pool.ask({"do": how}), pool.ask(ECHO)]
         assert await refusal(waiting[0]) == "model_worker_died"
         assert len(await results(waiting[1])) == 1, "one that only waited is not harmed"
         assert pool.pids != [before]
-        assert await refusal(pool.ask({"do": how})) == "model_worker_died"
-        assert len(await results(pool.ask(ECHO))) == 1
 
-    pool = with_pool(test, task_s=0.3, restart_delays_s=(0.0,))
-    assert pool.counters.died == 2
+    pool = with_pool(test, wait_s=30.0, restart_delays_s=(0.0,))
+    assert (pool.counters.died, pool.counters.retried) == (attempts, attempts - 1)
+
+
+def test_a_worker_that_hangs_is_killed_and_its_request_is_too_old_for_another() -> None:
+    now = [0.0]
+
+    async def test() -> None:
+        pool = Pool(PoolOptions("the test model", ENGINE, task_s=0.3, restart_delays_s=(0.0,)), clock=lambda: now[0])
+        await pool.start()
+        hanging = pool.ask({"do": "hang"})
+        await asyncio.sleep(0)
+        now[0] = 30.0
+        assert await refusal(hanging) == "model_worker_died"
+        assert len(await results(pool.ask(ECHO))) == 1
+        assert (pool.counters.died, pool.counters.retried) == (1, 0)
+        await pool.stop()
+
+    asyncio.run(test())
+
+
+def test_a_request_whose_worker_dies_is_served_by_the_next_one(tmp_path: Path) -> None:
+    async def test(pool: Pool) -> None:
+        unlucky, other = pool.ask({"do": "die once", "path": str(tmp_path / "died")}), pool.ask(ECHO)
+        assert await results(unlucky) == [{"served": 1}]
+        assert (await results(other))[0]["served"] == 2, "it kept its place"
+
+    pool = with_pool(test, wait_s=30.0)
+    assert (pool.counters.died, pool.counters.retried, pool.counters.failed) == (1, 1, 0)
+
+
+def test_a_request_that_is_cancelled_before_its_worker_dies_is_not_begun_again() -> None:
+    async def test(pool: Pool) -> None:
+        request = await held(pool)
+        (pid,) = pool.pids
+        os.kill(pid, signal.SIGSTOP)
+        request.cancel()
+        os.kill(pid, signal.SIGKILL)
+        assert (await results(pool.ask(ECHO)))[0]["served"] == 1
+
+    pool = with_pool(test, wait_s=30.0)
+    assert (pool.counters.died, pool.counters.retried) == (1, 0)
 
 
 def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced_at_once() -> None:
@@ -122,8 +162,7 @@ def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced_at_once() -> 
 def test_a_worker_that_cannot_be_started_again_refuses_without_delay(tmp_path: Path) -> None:
     async def test(pool: Pool) -> None:
         dying, waiting = pool.ask({"do": "die"}), pool.ask(ECHO)
-        assert await refusal(dying) == "model_worker_died"
-        assert await refusal(waiting) == "model_unavailable"
+        assert [await refusal(request) for request in (dying, waiting)] == ["model_unavailable"] * 2
         with pytest.raises(ModelError, match="not running"):
             pool.ask(ECHO)
 

@@ -24,7 +24,7 @@ class Engine:
         }
         self._served = 0
 
-    def serve(self, task: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
+    def serve(self, task: dict[str, Any]) -> Iterator[dict[str, Any] | None]:  # noqa: C901 - a list of misdeeds
         self._served += 1
         match task["do"]:
             case "echo":
@@ -42,6 +42,15 @@ class Engine:
                 os.system("echo a program says hello")
                 os.write(1, b"native code says hello\n")
                 yield {"printed": True}
+            case "die once":  # the path of a file; the next worker finds it
+                path = Path(task["path"])
+                if not path.exists():
+                    path.write_text("")
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield {"served": self._served}
+            case "begin and die":
+                yield {"begun": True}
+                os.kill(os.getpid(), signal.SIGKILL)
             case "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "garbage":

@@ -29,8 +29,7 @@ class CallActions:
         """Answer the call with a session, which is checked in full before anything happens."""
         call = self._find(request)
         body = await read_body(request)
-        params = decode_session(body)
-        self._directory.check_model(params)
+        params = self._directory.prepare(decode_session(body), call.project)
         return _done(call, lambda reply: AcceptAsked(params, body, reply))
 
     async def reject(self, request: Request) -> Response:

@@ -14,22 +14,35 @@ from starlette.websockets import WebSocket
 
 from offhook.api.actions import CallActions
 from offhook.api.answer import problem_response
+from offhook.api.models import ModelRoutes
 from offhook.api.own import OwnRoutes
-from offhook.api.sideband import SidebandSockets
+from offhook.api.prompts import PromptRoutes
+from offhook.api.secrets import SecretRoutes
+from offhook.api.sockets import RealtimeSockets
 from offhook.errors import ApiProblem
+from offhook.host.client_secrets import ClientSecrets
 from offhook.host.directory import Directory
+from offhook.host.sessions import Sessions
 from offhook.telemetry.log import FactLog
 
 PREFIXES = ("/v1", "", "/openai/v1")  # SDK suites run without /v1; Azure's clients put /openai before it
 
 
 def build_app(
-    directory: Directory, health: Callable[[], dict[str, Any]], request_id: Callable[[], str], log: FactLog
+    directory: Directory,
+    secrets: ClientSecrets,
+    sessions: Sessions,
+    health: Callable[[], dict[str, Any]],
+    request_id: Callable[[], str],
+    log: FactLog,
 ) -> ASGIApp:
     """Return the ASGI application of the server."""
     actions = CallActions(directory)
-    sockets = SidebandSockets(directory)
+    made = SecretRoutes(directory, secrets)
+    models = ModelRoutes(directory)
+    sockets = RealtimeSockets(directory, secrets, sessions)
     own = OwnRoutes(directory, health)
+    prompts = PromptRoutes(directory)
     routes: list[BaseRoute] = []
     for prefix in PREFIXES:
         call = prefix + "/realtime/calls/{call_id:path}"
@@ -38,12 +51,24 @@ def build_app(
             Route(f"{call}/reject", Endpoint(actions.reject), methods=["POST"]),
             Route(f"{call}/refer", Endpoint(actions.refer), methods=["POST"]),
             Route(f"{call}/hangup", Endpoint(actions.hangup), methods=["POST"]),
+            Route(f"{prefix}/realtime/client_secrets", Endpoint(made.create), methods=["POST"]),
+            Route(f"{prefix}/realtime/translations/client_secrets", Endpoint(made.translation), methods=["POST"]),
+            Route(f"{prefix}/realtime/sessions", Endpoint(made.legacy_session), methods=["POST"]),
+            Route(f"{prefix}/realtime/transcription_sessions", Endpoint(made.legacy_transcription), methods=["POST"]),
+            Route(f"{prefix}/models", Endpoint(models.list_models), methods=["GET"]),
+            Route(f"{prefix}/models/{{model:path}}", Endpoint(models.model), methods=["GET"]),
             WebSocketRoute(f"{prefix}/realtime", sockets.serve),
         ]
     routes += [
         Route("/health", Endpoint(own.health), methods=["GET"]),
         Route("/offhook/v1/calls", Endpoint(own.calls), methods=["GET"]),
         Route("/offhook/v1/calls/{call_id}", Endpoint(own.call), methods=["GET"]),
+        Route("/offhook/v1/calls/{call_id}/spans", Endpoint(own.spans), methods=["GET"]),
+        Route("/metrics", Endpoint(own.metrics), methods=["GET"]),
+        Route("/offhook/v1/prompts", Endpoint(prompts.newest), methods=["GET"]),
+        Route("/offhook/v1/prompts/{prompt_id}/versions", Endpoint(prompts.versions), methods=["GET"]),
+        Route("/offhook/v1/prompts/{prompt_id}/versions", Endpoint(prompts.add), methods=["POST"]),
+        Route("/offhook/v1/prompts/{prompt_id}/versions/{version}", Endpoint(prompts.version), methods=["GET"]),
     ]
     return Surround(Router(routes, default=_no_route), request_id, log)
 
@@ -108,7 +133,7 @@ class Surround:
             await self._app(scope, receive, send_with_id)
         except HTTPException as refused:
             await _no_method(scope, refused)(scope, receive, send_with_id)
-        except Exception as bug:
+        except Exception as bug:  # told as a 500 with the request's id, never as a traceback
             self._log.error("request failed", failure=bug, request_id=request_id, path=scope["path"])
             if scope["type"] == "http" and not began:
                 message = f"The server had an error while processing your request. Its id is {request_id}."

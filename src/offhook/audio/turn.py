@@ -111,12 +111,14 @@ class _Suspecting(msgspec.Struct, frozen=True):
 class _Speaking(msgspec.Struct):
     """A turn. ``likely_ms`` is the end of the last window in which the detector heard speech.
 
-    ``paused_ms`` is when a pause was told that lasts still, None outside of one.
+    ``paused_ms`` is when a pause was told that lasts still, None outside of one. ``ends``: somebody has decided that
+    the turn is over with it.
     """
 
     start_ms: int
     likely_ms: int
     paused_ms: int | None = None
+    ends: bool = False
 
 
 class TurnDetector:
@@ -176,6 +178,14 @@ class TurnDetector:
             self._judged_ms = self._heard_ms
             self._likely = False
 
+    def end(self) -> Sequence[TurnEvent]:
+        """End the turn with the pause that was told, at once; nothing happens when the caller speaks on by now."""
+        state = self._state
+        if not isinstance(state, _Speaking) or state.paused_ms is None:
+            return _NOTHING
+        state.ends = True
+        return self._try_stop(state)
+
     def hear(self, levels_dbfs: Sequence[float]) -> Sequence[TurnEvent]:
         """Take the levels of the next steps of 10 ms."""
         steps = len(levels_dbfs)
@@ -209,6 +219,7 @@ class TurnDetector:
                 state.likely_ms = until_ms
                 if state.paused_ms is not None and until_ms > state.paused_ms:
                     state.paused_ms = None
+                    state.ends = False
                     return (SpeechResumed(state.start_ms, self._heard_ms),)
             return self._try_stop(state)
         if isinstance(state, _Suspecting):
@@ -235,7 +246,7 @@ class TurnDetector:
 
     def _far_from_stop(self, state: _Suspecting | _Speaking, steps: int) -> bool:
         """Whether nothing can be dated and due within so many steps, whatever they hold."""
-        if isinstance(state, _Suspecting):
+        if isinstance(state, _Suspecting) or state.ends:
             return False
         options = self._options
         pause = options.tells_pauses and state.paused_ms is None
@@ -263,7 +274,7 @@ class TurnDetector:
         options = self._options
         silent_ms = self._heard_ms - end_ms
         pause = options.tells_pauses and state.paused_ms is None and silent_ms < options.silence_duration_ms
-        wanted_ms = options.pause_ms if pause else options.silence_duration_ms
+        wanted_ms = options.pause_ms if pause or state.ends else options.silence_duration_ms
         if silent_ms < wanted_ms or self._judged_ms < end_ms or self._rising():
             return _NOTHING
         end_ms = max(end_ms, state.start_ms)

@@ -161,7 +161,7 @@ def replay(head: Head, lines: Iterable[Line]) -> Iterable[Step]:
     for line in lines:
         try:
             names = output_names(_repeat(call, head, line))
-        except Exception as bug:
+        except Exception as bug:  # bugs are what is replayed: one that was written down is repeated
             names = bug_name(bug)
         yield Step(line, names)
 

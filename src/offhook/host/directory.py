@@ -22,6 +22,7 @@ from offhook.host.services import Services
 from offhook.host.telephone import Telephone
 from offhook.session.settings import check_model
 from offhook.wire.ids import Ids
+from offhook.wire.own import update_own
 from offhook.wire.session import SessionParams
 
 # Ended calls that are still listed, and whose repeated actions are known as such. SDKs retry for some seconds.
@@ -83,9 +84,13 @@ class Directory:
         calls: list[CallOwner | EndedCall] = [*self._ended.values(), *self._active.values()]
         return [call for call in reversed(calls) if call.project is project]
 
-    def check_model(self, params: SessionParams) -> None:
-        """Raise ApiProblem for a model that is not there, when the server is strict about them."""
-        check_model(params, self.services.options.engine.strict_models)
+    def prepare(self, params: SessionParams, project: Project) -> SessionParams:
+        """Return a session as it is to begin. Raises ApiProblem for a model, a prompt or a clip that is not there."""
+        params = self.services.preparing.session(params, project.id)
+        options = self.services.options.engine
+        check_model(params, options.strict_models)
+        update_own(options.defaults.own, params.offhook, options.defaults.own, options.clips)
+        return params
 
     @property
     def calls(self) -> int:
@@ -127,7 +132,7 @@ class Directory:
             case AnswerByWebhook():
                 owner.start()
             case AnswerAlways(params=params, body=body):
-                owner.take(telephone_side.AcceptAsked(params, body, NOBODY))
+                owner.take(telephone_side.AcceptAsked(self.prepare(params, project), body, NOBODY))
             case AnswerReject(status=status):
                 owner.take(telephone_side.RejectAsked(status, NOBODY))
             case AnswerEcho():

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET
-from msgspec.structs import replace
 
-from offhook.audio.pcm import to_bytes
+from offhook.audio.pcm import Samples, to_bytes
 from offhook.audio.turn import TurnOptions
 from offhook.call.machine import MediaLost
 from offhook.errors import LocalError, OffhookError, RemoteError
@@ -22,6 +21,7 @@ from offhook.media.limits import JITTER_MS
 from offhook.media.plane import MediaPlane
 from offhook.media.ports import PortPair, PortSource
 from offhook.session import inputs as talk
+from offhook.session.semantic import patience_of
 from offhook.sip import sdp
 from offhook.telemetry.log import FactLog
 from offhook.wire.session import PcmaFormat, PcmuFormat, SemanticVad, ServerVad, TurnDetection
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 PAUSE_MS: Final = 160
 """Longer than the gaps inside words; the rest of the usual 500 ms is enough to transcribe a turn in."""
 
-# semantic_vad waits by what was said; until that is understood, eagerness sets the pause.
-_EAGERNESS_MS: Final = {"low": 1200, "auto": 700, "medium": 700, "high": 400}
+SEMANTIC_PAUSE_MS: Final = 100
+"""Under semantic_vad the words decide, so they are wanted before the shortest silence that can end a turn."""
 
 
 class LineError(OffhookError):
@@ -136,13 +136,33 @@ class Line:
         """Drop what is queued."""
         self._media.stop_playout(self._leg)
 
+    def fill(self, number: int, samples: Samples, *, loops: bool = False, whole: bool = False) -> None:
+        """Let the caller hear this at 8 kHz until something is said; ``whole``: to its end in any case."""
+        self._media.fill(self._leg, number, samples, loops=loops, whole=whole)
+
+    def stop_filling(self) -> None:
+        """End that."""
+        self._media.stop_filling(self._leg)
+
     def configure_turns(self, detection: TurnDetection | None) -> None:
         """Detect the caller's turns in this way."""
         self._media.configure_turns(self._leg, turn_options(detection, self._lines.options))
 
-    def input_audio(self, start_ms: int, end_ms: int) -> bytes:
-        """Return what the caller said between two positions: 16-bit mono samples at 8 kHz."""
-        return to_bytes(self._audio.read(start_ms, end_ms))
+    def end_turn(self) -> None:
+        """End the caller's turn in its pause, if that lasts still."""
+        self._media.end_turn(self._leg)
+
+    def duck(self, *, ducked: bool) -> None:
+        """Let the agent be softer, or as loud as before."""
+        self._media.duck(self._leg, ducked=ducked)
+
+    def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:
+        """Return what the caller said between two positions: 16-bit mono samples, and their rate in Hz."""
+        return to_bytes(self._audio.read(start_ms, end_ms)), limits.RATE_HZ
+
+    def retrieved_audio(self, start_ms: int, end_ms: int) -> bytes:
+        """Return the same as an item shows it."""
+        return self.input_audio(start_ms, end_ms)[0]
 
     def close(self) -> None:
         """Let go of the ports."""
@@ -151,27 +171,25 @@ class Line:
 
 def turn_options(detection: TurnDetection | None, line: LineOptions) -> TurnOptions | None:
     """Return how the audio plane detects turns; None is not at all."""
-    options = _turns_of(detection, line.onset_ms)
-    if options is None or not line.pause_ms:
-        return options
-    # What is begun in a pause needs most of the silence after it.
-    return replace(options, pause_ms=min(line.pause_ms, options.silence_duration_ms * 2 // 5))
-
-
-def _turns_of(detection: TurnDetection | None, onset_ms: int) -> TurnOptions | None:
     match detection:
         case None:
             return None
         case ServerVad():
+            silence_ms = 500 if detection.silence_duration_ms is UNSET else detection.silence_duration_ms
             return TurnOptions(
                 threshold=0.5 if detection.threshold is UNSET else detection.threshold,
-                silence_duration_ms=500 if detection.silence_duration_ms is UNSET else detection.silence_duration_ms,
+                silence_duration_ms=silence_ms,
                 prefix_padding_ms=300 if detection.prefix_padding_ms is UNSET else detection.prefix_padding_ms,
-                onset_ms=onset_ms,
+                onset_ms=line.onset_ms,
+                # What is begun in a pause needs most of the silence after it.
+                pause_ms=min(line.pause_ms, silence_ms * 2 // 5),
             )
         case SemanticVad():
-            eagerness = "auto" if detection.eagerness is UNSET else detection.eagerness
-            return TurnOptions(silence_duration_ms=_EAGERNESS_MS[eagerness], onset_ms=onset_ms)
+            patience = patience_of(detection)
+            if not line.pause_ms:
+                return TurnOptions(silence_duration_ms=patience.unheard_ms, onset_ms=line.onset_ms)
+            # The conversation ends the turn, in one of its pauses.
+            return TurnOptions(silence_duration_ms=patience.most_ms, onset_ms=line.onset_ms, pause_ms=SEMANTIC_PAUSE_MS)
 
 
 @dataclass(slots=True)
@@ -225,8 +243,8 @@ class Lines:
                 owner.take(talk.PlayoutAdvanced(run, played_ms))
             case happened.SpeechStarted(at_ms=at_ms):
                 owner.take(talk.VoiceStarted(at_ms))
-            case happened.SpeechPaused(decided_ms=decided_ms):
-                owner.take(talk.VoicePaused(decided_ms))
+            case happened.SpeechPaused(at_ms=end_ms, decided_ms=decided_ms):
+                owner.take(talk.VoicePaused(end_ms, decided_ms))
             case happened.SpeechResumed():
                 owner.take(talk.VoiceResumed())
             case happened.SpeechStopped(at_ms=end_ms, decided_ms=decided_ms):
@@ -237,8 +255,16 @@ class Lines:
                 owner.take(talk.PlayoutFinished(run, played_ms))
             case happened.PlayoutStopped(run=run, played_ms=played_ms):
                 owner.take(talk.PlayoutStopped(run, played_ms))
+            case happened.FillerEnded(number=number, played_ms=played_ms):
+                owner.take(talk.FillerEnded(number, played_ms))
             case happened.DtmfReceived(digit=digit):
                 owner.take(talk.DigitPressed(digit, int(self.wall_s())))
+            case _:
+                self._note(owner, edge)
+
+    def _note(self, owner: CallOwner, edge: happened.Edge) -> None:
+        """Take what is no business of the conversation."""
+        match edge:
             case happened.MediaTimedOut(after_s=after_s):
                 owner.take(MediaLost(after_s))
             case happened.MediaStarted():
@@ -250,5 +276,5 @@ class Lines:
                 owner.take(MediaLost(0.0))
             case happened.LegClosed(stats=stats):
                 owner.log.debug("audio ended", received=stats.received, lost=stats.lost, sent=stats.sent)
-            case happened.LegOpened() | happened.DtmfSent():
+            case _:
                 pass

@@ -169,7 +169,8 @@ class Telephone:
             description = line.reoffer(body)
         except LineError as failure:
             owner.log.info("change of the call refused", status=failure.status, why=failure.detail)
-            transport.perform(transport.agent.answer_offer(leg, None, self._clock(), failure.status))
+            why = [warning(failure.detail)]
+            transport.perform(transport.agent.answer_offer(leg, None, self._clock(), failure.status, why))
             return
         transport.perform(transport.agent.answer_offer(leg, description, self._clock()))
         owner.held_or_resumed()

@@ -113,11 +113,40 @@ class StopPlayout(msgspec.Struct, frozen=True):
     through_run: int | None
 
 
+class Fill(msgspec.Struct, frozen=True):
+    """Play this while no run has anything to say; see `offhook.media.filler`. It takes the place of one before it."""
+
+    leg: str
+    number: int
+    samples: Samples
+    loops: bool
+    whole: bool
+
+
+class StopFilling(msgspec.Struct, frozen=True):
+    """Fall silent, unless a run plays."""
+
+    leg: str
+
+
 class ConfigureTurns(msgspec.Struct, frozen=True):
     """Change turn detection, or switch it off."""
 
     leg: str
     turns: TurnOptions | None
+
+
+class EndTurn(msgspec.Struct, frozen=True):
+    """End the caller's turn in the pause that was told, if it lasts still."""
+
+    leg: str
+
+
+class Duck(msgspec.Struct, frozen=True):
+    """Play softly from here on, or as loud as before."""
+
+    leg: str
+    ducked: bool
 
 
 class SendDtmf(msgspec.Struct, frozen=True):
@@ -128,4 +157,17 @@ class SendDtmf(msgspec.Struct, frozen=True):
     duration_ms: int
 
 
-Command: TypeAlias = OpenLeg | UpdateLeg | CloseLeg | Play | FinishRun | StopPlayout | ConfigureTurns | SendDtmf
+Command: TypeAlias = (
+    OpenLeg
+    | UpdateLeg
+    | CloseLeg
+    | Play
+    | FinishRun
+    | StopPlayout
+    | Fill
+    | StopFilling
+    | ConfigureTurns
+    | EndTurn
+    | Duck
+    | SendDtmf
+)

@@ -67,6 +67,10 @@ class Hearing:
         if was_on != leg.turns.on:
             self._start(leg)
 
+    def end_turn(self, leg: Leg, edges: list[Edge]) -> None:
+        """End a leg's turn in its pause."""
+        _report(leg, leg.turns.end(), edges)
+
     @property
     def ready(self) -> bool:
         """Whether there is something to judge."""

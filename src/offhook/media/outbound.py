@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from offhook.media.command import LegOptions, Negotiated
+from offhook.media.ducking import Ducking
 from offhook.media.edge import DtmfSent, Edge
 from offhook.media.keypad import Done, EventPacket, Keypad, Sound
 from offhook.media.limits import FRAME_TICKS, RATE_HZ, TICKS_PER_MS
@@ -31,6 +32,7 @@ class Outbound:
         "_sequence",
         "_silence",
         "_talking",
+        "ducking",
         "keypad",
         "octets",
         "packets",
@@ -60,6 +62,7 @@ class Outbound:
         """The RTP timestamp of the next frame."""
         self._agree(negotiated)
         self.playout = Playout(leg, self._codec)
+        self.ducking = Ducking()
         self.keypad = Keypad()
         self.packets = self.octets = self.send_errors = 0
         self._gap = True
@@ -90,6 +93,8 @@ class Outbound:
                     edges.append(DtmfSent(self._leg, at_ms, digits))
         if payload is None:
             payload = self.playout.take(at_ms, edges)
+            if payload is not None:
+                payload = self.ducking.apply(payload, self._codec)
         talking = payload is not None
         if payload is None:
             payload = self._silence

@@ -28,16 +28,21 @@ from offhook.media.command import (
     CloseLeg,
     Command,
     ConfigureTurns,
+    Duck,
+    EndTurn,
+    Fill,
     FinishRun,
     LegOptions,
     Negotiated,
     OpenLeg,
     Play,
     SendDtmf,
+    StopFilling,
     StopPlayout,
     UpdateLeg,
 )
 from offhook.media.edge import Edge, LegClosed, LegOpened, MediaFailed
+from offhook.media.filler import Filler
 from offhook.media.hearing import Hearing
 from offhook.media.input_audio import InputAudio
 from offhook.media.leg import Leg
@@ -133,9 +138,28 @@ class MediaPlane:
         """Cut the run that plays and drop those behind it, or those up to ``through_run``; late chunks are dropped."""
         self._post(StopPlayout(leg, through_run))
 
+    def fill(self, leg: str, number: int, samples: Samples, *, loops: bool = False, whole: bool = False) -> None:
+        """Play samples at 8 kHz until a run has something to say; `FillerEnded` follows once, in any case.
+
+        ``loops``: over and over. ``whole``: a run waits for the end.
+        """
+        self._post(Fill(leg, number, samples, loops, whole))
+
+    def stop_filling(self, leg: str) -> None:
+        """End what `fill` began."""
+        self._post(StopFilling(leg))
+
     def configure_turns(self, leg: str, options: TurnOptions | None) -> None:
         """Change turn detection from here on, or switch it off."""
         self._post(ConfigureTurns(leg, options))
+
+    def end_turn(self, leg: str) -> None:
+        """End the caller's turn in a pause that was told; nothing happens when the caller speaks on by now."""
+        self._post(EndTurn(leg))
+
+    def duck(self, leg: str, *, ducked: bool) -> None:
+        """Play softly while it is not known whether the caller interrupts, or as loud as before."""
+        self._post(Duck(leg, ducked))
 
     def send_dtmf(self, leg: str, digits: str, duration_ms: int = 100) -> None:
         """Press keys for the caller; `DtmfSent` follows. What plays waits meanwhile."""
@@ -288,7 +312,7 @@ class MediaPlane:
             return  # It has ended; whoever asked could not know yet.
         try:
             self._carry_out(command, leg, now)
-        except Exception as error:
+        except Exception as error:  # a bug: this call pays for it
             self._close(leg, now, error)
 
     def _carry_out(self, command: Command, leg: Leg, now: float) -> None:
@@ -306,8 +330,16 @@ class MediaPlane:
                 playout.finish(run)
             case StopPlayout(through_run=through_run):
                 playout.stop(through_run, leg.ms(now), self._edges)
+            case Fill(number=number, samples=samples, loops=loops, whole=whole):
+                playout.fill(Filler(number, samples, loops=loops, whole=whole), leg.ms(now), self._edges)
+            case StopFilling():
+                playout.stop_filling(leg.ms(now), self._edges)
             case ConfigureTurns(turns=turns):
                 self._hearing.configure(leg, turns)
+            case EndTurn():
+                self._hearing.end_turn(leg, self._edges)
+            case Duck(ducked=ducked):
+                leg.outbound.ducking.duck(ducked=ducked)
             case SendDtmf(digits=digits, duration_ms=duration_ms):
                 leg.outbound.keypad.press(digits, duration_ms)
             case _:
@@ -318,6 +350,21 @@ class MediaPlane:
             command.ports.close(now + self._stood_still_s)
             self._edges.append(MediaFailed(command.leg, 0, "there is such a leg, or no room for another"))
             return
+        try:
+            leg = self._begin(command, now)
+        except Exception as error:  # a bug: this call has no sound, and no other pays for it
+            begun = self._legs.get(command.leg)
+            if begun is not None:
+                self._close(begun, now, error)
+                return
+            command.ports.close(now + self._stood_still_s)
+            _log.exception("media of leg %s cannot begin", command.leg)
+            self.meter.failures += 1
+            self._edges.append(MediaFailed(command.leg, 0, type(error).__name__))
+            return
+        self._edges.append(LegOpened(leg.id, 0, now + self._stood_still_s))
+
+    def _begin(self, command: OpenLeg, now: float) -> Leg:
         # What came before anybody could know of this leg was meant for another one.
         for port in (command.ports.rtp, command.ports.rtcp):
             _empty(port)
@@ -344,7 +391,7 @@ class MediaPlane:
         poller.add(leg.ports.rtcp, (leg, leg.ports.rtcp))
         if not leg.echo:
             self._hearing.open(leg)
-        self._edges.append(LegOpened(leg.id, 0, now + self._stood_still_s))
+        return leg
 
     def _close(self, leg: Leg, now: float, failure: Exception | None = None) -> None:
         """End a leg, in good order or because it broke: that is a bug, and only this call pays for it.
@@ -363,7 +410,7 @@ class MediaPlane:
             self._hearing.close(leg)
             leg.outbound.playout.stop(None, leg.ms(now), self._edges)
             leg.say_goodbye(now)
-        except Exception as error:
+        except Exception as error:  # a bug: the leg ends all the same
             failure = failure or error
         leg.ports.close(now + self._stood_still_s)
         if failure is not None:
@@ -391,7 +438,7 @@ class MediaPlane:
                 leg.receive(data, address, now, self._edges)
             else:
                 leg.control(data, address, now)
-        except Exception as error:
+        except Exception as error:  # a bug: this call pays for it
             self._close(leg, now, error)
 
     def _tick(self, group: int, now: float) -> None:
@@ -404,7 +451,7 @@ class MediaPlane:
             try:
                 for frame in range(due - late):
                     leg.tick(0 if frame else late, now, self._edges, self._randbits)
-            except Exception as error:
+            except Exception as error:  # a bug: this call pays for it
                 self._close(leg, now, error)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 import threading
 import time
@@ -15,6 +17,9 @@ _log: Final = logging.getLogger(__name__)
 # Every socket call gives the interpreter lock away, and a busy thread then keeps it for the switch interval. With the
 # usual 5 ms, 50 legs beside a thread that computes without a pause ran 320 ms late (p99); with this they run 5 ms late.
 _SWITCH_INTERVAL_S: Final = 0.0005
+# Where the system lets us (as root, or by RLIMIT_NICE): a step that is due runs before the event loop's work. With 800
+# set-ups a second on one core, steps are 6 ms late instead of 12 (p99).
+_NICENESS: Final = -10
 _REST_S: Final = 0.25  # Without calls; a command ends it at once.
 _QUIET_S: Final = 10.0  # A step that fails fails again 5 ms later; it is logged this often.
 
@@ -47,6 +52,7 @@ class MediaThread:
                 raise LocalError("the media thread does not end")
 
     def _run(self) -> None:
+        _hurry()
         plane = self._plane
         clock, cpu_clock = time.monotonic, time.thread_time
         due = clock()
@@ -54,7 +60,7 @@ class MediaThread:
             began, cpu_began = clock(), cpu_clock()
             try:
                 due = plane.step(began)
-            except Exception:
+            except Exception:  # a bug: counted and told, and all calls go on
                 due = began + 0.005
                 self._complain(began)
             plane.meter.ended(clock() - began, cpu_clock() - cpu_began)
@@ -74,7 +80,7 @@ class MediaThread:
             ready = self._plane.wait_urgent(timeout_s)
             if ready:
                 self._plane.serve_urgent(ready, time.monotonic())
-        except Exception:
+        except Exception:  # as above
             self._complain(time.monotonic())
             time.sleep(0.001)
 
@@ -83,3 +89,10 @@ class MediaThread:
         if now - self._complained_at >= _QUIET_S:
             self._complained_at = now
             _log.exception("a step of the media plane failed")
+
+
+def _hurry() -> None:
+    """Raise the priority of this thread; not everybody may."""
+    if sys.platform == "linux":  # Elsewhere priorities are of processes.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

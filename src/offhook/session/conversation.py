@@ -113,6 +113,11 @@ class Conversation:
         self._order.remove(item_id)
         self.audio.pop(item_id, None)
 
+    def heard_ms(self, item: Item) -> int:
+        """Return how long the caller's sound of an item is."""
+        span = self.audio.get(str(item.id))
+        return span.end_ms - span.start_ms if span is not None else 0
+
     def has_tool_call(self, call_id: str) -> bool:
         """Say whether the model called a function under this ``call_id``."""
         return any(

@@ -1,7 +1,7 @@
-"""The conversation of one call: who speaks, what is answered, and what was heard.
+"""The conversation of one call or socket: who speaks, what is answered, and what was heard.
 
 Follow a turn: ``_voice_started`` -> ``_voice_stopped`` -> ``commit`` -> ``_answer_turn`` -> ``create_response`` ->
-(inputs from the model) -> ``_end_response`` -> (inputs from the playout). Barge-in: ``_interrupt`` ->
+(inputs from the model) -> ``_end_response`` -> (inputs from the playout). Barge-in: ``interrupt`` ->
 ``_playout_stopped`` -> ``_finish_stop``. Source: API reference, "Realtime"; events come in the order of live traffic.
 """
 
@@ -9,14 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import ClassVar
+
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.client import ClientRequests
 from offhook.session.conversation import Conversation, Span
+from offhook.session.door import Door, TelephoneDoor
 from offhook.session.inputs import Input
+from offhook.session.mcp import as_model_reads
 from offhook.session.outputs import Output
 from offhook.session.pending import PendingRequests
 from offhook.session.playout import Flowing, Playout, Stopping
@@ -30,33 +36,45 @@ from offhook.session.response import (
     Response,
     Saying,
 )
+from offhook.session.semantic import SemanticTurns
 from offhook.session.settings import SessionDefaults
+from offhook.session.silence import Silence
+from offhook.session.tools import ToolBox, ToolInput
 from offhook.session.transcripts import Transcripts
-from offhook.session.usage import TokenBudget, estimate_input, make_usage
+from offhook.session.truncation import ContextWindow, TooLong
+from offhook.session.usage import TokenBudget
+from offhook.session.waiting import Waiting
 from offhook.wire import server_events as ev
 from offhook.wire.client_events import ResponseParams
 from offhook.wire.ids import Ids
-from offhook.wire.items import InputAudio, InputText, Item, Message
+from offhook.wire.items import InputAudio, Item, Message
+from offhook.wire.own import OwnParams
 from offhook.wire.server_events import ServerEvent
-from offhook.wire.session import ServerVad, Session, TurnDetection, without_secrets
+from offhook.wire.session import ServerVad, Session, TurnDetection
+from offhook.wire.transcription import TranscriptionEvent
 
 # Responses outside the conversation may run side by side; each holds a request to a model.
 MAX_PARALLEL_RESPONSES = 8
-
-SILENT_CALLER = "The user has not said anything for a while. Ask whether they are still there, or move on."
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """What the surroundings of a session are like.
 
-    ``needs_transcripts``: the model reads words, so a response waits for those of the caller. ``tokens_per_minute``:
-    responses beyond it fail with ``rate_limit_exceeded``. ``strict_models``: no others may be named; None is any.
+    ``needs_transcripts``: the model reads words, so a response waits for those of the caller. ``hears_early``: those of
+    a turn can be had in its pauses. ``tokens_per_minute``: responses beyond it fail with ``rate_limit_exceeded``.
+    ``strict_models``: no others may be named; None is any.
+    ``context_tokens`` and ``output_tokens``: what the model can read and write together, and what it may write.
+    ``clips``: what may be heard while the caller waits, by name.
     """
 
     needs_transcripts: bool = True
+    hears_early: bool = False
     tokens_per_minute: int = 10_000_000
+    context_tokens: int = 32_768
+    output_tokens: int = 4_096
     strict_models: frozenset[str] | None = None
+    clips: frozenset[str] = frozenset()
     defaults: SessionDefaults = field(default_factory=SessionDefaults)
 
 
@@ -76,13 +94,23 @@ class Speaking:
 
 
 class Engine:
-    """The conversation machine of one telephone call.
+    """The conversation machine of one telephone call, or of one socket: ``door`` says which.
 
     ``handle`` takes what happened and the time (seconds, monotonic), and returns what to do, in order. An update may
     still name the model of a session unless it was named before (``model_named``).
     """
 
-    def __init__(self, session: Session, ids: Ids, options: EngineOptions, now: float, *, model_named: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        ids: Ids,
+        options: EngineOptions,
+        now: float,
+        *,
+        model_named: bool,
+        own: OwnParams | None | UnsetType = UNSET,
+        door: Callable[[Engine], Door] = TelephoneDoor,
+    ) -> None:
         self.session = session
         self.options = options
         self.ids = ids
@@ -94,24 +122,39 @@ class Engine:
         self._out: list[Output] = []
         self._turn: Quiet | Speaking = Quiet(0)
         self._playout = Playout()
+        self.door = door(self)
         self._responses: dict[int, Response] = {}
         self._spoken: dict[str, Response] = {}
         self._default: Response | None = None
         self._runs = 0
         self._turn_waits = False
-        self._input: dict[int, tuple[str, tuple[Item, ...]]] = {}
+        self._window = ContextWindow(
+            context_tokens=options.context_tokens,
+            output_tokens=options.output_tokens,
+            reads_words=options.needs_transcripts,
+            heard_ms=self.conversation.heard_ms,
+        )
         self._budget = TokenBudget(options.tokens_per_minute)
-        self._idle_since: float | None = None
         self._answered_once = False
         self._client = ClientRequests(self)
-        self._transcripts = Transcripts(self)
+        self.transcripts = Transcripts(self)
         self._pending = PendingRequests(self)
+        self._semantic = SemanticTurns(self)
+        self._silence = Silence(self)
+        self.waiting = Waiting(self, own)
+        self.tools = ToolBox(self)
 
     # -- driving
 
     def start(self) -> list[Output]:
         """Return what has to be done when the session begins."""
-        return [do.ConfigureTurns(self.session.audio.input.turn_detection)]
+        self._out = []
+        self.door.enter()
+        self.emit(do.ConfigureTurns(self.session.audio.input.turn_detection))
+        self.tools.discover(self.session.tools)
+        self.waiting.speak_first()
+        self.waiting.watch(self._now, self._playout, speaks=False)
+        return self._out
 
     def handle(self, event: Input, now: float) -> list[Output]:
         """Take what happened; return what to do, in order. Never raises for anything a remote party did."""
@@ -119,13 +162,15 @@ class Engine:
         self._out = []
         self._HANDLERS[type(event)](self, event)
         self._answer_waiting_turn()
-        self._watch_silence()
+        self._silence.watch()
+        self.waiting.watch(now, self._playout, speaks=isinstance(self._turn, Speaking))
         return self._out
 
     def next_deadline(self) -> float | None:
         """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
-        times = [time for time in (self._playout.deadline(), self._idle_deadline()) if time is not None]
-        return min(times, default=None)
+        parts = (self._playout, self._silence, self._semantic, self.waiting)
+        times = (part.deadline() for part in parts)
+        return min((time for time in times if time is not None), default=None)
 
     def close(self, now: float) -> list[Output]:
         """End the session with its call: responses in progress are cancelled, so that every one has an end."""
@@ -134,18 +179,29 @@ class Engine:
         for response in list(self._responses.values()):
             self.emit(do.CancelGeneration(response.run))
             self._end_response(response, Cancelled("client_cancelled"))
+        self.tools.close()
         return self._out
+
+    @property
+    def now(self) -> float:
+        """The time of what happens now."""
+        return self._now
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the session began."""
+        return round((self._now - self._began) * 1000)
 
     @property
     def input_ms(self) -> int:
         """Milliseconds of input audio since the session began."""
-        return round((self._now - self._began) * 1000)
+        return self.door.input_ms
 
     def emit(self, output: Output) -> None:
         """Add a command to what ``handle`` returns."""
         self._out.append(output)
 
-    def send(self, event: ServerEvent) -> None:
+    def send(self, event: ServerEvent | TranscriptionEvent) -> None:
         """Send an event to every socket."""
         self._out.append(do.Send(event))
 
@@ -163,24 +219,30 @@ class Engine:
         start_ms = max(event.at_ms - (padding_ms or 0), 0)
         self._turn = Speaking(self.ids.item(), start_ms)
         self.send(ev.SpeechStarted(event_id=self.ids.event(), audio_start_ms=start_ms, item_id=self._turn.item_id))
-        if detection.interrupt_response:
-            self._turn_waits = False
-            self._interrupt()
+        self.waiting.hush()
+        if detection.interrupt_response and not self._semantic.doubts(event.at_ms):
+            self.interrupt()
 
     def _voice_paused(self, event: happened.VoicePaused) -> None:
         if isinstance(turn := self._turn, Speaking):
             transcription = self.session.audio.input.transcription
-            self.emit(do.HearEarly(turn.item_id, turn.start_ms, event.decided_ms, transcription))
+            tell = self._semantic.paused(event)
+            self.emit(do.HearEarly(turn.item_id, turn.start_ms, event.decided_ms, transcription, tell))
 
     def _voice_resumed(self, _: happened.VoiceResumed) -> None:
         if isinstance(self._turn, Speaking):
+            self._semantic.resumed()
             self.emit(do.DropEarly())
+
+    def _pause_heard(self, event: happened.PauseHeard) -> None:
+        self._semantic.heard(event)
 
     def _voice_stopped(self, event: happened.VoiceStopped) -> None:
         detection = self.session.audio.input.turn_detection
         if detection is None or not isinstance(self._turn, Speaking):
             return
         turn = self._turn
+        is_nod = self._semantic.ended()
         self.send(ev.SpeechStopped(event_id=self.ids.event(), audio_end_ms=event.decided_ms, item_id=turn.item_id))
         if event.end_ms <= turn.start_ms:
             # The client took, or threw away, all that was said.
@@ -188,7 +250,7 @@ class Engine:
             self.emit(do.DropEarly())
             return
         self.commit(turn.item_id, turn.start_ms, event.decided_ms)
-        if detection.create_response:
+        if detection.create_response and not is_nod:
             self._answer_turn()
 
     def commit(self, item_id: str, start_ms: int, end_ms: int) -> None:
@@ -203,7 +265,7 @@ class Engine:
         item = Message(id=item_id, status="completed", role="user", content=(InputAudio(transcript=None),))
         self.add_item(item)
         self.conversation.audio[item_id] = span
-        self._transcripts.expect(item_id)
+        self.transcripts.expect(item_id)
         self.emit(do.Hear(item_id, span.start_ms, span.end_ms, self.session.audio.input.transcription))
 
     def add_item(self, item: Item, after: str | None = None) -> None:
@@ -218,6 +280,11 @@ class Engine:
             self._turn_waits = True
         else:
             self.create_response(None)
+
+    @property
+    def spoken_item_id(self) -> str | None:
+        """The item that a caller who is speaking will make."""
+        return self._turn.item_id if isinstance(self._turn, Speaking) else None
 
     @property
     def uncommitted_ms(self) -> int:
@@ -244,55 +311,27 @@ class Engine:
 
     def reconfigure_turns(self, detection: TurnDetection | None) -> None:
         """Detect turns in another way from now on."""
+        self._semantic.forget()
         if detection is None and isinstance(self._turn, Speaking):
             self._turn = Quiet(self._turn.start_ms)
             self.emit(do.DropEarly())
         self.emit(do.ConfigureTurns(detection))
 
-    # -- silence
-
-    def _watch_silence(self) -> None:
-        """Keep the time since when both sides have been silent after an answer was played."""
-        detection = self.session.audio.input.turn_detection
-        watching = isinstance(detection, ServerVad) and bool(detection.idle_timeout_ms) and self._answered_once
-        busy = bool(self._responses) or self._playout.busy or isinstance(self._turn, Speaking)
-        if not watching or busy:
-            self._idle_since = None
-        elif self._idle_since is None:
-            self._idle_since = self._now
-
-    def _idle_deadline(self) -> float | None:
-        detection = self.session.audio.input.turn_detection
-        if self._idle_since is None or not isinstance(detection, ServerVad) or not detection.idle_timeout_ms:
-            return None
-        return self._idle_since + detection.idle_timeout_ms / 1000
+    # -- time passes
 
     def _deadline_passed(self, _: happened.DeadlinePassed) -> None:
         stop_deadline = self._playout.deadline()
         if stop_deadline is not None and self._now >= stop_deadline:
             self._finish_stop()
-        idle_deadline = self._idle_deadline()
-        if idle_deadline is not None and self._now >= idle_deadline:
-            self._break_silence()
+        self._silence.pass_deadline()
+        self._semantic.pass_deadline()
+        self.waiting.pass_deadline(self._now)
 
-    def _break_silence(self) -> None:
-        start_ms = round(((self._idle_since or self._began) - self._began) * 1000)
-        self._idle_since = None
-        item_id = self.ids.item()
-        self.send(
-            ev.InputTimeoutTriggered(
-                event_id=self.ids.event(), audio_start_ms=start_ms, audio_end_ms=self.input_ms, item_id=item_id
-            )
-        )
-        note = Message(id=self.ids.item(), status="completed", role="system", content=(InputText(text=SILENT_CALLER),))
-        self.add_item(note)
-        self.send(ev.InputCommitted(event_id=self.ids.event(), previous_item_id=note.id or None, item_id=item_id))
-        item = Message(id=item_id, status="completed", role="user", content=(InputAudio(transcript=None),))
-        self.add_item(item)
-        self._transcripts.expect(item_id)
-        self.create_response(None)
-        # Nobody spoke, so there is nothing to ask a speech recogniser about.
-        self._transcripts.complete(happened.TranscriptCompleted(item_id, "", 0.0))
+    @property
+    def is_quiet(self) -> bool:
+        """Whether neither side speaks, after an answer was played."""
+        busy = bool(self._responses) or self._playout.busy or isinstance(self._turn, Speaking)
+        return self._answered_once and not busy
 
     # -- responses
 
@@ -306,8 +345,11 @@ class Engine:
         """All responses in progress, those out of band too."""
         return list(self._responses.values())
 
-    def create_response(self, params: ResponseParams | None) -> None:
-        """Begin a response. Raises ApiProblem when one is active already, or its input names what does not exist."""
+    def create_response(self, params: ResponseParams | None, *, verbatim: str = "") -> None:
+        """Begin a response, of the model or of given words.
+
+        Raises ApiProblem when one is active already, or its input names what does not exist.
+        """
         out_of_band = params is not None and params.conversation == "none"
         if not out_of_band and self._default is not None:
             message = (
@@ -319,16 +361,23 @@ class Engine:
             message = f"There are {MAX_PARALLEL_RESPONSES} responses in progress, which is the limit."
             raise ApiProblem(400, "rate_limit_exceeded", message)
         items = context(params, self.conversation, self.ids)
+        settings = response_settings(
+            self.session, params, voice_locked=self.has_spoken, formats_given=self.door.formats_given
+        )
         self._runs += 1
         run = self._runs
-        settings = response_settings(self.session, params)
-        response = Response(run, settings, None if out_of_band else self.conversation, self.ids)
+        conversation = None if out_of_band else self.conversation
+        response = Response(run, settings, conversation, self.ids, keeps_open=not self.door.plays)
         request = generation_request(self.session, params, response, items)
+        whole = params is None or params.input is UNSET
+        self.tools.discover((params and params.tools) or ())
+        request = self._window.ask(self.tools.show(request), self.session.truncation, whole=whole)
+        request = replace(request, verbatim=verbatim, apology=self.waiting.own.apology)
         self._responses[run] = response
         if not out_of_band:
             self._default = response
             self._turn_waits = False
-        self._input[run] = (request.instructions, items)
+            self.waiting.response_began()
         self.send_all(response.open())
         if self._budget.exhausted(self._now):
             message = f"Rate limit reached: {self.options.tokens_per_minute} tokens per minute."
@@ -336,21 +385,26 @@ class Engine:
             return
         unsettled = self._playout.unsettled
         if self.options.needs_transcripts:
-            unsettled.update(self._transcripts.expected)
+            unsettled.update(self.transcripts.expected)
         if not self._pending.hold(request, unsettled):
-            self.emit(request)
+            self.generate(request)
+
+    def generate(self, request: do.Generate) -> None:
+        """Ask the model, with what fits of the context."""
+        fitted = self._window.fit(request)
+        if isinstance(fitted, TooLong):
+            ending = Failed("invalid_request_error", "context_length_exceeded", fitted.message)
+            self._end_response(self._responses[request.run], ending, ev.Usage())
+        else:
+            self.emit(replace(fitted, items=as_model_reads(fitted.items)))
 
     def _end_response(self, response: Response, ending: Ending, usage: ev.Usage | None = None) -> None:
         """Close a response and account for it."""
         if response.closed:
             return
         run = response.run
-        instructions, items = self._input.pop(run)
-        if usage is None:
-            spans = (self.conversation.audio.get(str(item.id)) for item in items)
-            heard_ms = sum(span.end_ms - span.start_ms for span in spans if span is not None)
-            estimate = estimate_input(instructions, items, heard_ms)
-            usage = make_usage(estimate, response.produced_text, response.produced_ms)
+        usage = self._window.close(response, usage)
+        self.door.finish(response, whole=isinstance(ending, Completed | Incomplete))
         self.send_all(response.close(ending, usage))
         self._budget.spend(usage.total_tokens, self._now)
         self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self._now),)))
@@ -363,6 +417,8 @@ class Engine:
         if response is self._default:
             self._default = None
             self._answered_once = True
+            self.waiting.response_ended(response, completed=isinstance(ending, Completed))
+        self.tools.response_ended(response)
 
     def _answer_waiting_turn(self) -> None:
         if self._turn_waits and self._default is None:
@@ -375,66 +431,84 @@ class Engine:
 
     # -- from the model
 
-    def _response_of(self, run: int) -> Response | None:
+    def response_of(self, run: int) -> Response | None:
+        """Return a response that still takes what its model produces."""
         response = self._responses.get(run)
         if response is None or self._playout.is_cancelling(response):
             return None
         return response
 
     def _text_produced(self, event: happened.TextProduced) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is not None:
             self.send_all(response.add_text(event.text))
+            self.stop_overrun(response)
 
     def _audio_produced(self, event: happened.AudioProduced) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is None or not response.wants_sound(event.message):
             return
         self.has_spoken = True
         self.send_all(response.add_audio(event.duration_ms, event.text, event.message))
+        self.door.say(response, event)
+
+    def play(self, response: Response, event: happened.AudioProduced) -> None:
+        """Queue a piece of an answer behind what is playing."""
         self._playout.queue(response)
         self.emit(do.Play(event.run, event.pcm, event.rate_hz))
 
-    def _tool_call_started(self, event: happened.ToolCallStarted) -> None:
-        response = self._response_of(event.run)
-        if response is not None:
-            self.send_all(response.start_call(event.index, event.name, event.call_id))
+    def _tools_moved(self, event: ToolInput) -> None:
+        self.tools.take(event)
 
-    def _tool_arguments_produced(self, event: happened.ToolArgumentsProduced) -> None:
-        response = self._response_of(event.run)
-        if response is not None:
-            self.send_all(response.add_arguments(event.index, event.delta))
-
-    def _words_finished(self, event: happened.WordsFinished) -> None:
-        response = self._response_of(event.run)
-        if response is not None:
-            self.send_all(response.finish_words())
+    def stop_overrun(self, response: Response) -> None:
+        """End a response that its backend should have ended."""
+        if self._window.overruns(response):
+            self.emit(do.CancelGeneration(response.run))
+            self._end_response(response, Incomplete("max_output_tokens"))
 
     def _generation_finished(self, event: happened.GenerationFinished) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is not None:
             ending = Completed() if event.reason == "stop" else Incomplete(event.reason)
             self._end_response(response, ending, event.usage)
 
     def _generation_failed(self, event: happened.GenerationFailed) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is not None:
             self._end_response(response, Failed(event.kind, event.code, event.message))
 
     # -- what is played, and the stopping of it
 
-    def _interrupt(self) -> None:
-        """The caller speaks: stop generating and playing."""
+    @property
+    def agent_speaks(self) -> bool:
+        """Whether the agent speaks, or is about to."""
+        return bool(self._playout.runs) or self._default is not None or self.door.silent_at > self._now
+
+    @property
+    def unsaid_ms(self) -> float:
+        """How much longer the agent will speak; nobody knows while the model goes on."""
+        if self._default is not None:
+            return inf
+        return max(self._playout.left_ms, (self.door.silent_at - self._now) * 1000)
+
+    def interrupt(self) -> None:
+        """The caller takes the word: stop generating and playing."""
+        self._turn_waits = False
+        self.door.interrupt()
         active = self._default
         if active is not None and not self._playout.is_cancelling(active):
             self.emit(do.CancelGeneration(active.run))
         if self._playout.busy:
             self._stop(active)
-        elif active is not None:
+        elif active is not None and self.door.plays:
             self._cut(active, 0.0, ends=True)
+        elif active is not None:
+            # Only the client knows what was heard, and truncates the item itself.
+            self._end_response(active, Cancelled("turn_detected"))
 
     def stop_playout(self) -> None:
         """Drop what is queued; what was really heard is known a tick later."""
+        self.waiting.hush()
         if self._playout.runs:
             self._stop(None)
 
@@ -509,7 +583,8 @@ class Engine:
     def forget_item(self, item_id: str) -> None:
         """Drop what is known of an item beside the conversation."""
         self._spoken.pop(item_id, None)
-        self._transcripts.forget(item_id)
+        self._window.forget(item_id)
+        self.transcripts.forget(item_id)
         self.settle(item_id)
 
     def settle(self, item_id: str) -> None:
@@ -519,13 +594,13 @@ class Engine:
     # -- what the caller said
 
     def _transcript_grew(self, event: happened.TranscriptGrew) -> None:
-        self._transcripts.grow(event)
+        self.transcripts.grow(event)
 
     def _transcript_completed(self, event: happened.TranscriptCompleted) -> None:
-        self._transcripts.complete(event)
+        self.transcripts.complete(event)
 
     def _transcript_failed(self, event: happened.TranscriptFailed) -> None:
-        self._transcripts.fail(event)
+        self.transcripts.fail(event)
 
     # -- from clients and the keypad
 
@@ -540,7 +615,7 @@ class Engine:
 
     def send_session(self) -> None:
         """Say what the session is now."""
-        self.send(ev.SessionUpdated(event_id=self.ids.event(), session=without_secrets(self.session)))
+        self.door.tell_session()
 
     _HANDLERS: ClassVar[dict[type, Callable[..., None]]] = {
         happened.ClientSent: _client_sent,
@@ -549,16 +624,17 @@ class Engine:
         happened.VoicePaused: _voice_paused,
         happened.VoiceResumed: _voice_resumed,
         happened.VoiceStopped: _voice_stopped,
+        happened.PauseHeard: _pause_heard,
         happened.DigitPressed: _digit_pressed,
         happened.PlayoutStarted: _playout_started,
         happened.PlayoutAdvanced: _playout_advanced,
         happened.PlayoutFinished: _playout_finished,
         happened.PlayoutStopped: _playout_stopped,
+        happened.FillerSpoken: lambda engine, event: engine.waiting.filler_spoken(event),
+        happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
         happened.TextProduced: _text_produced,
         happened.AudioProduced: _audio_produced,
-        happened.ToolCallStarted: _tool_call_started,
-        happened.ToolArgumentsProduced: _tool_arguments_produced,
-        happened.WordsFinished: _words_finished,
+        **dict.fromkeys(ToolInput.__args__, _tools_moved),
         happened.GenerationFinished: _generation_finished,
         happened.GenerationFailed: _generation_failed,
         happened.TranscriptGrew: _transcript_grew,

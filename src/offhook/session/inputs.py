@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from offhook.wire.client_events import ClientEvent
-from offhook.wire.items import LogProb
+from offhook.wire.items import LogProb, McpHttpError, McpListedTool, McpProtocolError, McpToolExecutionError
 from offhook.wire.server_events import Usage
 
 
@@ -38,8 +38,9 @@ class VoiceStarted(msgspec.Struct, frozen=True):
 
 
 class VoicePaused(msgspec.Struct, frozen=True):
-    """The caller's turn may be over; what was said of it until ``decided_ms`` is probably all of it."""
+    """The caller's turn may be over: silent since ``end_ms``, and still at ``decided_ms``."""
 
+    end_ms: int
     decided_ms: int
 
 
@@ -85,6 +86,20 @@ class PlayoutStopped(msgspec.Struct, frozen=True):
     """A run was stopped on command after this much of it had really gone out."""
 
     run: int
+    played_ms: int
+
+
+class FillerSpoken(msgspec.Struct, frozen=True):
+    """The sentence of a filler was made: its pieces, each with the milliseconds that it takes."""
+
+    number: int
+    pieces: tuple[tuple[str, float], ...]
+
+
+class FillerEnded(msgspec.Struct, frozen=True):
+    """A filler is over, after this much of it had gone out; that may be nothing."""
+
+    number: int
     played_ms: int
 
 
@@ -160,6 +175,19 @@ class GenerationFailed(msgspec.Struct, frozen=True):
 # -- from speech to text
 
 
+class PauseHeard(msgspec.Struct, frozen=True):
+    """What was said of a turn before its pause, for ``HearEarly`` that wanted to be told.
+
+    ``text`` is None when it will not be known before the turn has ended. ``over`` is the probability that the turn
+    sounds finished, None where nobody judges that.
+    """
+
+    item_id: str
+    text: str | None
+    language: str = ""
+    over: float | None = None
+
+
 class TranscriptGrew(msgspec.Struct, frozen=True):
     """Some more words of what the caller said."""
 
@@ -185,6 +213,34 @@ class TranscriptFailed(msgspec.Struct, frozen=True):
     message: str
 
 
+# -- from MCP servers; ``item_id`` is the one that the command gave
+
+
+McpError = McpProtocolError | McpToolExecutionError | McpHttpError
+
+
+class McpToolsListed(msgspec.Struct, frozen=True):
+    """An MCP server has these tools."""
+
+    item_id: str
+    tools: tuple[McpListedTool, ...]
+
+
+class McpListFailed(msgspec.Struct, frozen=True):
+    """An MCP server could not be asked for its tools."""
+
+    item_id: str
+    message: str
+
+
+class McpCallFinished(msgspec.Struct, frozen=True):
+    """A tool of an MCP server has run, or failed (``error``)."""
+
+    item_id: str
+    output: str | None = None
+    error: McpError | None = None
+
+
 class DeadlinePassed(msgspec.Struct, frozen=True):
     """The time that ``next_deadline`` named has come."""
 
@@ -201,6 +257,8 @@ Input = (
     | PlayoutAdvanced
     | PlayoutFinished
     | PlayoutStopped
+    | FillerSpoken
+    | FillerEnded
     | TextProduced
     | AudioProduced
     | ToolCallStarted
@@ -208,8 +266,12 @@ Input = (
     | WordsFinished
     | GenerationFinished
     | GenerationFailed
+    | PauseHeard
     | TranscriptGrew
     | TranscriptCompleted
     | TranscriptFailed
+    | McpToolsListed
+    | McpListFailed
+    | McpCallFinished
     | DeadlinePassed
 )

@@ -7,15 +7,34 @@ from typing import Literal
 import msgspec
 
 from offhook.wire.items import Item
+from offhook.wire.own import Beep, PlayClip, Say
 from offhook.wire.server_events import ServerEvent
-from offhook.wire.session import Modality, ToolChoice, Tools, Transcription, TranscriptionEcho, TurnDetection, Voice
+from offhook.wire.session import (
+    AudioFormat,
+    McpTool,
+    Modality,
+    ToolChoice,
+    Tools,
+    Transcription,
+    TranscriptionEcho,
+    TurnDetection,
+    Voice,
+)
+from offhook.wire.transcription import TranscriptionEvent
 
 
 class Send(msgspec.Struct, frozen=True):
     """Send a server event: to every socket, or to ``origin`` alone."""
 
-    event: ServerEvent
+    event: ServerEvent | TranscriptionEvent
     origin: int | None = None
+
+
+class TakeInput(msgspec.Struct, frozen=True):
+    """The client brought input audio: keep it, and listen to it."""
+
+    audio: bytes
+    format: AudioFormat
 
 
 class SendWithAudio(msgspec.Struct, frozen=True):
@@ -31,6 +50,7 @@ class SendWithAudio(msgspec.Struct, frozen=True):
 class Generate(msgspec.Struct, frozen=True):
     """Ask the model for a response.
 
+    ``verbatim``: not the model, these words are spoken. ``apology``: what is said when it fails; None is the server's.
     ``items`` is the context, oldest first, with transcripts where they are known. Every input about this generation
     carries ``run``. ``directed``: the instructions were given for this response alone.
     """
@@ -47,6 +67,8 @@ class Generate(msgspec.Struct, frozen=True):
     voice: Voice
     speed: float
     model: str
+    verbatim: str = ""
+    apology: str | None = None
 
 
 class CancelGeneration(msgspec.Struct, frozen=True):
@@ -73,6 +95,21 @@ class StopPlayout(msgspec.Struct, frozen=True):
     """Drop everything that is queued, within one tick, and say what was really sent."""
 
 
+class Fill(msgspec.Struct, frozen=True):
+    """Let the caller hear this until something is said; ``FillerEnded`` with the same number follows in any case."""
+
+    number: int
+    filling: Say | Beep | PlayClip
+    voice: Voice
+    speed: float
+
+
+class StopFilling(msgspec.Struct, frozen=True):
+    """End a filler within one tick, also one that is still being made."""
+
+    number: int
+
+
 class Hear(msgspec.Struct, frozen=True):
     """The caller's audio from ``start_ms`` to ``end_ms`` is the item ``item_id``: transcribe it."""
 
@@ -85,13 +122,15 @@ class Hear(msgspec.Struct, frozen=True):
 class HearEarly(msgspec.Struct, frozen=True):
     """The same will probably be asked in a moment: begin with it, in the place of what was begun before.
 
-    ``Hear`` of the same item takes the result; until then nobody is told of it.
+    ``Hear`` of the same item takes the result; until then nobody is told of it, but with ``tell`` the conversation, by
+    ``PauseHeard``.
     """
 
     item_id: str
     start_ms: int
     end_ms: int
     transcription: Transcription | TranscriptionEcho | None
+    tell: bool = False
 
 
 class DropEarly(msgspec.Struct, frozen=True):
@@ -104,16 +143,49 @@ class ConfigureTurns(msgspec.Struct, frozen=True):
     turn_detection: TurnDetection | None
 
 
+class EndTurn(msgspec.Struct, frozen=True):
+    """The caller's turn ends in this pause, unless the caller speaks on by now; ``VoiceStopped`` follows."""
+
+
+class Duck(msgspec.Struct, frozen=True):
+    """Let the agent be softer, or as loud as before."""
+
+    ducked: bool
+
+
+class ListMcpTools(msgspec.Struct, frozen=True):
+    """Ask an MCP server for its tools; one that was reached in another way under this label is let go."""
+
+    item_id: str
+    server: McpTool
+
+
+class CallMcpTool(msgspec.Struct, frozen=True):
+    """Run a tool of an MCP server. ``arguments`` is what the model wrote, which may be no JSON at all."""
+
+    item_id: str
+    server: McpTool
+    name: str
+    arguments: str
+
+
 Output = (
     Send
+    | TakeInput
     | SendWithAudio
     | Generate
     | CancelGeneration
     | Play
     | FinishPlayout
     | StopPlayout
+    | Fill
+    | StopFilling
     | Hear
     | HearEarly
     | DropEarly
     | ConfigureTurns
+    | EndTurn
+    | Duck
+    | ListMcpTools
+    | CallMcpTool
 )

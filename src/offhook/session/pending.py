@@ -54,4 +54,4 @@ class PendingRequests:
             pending.request = replace(pending.request, items=tuple(filter(None, versions)))
             if not pending.unsettled:
                 del self._pending[run]
-                self._engine.emit(pending.request)
+                self._engine.generate(pending.request)

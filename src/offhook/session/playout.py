@@ -46,6 +46,11 @@ class Playout:
         """Whether anything is queued, playing, or being stopped."""
         return bool(self.runs) or isinstance(self.state, Stopping)
 
+    @property
+    def left_ms(self) -> float:
+        """How much of what was produced has not been played."""
+        return sum(max(queued.response.produced_ms - queued.played_ms, 0.0) for queued in self.runs.values())
+
     def queue(self, response: Response) -> None:
         """Take note that audio of a response was queued."""
         if response.run not in self.runs:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+import msgspec
+
 from offhook.wire.items import (
     ContentPart,
     FunctionCall,
@@ -16,16 +18,18 @@ from offhook.wire.items import (
     InputImage,
     InputText,
     Item,
+    McpCall,
     Message,
     OutputAudio,
     OutputText,
 )
 from offhook.wire.server_events import InputTokens, OutputTokens, RateLimit, Usage
+from offhook.wire.session import Tools
 
 USER_AUDIO_MS_PER_TOKEN = 100
 ASSISTANT_AUDIO_MS_PER_TOKEN = 50
-# English prose has about four characters a token with the vocabularies in use.
-CHARS_PER_TOKEN = 4
+# English prose has about four characters, which are bytes, a token with the vocabularies in use.
+BYTES_PER_TOKEN = 4
 # What a small image costs a vision model; nothing here looks at the pixels.
 IMAGE_TOKENS = 85
 WINDOW_S = 60.0
@@ -33,7 +37,8 @@ WINDOW_S = 60.0
 
 def text_tokens(text: str) -> int:
     """Return the estimated tokens of a text."""
-    return -(-len(text) // CHARS_PER_TOKEN)
+    # Bytes rather than letters: vocabularies made for English have few tokens for what other scripts write.
+    return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
 
 
 def _part_text(part: ContentPart) -> str:
@@ -54,25 +59,49 @@ def _texts(item: Item) -> list[str]:
             return [item.name + item.arguments]
         case FunctionCallOutput():
             return [item.output]
+        case McpCall(output=str(output)):
+            return [item.name + item.arguments, output]
+        case McpCall():
+            return [item.name + item.arguments]
         case _:
             return []
 
 
-def estimate_input(instructions: str, items: Iterable[Item], user_audio_ms: int) -> InputTokens:
+def _images(item: Item) -> int:
+    parts = item.content if isinstance(item, Message) else ()
+    return sum(IMAGE_TOKENS for part in parts if isinstance(part, InputImage))
+
+
+def item_tokens(item: Item, heard_ms: int, *, reads_words: bool) -> int:
+    """Return the estimated tokens of one item in the context of a model.
+
+    A model that ``reads_words`` is given the transcript of what the caller said, another one its ``heard_ms`` of sound.
+    """
+    tokens = sum(map(text_tokens, _texts(item))) + _images(item)
+    if not reads_words:
+        return tokens + heard_ms // USER_AUDIO_MS_PER_TOKEN
+    parts = item.content if isinstance(item, Message) else ()
+    spoken = (part.transcript for part in parts if isinstance(part, InputAudio))
+    return tokens + sum(text_tokens(text) for text in spoken if isinstance(text, str))
+
+
+def prefix_tokens(instructions: str, tools: Tools) -> int:
+    """Return the estimated tokens of what stands before every conversation."""
+    return text_tokens(instructions) + sum(text_tokens(msgspec.json.encode(tool).decode()) for tool in tools)
+
+
+def estimate_input(instructions: str, items: Iterable[Item], user_audio_ms: int, tools: Tools = ()) -> InputTokens:
     """Return the estimated input of a response."""
-    texts, images = text_tokens(instructions), 0
+    texts, images = prefix_tokens(instructions, tools), 0
     for item in items:
         texts += sum(map(text_tokens, _texts(item)))
-        if isinstance(item, Message):
-            images += sum(IMAGE_TOKENS for part in item.content if isinstance(part, InputImage))
+        images += _images(item)
     return InputTokens(text_tokens=texts, audio_tokens=user_audio_ms // USER_AUDIO_MS_PER_TOKEN, image_tokens=images)
 
 
-def make_usage(given: InputTokens, produced_text: str, produced_ms: float) -> Usage:
+def make_usage(given: InputTokens, text_tokens: int, produced_ms: float) -> Usage:
     """Return the usage of a response from its estimated input and what came out."""
-    output = OutputTokens(
-        text_tokens=text_tokens(produced_text), audio_tokens=int(produced_ms // ASSISTANT_AUDIO_MS_PER_TOKEN)
-    )
+    output = OutputTokens(text_tokens=text_tokens, audio_tokens=int(produced_ms // ASSISTANT_AUDIO_MS_PER_TOKEN))
     input_tokens = given.text_tokens + given.audio_tokens + given.image_tokens
     output_tokens = output.text_tokens + output.audio_tokens
     return Usage(

@@ -218,12 +218,17 @@ class UserAgent:
         self._uas.reject(leg, status, now, out, reason, refusal_lines(retry_after_s, headers))
         return out
 
-    def answer_offer(self, leg: Leg, body: bytes | None, now: float, status: int = 200) -> list[Output]:
-        """Answer ``Reoffered``: 200 with the description, or a refusal (488) that leaves the session as it was."""
+    def answer_offer(
+        self, leg: Leg, body: bytes | None, now: float, status: int = 200, headers: Sequence[tuple[str, str]] = ()
+    ) -> list[Output]:
+        """Answer ``Reoffered``: 200 with the description, or a refusal (488) that leaves the session as it was.
+
+        ``headers`` go with a refusal.
+        """
         if not 200 <= status <= 699:
             raise LocalError(f"{status} is no final status")
         out: list[Output] = []
-        self._uas.answer_offer(leg, body, now, out, status)
+        self._uas.answer_offer(leg, body, now, out, status, refusal_lines(None, headers))
         return out
 
     # -- the calling side --------------------------------------------------------------------------------------------

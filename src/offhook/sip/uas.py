@@ -311,7 +311,9 @@ class Uas:
             case _:
                 self._ignore_late(leg, "reject")
 
-    def answer_offer(self, leg: Leg, body: bytes | None, now: float, out: list[Output], status: int) -> None:
+    def answer_offer(
+        self, leg: Leg, body: bytes | None, now: float, out: list[Output], status: int, extra: str
+    ) -> None:
         """Answer the peer's re-INVITE or UPDATE."""
         offering = leg.offering
         if not isinstance(offering, TheirOffer):
@@ -319,7 +321,7 @@ class Uas:
         leg.offering = NO_OFFER
         request, transaction = offering.request, offering.transaction
         if status >= 300:
-            self._core.respond(transaction, status, now, out)
+            self._core.respond(transaction, status, now, out, extra=extra)
             if request.method == "INVITE":
                 leg.offering = OfferRefused(transaction)
         else:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from offhook.audio.pcm import Samples
 from offhook.audio.resample import resample_whole
 from offhook.audio.wav import read_wav, write_wav
 from offhook.errors import LocalError
-from offhook.testing.hearing import AUDIBLE_GAP_MS, Conversation, understand
+from offhook.testing.hearing import Conversation, understand
 from offhook.testing.phone import RATE_HZ, CallFailedError, Phone, PhoneCall
 
 # The other side has said what it wanted to say when it was silent for so long.
@@ -31,10 +31,15 @@ WHO_WIDTH: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Something to say, and what to call it."""
+    """Something to say, and what to call it.
+
+    ``interrupts_after_s``: it is said into the answer to the line before it, so long after that has begun; None waits
+    for its end.
+    """
 
     name: str
     samples: Samples
+    interrupts_after_s: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -65,14 +70,13 @@ def _at_8_khz(data: bytes) -> Samples:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What the caller does: say these, one after each answer (or into it), then hang up.
+    """What the caller does: say these, one after or into each answer, then hang up.
 
     ``listen_first``: wait until the other side has said something before the first line.
     """
 
     lines: tuple[Line, ...]
     listen_first: bool = False
-    interrupt_after_s: float | None = None
     keys: str | None = None
     hang_up_after_s: float | None = None
 
@@ -109,14 +113,14 @@ async def follow(call: PhoneCall, script: Script, teller: Teller) -> None:
         teller.tell("agent", "is silent")
     await asyncio.sleep(BREATH_S)
     for index, line in enumerate(script.lines):
-        is_last = index + 1 == len(script.lines)
+        following = script.lines[index + 1] if index + 1 < len(script.lines) else None
         teller.tell("caller", f"says {line.name} ({line.seconds:.1f} s)")
         await call.say(line.samples)
         teller.tell("caller", "is silent")
         await call.hears_sound(PATIENCE_S)
         teller.tell("agent", "answers")
-        if script.interrupt_after_s is not None and not is_last:
-            await asyncio.sleep(script.interrupt_after_s)
+        if following is not None and following.interrupts_after_s is not None:
+            await asyncio.sleep(following.interrupts_after_s)
             teller.tell("caller", "interrupts")
             continue
         await call.hears_silence(ANSWERED_MS, PATIENCE_S)
@@ -161,7 +165,6 @@ def table(figures: dict[str, Any]) -> str:
         return "-" if value is None else f"{value:g} ms"
 
     end = figures["end"] or {"by": "nobody", "reason": "it goes on"}
-    gap = figures["longest_gap_ms"]
     rows = [
         ("ended by", f"{end['by']} ({end['reason']})"),
         ("time to answer", ms(figures["time_to_answer_ms"])),
@@ -169,7 +172,7 @@ def table(figures: dict[str, Any]) -> str:
         ("answers, after the caller's last sound", times(figures["turn_ms"])),
         ("silence, after the caller interrupts", times(figures["barge_in_ms"])),
         ("heard / said", f"{figures['heard_s']:.1f} s / {figures['said_s']:.1f} s"),
-        ("longest pause while the agent speaks", f"{gap} ms" + (" (audible)" if gap > AUDIBLE_GAP_MS else "")),
+        ("longest pause while the agent speaks", f"{figures['longest_gap_ms']} ms"),
         ("packets received / lost", f"{figures['packets_received']} / {figures['packets_lost']}"),
         ("jitter", ms(figures["jitter_ms"])),
     ]
@@ -181,11 +184,12 @@ def table(figures: dict[str, Any]) -> str:
 
 def place_call(arguments: argparse.Namespace) -> int:
     """Make the call that the command line asks for; the exit status is 0 when it was answered and ended well."""
-    lines = tuple(load_line(text) for text in arguments.say or ())
+    lines = tuple(
+        replace(load_line(text), interrupts_after_s=arguments.interrupt_after) for text in arguments.say or ()
+    )
     script = Script(
         lines,
         listen_first=arguments.listen_first,
-        interrupt_after_s=arguments.interrupt_after,
         keys=arguments.dtmf,
         hang_up_after_s=arguments.hangup_after,
     )

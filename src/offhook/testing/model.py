@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeAlias
 
 from offhook.audio.pcm import from_bytes, to_bytes
-from offhook.model.interface import Capabilities, ModelError, ModelOutput, Speech, Words
+from offhook.model.interface import Capabilities, ModelError, ModelOutput, Sound, Speech, Words
 from offhook.session.inputs import (
     AudioProduced,
     GenerationFinished,
@@ -27,9 +27,9 @@ from offhook.session.inputs import (
     ToolCallStarted,
 )
 from offhook.session.outputs import Generate
-from offhook.testing.speech import RATE_HZ, Book, Ear, plain_words
+from offhook.testing.speech import RATE_HZ, Book, Ear, Sentence, plain_words
 from offhook.wire.items import FunctionCall, FunctionCallOutput, InputAudio, InputText, Message
-from offhook.wire.session import FunctionTool, TranscriptionEcho
+from offhook.wire.session import FunctionTool, TranscriptionEcho, Voice
 
 MAX_REQUESTS: Final = 1000
 """Requests that are kept for tests to look at."""
@@ -189,11 +189,17 @@ class ScriptedModel:
         outputs: list[ModelOutput] = []
         for sentence in self.book.speak(text):
             outputs.append(TextProduced(run, sentence.text + " "))
-            for word in sentence.words:
-                samples = sentence.samples[word.start_ms * 8 : word.end_ms * 8]
-                duration_ms = len(samples) * 1000 / RATE_HZ
-                outputs.append(AudioProduced(run, to_bytes(samples), RATE_HZ, duration_ms, word.text + " "))
+            for sound in _sounds(sentence):
+                duration_ms = len(sound.pcm) / 2 * 1000 / RATE_HZ
+                outputs.append(AudioProduced(run, sound.pcm, RATE_HZ, duration_ms, sound.text))
         return outputs
+
+    async def say(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
+        """Yield given words, each with its sound."""
+        del voice, speed
+        for sentence in self.book.speak(text):
+            for sound in _sounds(sentence):
+                yield sound
 
     async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the words that are found in the sound."""
@@ -206,6 +212,14 @@ class ScriptedModel:
 
     def hear_early(self, speech: Speech, wanted: TranscriptionEcho | None) -> None:
         """Never: there is nothing to gain."""
+
+
+def _sounds(sentence: Sentence) -> list[Sound]:
+    """Return the sentence word by word."""
+    return [
+        Sound(to_bytes(sentence.samples[word.start_ms * 8 : word.end_ms * 8]), RATE_HZ, word.text + " ")
+        for word in sentence.words
+    ]
 
 
 def _has(text: str, wanted: list[str]) -> bool:

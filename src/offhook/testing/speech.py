@@ -142,7 +142,7 @@ def _sentence(text: str, number: int) -> Sentence:
 
 def _likeness(samples: Samples) -> _Floats:
     even = samples[: len(samples) // _STEP * _STEP].astype(np.float32)
-    likeness: _Floats = (even[::_STEP] + even[1::_STEP]) * np.float32(1 / _STEP)
+    likeness: _Floats = (even[::_STEP] + even[1::_STEP]) / np.float32(_STEP)
     return likeness
 
 

@@ -15,15 +15,16 @@ from typing import Any, Final
 from offhook.audio.pcm import from_bytes, to_bytes
 from offhook.model.interface import ModelError, Speech, Words
 from offhook.model.local import limits
-from offhook.model.local.pool import Counters, Pool, PoolOptions, Request, Urgency
+from offhook.model.local.pool import Pool, PoolOptions, Request, Urgency
+from offhook.model.local.pooled import Pooled
 from offhook.model.local.whisper.split import split_speech
 from offhook.wire.items import LogProb
 from offhook.wire.session import TranscriptionEcho
 
 ENGINE: Final = "offhook.model.local.whisper.engine:load"
 
-MANY_CORES: Final = 4
-"""From so many on a second worker does not take from the calls what it gives to their ears."""
+MOST_WORKERS: Final = 2
+"""Two hear sixteen callers; each has its own copy of the weights, and stands behind the calls for the processor."""
 
 # Where Whisper's codes are not those of today.
 _CODES: Final = {"he": "iw", "jv": "jw", "nb": "no", "fil": "tl", "cmn": "zh"}
@@ -77,48 +78,13 @@ class Hearing:
                 begun = True
 
 
-class LocalEar:
-    """Whisper as a SpeechToText."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    async def start(self) -> None:
-        """Load and warm the workers. Raises ConfigError with the line that mends it."""
-        await self._pool.start()
-
-    async def stop(self) -> None:
-        """End the workers."""
-        await self._pool.stop()
+class LocalEar(Pooled):
+    """Whisper as a SpeechToText. ``about`` has its ``model``, ``sha256`` and ``languages``."""
 
     @property
     def name(self) -> str:
         """What hears."""
         return f"whisper {self.about.get('model', '')}".rstrip()
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """``model``, ``sha256`` and ``languages`` of what hears."""
-        return self._pool.about
-
-    @property
-    def counters(self) -> Counters:
-        """What became of the requests."""
-        return self._pool.counters
-
-    @property
-    def pids(self) -> list[int]:
-        """The process ids of the workers that live."""
-        return self._pool.pids
-
-    def report(self) -> dict[str, Any]:
-        """Return the figures of its workers and of the queue in front of them."""
-        return self._pool.report()
-
-    @property
-    def queue_wait_ms(self) -> float:
-        """How long callers' speech waits for a worker these days."""
-        return self._pool.queue_wait_ms
 
     def hear(self, speech: Speech, wanted: TranscriptionEcho | None, urgency: Urgency = Urgency.SPECULATIVE) -> Hearing:
         """Begin to turn speech into words. Raises ModelError when it is refused."""
@@ -194,7 +160,7 @@ def _words(result: dict[str, Any], *, begun: bool) -> Words:
 
 def local_ear(options: EarOptions) -> LocalEar:
     """Return an ear that is not started yet."""
-    workers = options.workers or (2 if _cores() >= MANY_CORES else 1)
+    workers = options.workers or min(_cores(), MOST_WORKERS)
     return LocalEar(Pool(PoolOptions("speech to text", ENGINE, workers, {"whisper": options.whisper})))
 
 

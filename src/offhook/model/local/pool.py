@@ -2,7 +2,7 @@
 
 A request waits here, in the server, until a worker is free: so any worker may take it, one that nobody wants any more
 costs nothing, and what is awaited by a caller goes before what is only guessed at. A worker has one task at a time. One
-that dies fails its request, is started again, and the next request works.
+that dies is started again; its request goes to the next worker once, if nobody was given a part of the results.
 """
 
 from __future__ import annotations
@@ -58,16 +58,24 @@ class Counters:
     """The queue was full, or no worker was free in time."""
     died: int = 0
     """Workers that ended or had to be killed."""
+    retried: int = 0
+    """Requests that were given to another worker because theirs had died."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
+    """``again``: a worker that had it has died."""
+
     since_s: float
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Served:
     process: WorkerProcess
+    since_s: float
+    """Since when it had been waiting."""
+    again: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +147,21 @@ class Request:
 
     def begin(self, process: WorkerProcess, now: float) -> None:
         """A worker has it."""
+        assert isinstance(self._state, _Waiting)
         self.waited_ms = self.waiting_s(now) * 1000
-        self._state = _Served(process)
-        self._rest()
+        self._state = _Served(process, self._state.since_s, self._state.again)
+        self._calm()
+
+    def wait_again(self, now: float, patience_s: float) -> bool:
+        """Its worker has died: let it wait for another one, once, unless that comes too late; tell whether it does.
+
+        What was given to somebody is not begun a second time.
+        """
+        state = self._state
+        if not isinstance(state, _Served) or state.again or self._results or now - state.since_s > patience_s:
+            return False
+        self._state = _Waiting(now, again=True)
+        return True
 
     def add(self, result: dict[str, Any], size_bytes: int) -> None:
         """Keep a result; one of a cancelled request is dropped."""
@@ -171,14 +191,14 @@ class Request:
                 self._pool.counters.failed += 1
             self._end(_Ended(code, message))
 
-    def _rest(self) -> None:
+    def _calm(self) -> None:
         """It does not wait any more."""
-        self.task = {}
         if self.tire is not None:
             self.tire.cancel()
 
     def _end(self, state: _Ended) -> None:
-        self._rest()
+        self._calm()
+        self.task = {}
         self._state = state
         self._news.set()
 
@@ -261,10 +281,8 @@ class Pool:
             raise ModelError("overloaded", f"{self._options.name} is too busy.")
         self._ids += 1
         request = Request(self._ids, task, urgency, self, self._clock())
-        request.tire = asyncio.get_running_loop().call_later(self._options.wait_s, self._send_away, request)
         self._waiting[urgency].append(request)
-        for seat in self._seats:
-            seat.wake.set()
+        self._await_worker(request)
         return request
 
     def forget(self, request: Request) -> None:
@@ -300,6 +318,20 @@ class Pool:
     def _broken(self) -> bool:
         """Whether nobody is there, nor likely to come."""
         return all(isinstance(seat.taken, _Broken) for seat in self._seats)
+
+    def _await_worker(self, request: Request) -> None:
+        request.tire = asyncio.get_running_loop().call_later(self._options.wait_s, self._send_away, request)
+        for seat in self._seats:
+            seat.wake.set()
+
+    def _serve_again(self, request: Request) -> bool:
+        """Let a request whose worker has died be the next one; tell whether there is any sense in it."""
+        if not request.wait_again(self._clock(), self._options.wait_s):
+            return False
+        self._waiting[request.urgency].appendleft(request)
+        self._await_worker(request)
+        self.counters.retried += 1
+        return True
 
     def _fail_waiting(self, why: str) -> None:
         for line in self._waiting.values():
@@ -393,8 +425,11 @@ class Pool:
                     case other:
                         raise WorkerDiedError(f"it sent a {type(other).__name__} frame out of turn")
         except WorkerDiedError:
-            request.fail("model_worker_died", f"{self._options.name} failed and is being started again.")
+            if not self._serve_again(request):
+                request.fail("model_worker_died", f"{self._options.name} failed and is being started again.")
+            raise
+        except BaseException:
+            request.fail("model_unavailable", f"{self._options.name} is being stopped.")
             raise
         finally:
             self._serving -= 1
-            request.fail("model_unavailable", f"{self._options.name} is being stopped.")

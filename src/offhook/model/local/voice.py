@@ -14,7 +14,8 @@ from typing import Any, Final, cast
 
 from offhook.model.interface import Sound
 from offhook.model.local import limits
-from offhook.model.local.pool import Counters, Pool, PoolOptions
+from offhook.model.local.pool import Pool, PoolOptions
+from offhook.model.local.pooled import Pooled
 from offhook.model.local.voices.assets import PROVIDED
 from offhook.wire.session import CustomVoice, Voice
 
@@ -30,49 +31,20 @@ class VoiceOptions:
     workers: int = 1
 
 
-class LocalVoice:
-    """The installed voice as a TextToSpeech. ``folder``: whether its workers know one of further voices."""
+class LocalVoice(Pooled):
+    """The installed voice as a TextToSpeech. ``about`` has its ``voice`` and ``sha256``.
+
+    ``folder``: whether its workers know one of further voices.
+    """
 
     def __init__(self, pool: Pool, *, folder: bool = False) -> None:
-        self._pool = pool
+        super().__init__(pool)
         self._folder = folder
-
-    async def start(self) -> None:
-        """Load and warm the workers. Raises ConfigError with the line that mends it."""
-        await self._pool.start()
-
-    async def stop(self) -> None:
-        """End the workers."""
-        await self._pool.stop()
 
     @property
     def name(self) -> str:
         """What speaks."""
         return f"local voice {self.about.get('voice', '')}".rstrip()
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """``voice`` and ``sha256`` of what speaks."""
-        return self._pool.about
-
-    @property
-    def counters(self) -> Counters:
-        """What became of the requests."""
-        return self._pool.counters
-
-    @property
-    def pids(self) -> list[int]:
-        """The process ids of the workers that live."""
-        return self._pool.pids
-
-    def report(self) -> dict[str, Any]:
-        """Return the figures of its workers and of the queue in front of them."""
-        return self._pool.report()
-
-    @property
-    def queue_wait_ms(self) -> float:
-        """How long a sentence waits for a worker these days."""
-        return self._pool.queue_wait_ms
 
     async def speak(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
         """Yield the speech of a text; the texts of all pieces, joined, are the text. Raises ModelError.

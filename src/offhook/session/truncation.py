@@ -1,0 +1,191 @@
+"""How much of a conversation the model reads: the oldest is left out when it does not fit.
+
+What was left out stays in the conversation for clients, and stays left out: a context that lost something at every
+turn would never be found in a model's cache. Instructions and tools are never left out, and a function call and its
+output go together. Source: API reference, ``truncation`` of the realtime session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from offhook.session.outputs import Generate
+from offhook.session.response import Response
+from offhook.session.usage import estimate_input, item_tokens, make_usage, prefix_tokens
+from offhook.wire.items import FunctionCall, FunctionCallOutput, Item
+from offhook.wire.server_events import Usage
+from offhook.wire.session import RetentionRatio, Truncation
+
+# What the marks around messages take. With it a window of 32,768 tokens and an output of 4,096 leave the 28,224 that
+# the API's own text names.
+RESERVED_TOKENS = 448
+# A backend that counts in another way is believed within these bounds; beyond them its figure is about something else.
+MIN_SCALE, MAX_SCALE = 0.25, 4.0
+# An estimate may be off by half, so a limit that the backend itself counts is enforced here only far beyond it.
+BACKSTOP = 2
+
+
+def input_limit(context_tokens: int, output_tokens: int) -> int:
+    """Return how many tokens of input fit into a window of ``context_tokens``."""
+    return max(context_tokens - output_tokens - RESERVED_TOKENS, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """The input does not fit: ``tokens`` of it, where ``limit`` are possible."""
+
+    tokens: int
+    limit: int
+
+    @property
+    def message(self) -> str:
+        """Say so."""
+        return f"The input of {self.tokens} tokens exceeds the model's input limit of {self.limit} tokens."
+
+
+def fit(
+    items: Sequence[Item], tokens: Callable[[Item], int], prefix: int, limit: int, truncation: Truncation
+) -> tuple[Item, ...] | TooLong:
+    """Return the items that the model is to read, without the oldest ones where all are too many.
+
+    ``prefix`` and ``tokens`` say what the instructions and each item take of ``limit``. The newest item is always read;
+    where even that does not fit, or nothing may be left out, the answer is ``TooLong``.
+    """
+    room = limit - prefix
+    keep = 1.0
+    if isinstance(truncation, RetentionRatio):
+        keep = truncation.retention_ratio
+        limits = truncation.token_limits
+        if limits is not UNSET and limits.post_instructions is not UNSET:
+            room = min(room, limits.post_instructions)
+    taken = [tokens(item) for item in items]
+    total = sum(taken)
+    if total <= room:
+        return tuple(items)
+    if truncation == "disabled":
+        return TooLong(prefix + total, limit)
+    dropped: set[int] = set()
+    groups = _groups(items)
+    target = int(room * keep)
+    for group in groups[:-1]:
+        if total <= target:
+            break
+        dropped.update(group)
+        total -= sum(taken[index] for index in group)
+    if prefix + total > limit:
+        return TooLong(prefix + total, limit)
+    return tuple(item for index, item in enumerate(items) if index not in dropped)
+
+
+def _groups(items: Sequence[Item]) -> list[list[int]]:
+    """Return the places of the items that leave together, the oldest first; the newest item's group is the last."""
+    groups: list[list[int]] = []
+    of_call: dict[str, list[int]] = {}
+    for index, item in enumerate(items):
+        call_id = item.call_id if isinstance(item, FunctionCall | FunctionCallOutput) else UNSET
+        group = of_call.get(call_id) if call_id is not UNSET else None
+        if group is None:
+            group = []
+            groups.append(group)
+            if call_id is not UNSET:
+                of_call[call_id] = group
+        group.append(index)
+    newest = len(items) - 1
+    groups.sort(key=lambda group: newest in group)
+    return groups
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request in progress. ``remembers``: what it leaves out is left out of later ones too."""
+
+    request: Generate
+    truncation: Truncation
+    remembers: bool
+    tokens: int = 0
+
+
+class ContextWindow:
+    """What the model of one session can read and write, and what requests have taken of it.
+
+    ``reads_words``: the model is given the transcript of what the caller said, not its sound. ``heard_ms`` says how
+    long the sound of an item is.
+    """
+
+    def __init__(
+        self, *, context_tokens: int, output_tokens: int, reads_words: bool, heard_ms: Callable[[Item], int]
+    ) -> None:
+        self._limit = input_limit(context_tokens, output_tokens)
+        self._output_tokens = output_tokens
+        self._reads_words = reads_words
+        self._heard_ms = heard_ms
+        self._left_out: set[str] = set()
+        self._rule: Truncation = "auto"
+        self._asked: dict[int, _Asked] = {}
+        self._scale = 1.0
+
+    @property
+    def left_out(self) -> Collection[str]:
+        """The items of the conversation that the model reads no more."""
+        return self._left_out
+
+    def forget(self, item_id: str) -> None:
+        """An item is not in the conversation any more."""
+        self._left_out.discard(item_id)
+
+    def ask(self, request: Generate, truncation: Truncation, *, whole: bool) -> Generate:
+        """Take note of a request that will be made; ``whole``: it is about the conversation as it stands.
+
+        Returns the request without what was left out before. Another rule than before begins anew.
+        """
+        if whole:
+            if truncation != self._rule:
+                self._rule = truncation
+                self._left_out.clear()
+            request = replace(request, items=tuple(item for item in request.items if item.id not in self._left_out))
+        self._asked[request.run] = _Asked(request, truncation, whole)
+        return request
+
+    def fit(self, request: Generate) -> Generate | TooLong:
+        """Return the request with the items that fit, now that it is known what they say."""
+        asked = self._asked[request.run]
+        prefix = self._scaled(prefix_tokens(request.instructions, request.tools))
+        fitted = fit(request.items, self._tokens, prefix, self._limit, asked.truncation)
+        if isinstance(fitted, TooLong):
+            return fitted
+        if asked.remembers:
+            kept = {item.id for item in fitted}
+            self._left_out.update(str(item.id) for item in request.items if item.id not in kept)
+        request = replace(request, items=fitted)
+        tokens = prefix + sum(map(self._tokens, fitted))
+        self._asked[request.run] = _Asked(request, asked.truncation, asked.remembers, tokens)
+        return request
+
+    def _tokens(self, item: Item) -> int:
+        return self._scaled(item_tokens(item, self._heard_ms(item), reads_words=self._reads_words))
+
+    def _scaled(self, tokens: int) -> int:
+        return round(tokens * self._scale)
+
+    def overruns(self, response: Response) -> bool:
+        """Say whether a response is longer than any backend should have let it become."""
+        limit = response.settings.max_output_tokens
+        most = self._output_tokens if limit == "inf" else min(limit * BACKSTOP, self._output_tokens)
+        return response.produced_tokens > most
+
+    def close(self, response: Response, given: Usage | None) -> Usage:
+        """Return what a response has taken: as the backend counted it, else as it is estimated."""
+        asked = self._asked.pop(response.run)
+        if given is not None:
+            if given.input_tokens and asked.tokens:
+                scale = self._scale * given.input_tokens / asked.tokens
+                self._scale = min(max(scale, MIN_SCALE), MAX_SCALE)
+            return given
+        request = asked.request
+        heard_ms = sum(map(self._heard_ms, request.items))
+        estimate = estimate_input(request.instructions, request.items, heard_ms, request.tools)
+        return make_usage(estimate, response.produced_tokens, response.produced_ms)

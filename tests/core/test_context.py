@@ -1,0 +1,209 @@
+"""What a model reads of a long conversation, and how long its answers may become."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from tests.core.talk import Talk, one
+
+from offhook.config import load_config
+from offhook.errors import ApiProblem, ConfigError
+from offhook.host.preparing import Preparing
+from offhook.model.openai_http import ChatOptions, chat_request
+from offhook.session import inputs as happened
+from offhook.session import outputs as do
+from offhook.session.engine import EngineOptions
+from offhook.session.truncation import TooLong, fit, input_limit
+from offhook.session.usage import item_tokens, prefix_tokens
+from offhook.wire.decode import decode_session
+from offhook.wire.items import FunctionCall, FunctionCallOutput, InputText, Item, Message
+from offhook.wire.server_events import InputTokens, Usage
+from offhook.wire.session import RetentionRatio, TokenLimits
+
+
+def message(tokens: int, item_id: str) -> Message:
+    return Message(id=item_id, role="user", content=(InputText(text="word" * tokens),))
+
+
+def tokens_of(item: Item) -> int:
+    return item_tokens(item, 0, reads_words=True)
+
+
+def ratio(part: float, post_instructions: int | None = None) -> RetentionRatio:
+    if post_instructions is None:
+        return RetentionRatio(type="retention_ratio", retention_ratio=part)
+    return RetentionRatio(
+        type="retention_ratio", retention_ratio=part, token_limits=TokenLimits(post_instructions=post_instructions)
+    )
+
+
+def ids(fitted: tuple[Item, ...] | TooLong) -> list[str]:
+    assert not isinstance(fitted, TooLong), fitted
+    return [str(item.id) for item in fitted]
+
+
+def test_the_example_of_the_api_28224_tokens() -> None:
+    limit = input_limit(32_768, 4_096)
+    assert limit == 28_224
+    full = [message(1_000, f"i{number}") for number in range(28)] + [message(224, "last")]
+    assert ids(fit(full, tokens_of, 0, limit, "auto")) == [str(item.id) for item in full]
+    assert ids(fit(full, tokens_of, 1, limit, "auto"))[0] == "i1", "one token more, and the oldest is left out"
+    assert fit(full, tokens_of, 1, limit, "disabled") == TooLong(28_225, 28_224)
+
+
+def test_with_a_ratio_more_is_left_out_so_that_the_next_turns_lose_nothing() -> None:
+    items = [message(100, f"i{number}") for number in range(10)]
+    assert ids(fit(items, tokens_of, 50, 1_049, ratio(0.8))) == [f"i{number}" for number in range(3, 10)]
+    assert len(ids(fit(items, tokens_of, 50, 1_050, ratio(0.8)))) == 10, "what fits is left alone"
+    assert ids(fit(items, tokens_of, 50, 5_000, ratio(0.5, 600))) == ["i7", "i8", "i9"]
+    assert ids(fit(items, tokens_of, 50, 5_000, ratio(0.0, 600))) == ["i9"], "the turn itself is always read"
+
+
+def test_a_turn_that_does_not_fit_by_itself_is_too_long() -> None:
+    assert fit([message(10, "a"), message(100, "b")], tokens_of, 0, 99, "auto") == TooLong(100, 99)
+    assert fit([message(10, "a")], tokens_of, 100, 99, ratio(1.0)) == TooLong(110, 99)
+    assert fit([], tokens_of, 10, 99, "auto") == ()
+
+
+def test_a_function_call_and_its_output_leave_together() -> None:
+    call = FunctionCall(id="call", name="f" * 40, arguments="{}", call_id="c1")
+    output = FunctionCallOutput(id="output", call_id="c1", output="x" * 400)
+    items = [call, message(10, "between"), output, message(10, "last")]
+    assert ids(fit(items, tokens_of, 0, 40, "auto")) == ["between", "last"]
+    asked = [message(100, "a"), call, message(50, "between"), output]
+    assert ids(fit(asked, tokens_of, 0, 120, "auto")) == ["call", "output"], "the newest output keeps its call"
+
+
+# -- in a session
+
+
+def long_talk(**session: Any) -> Talk:
+    options = EngineOptions(needs_transcripts=True, context_tokens=1_648, output_tokens=200)
+    return Talk(options=options, instructions="Be brief.", audio={"input": {"turn_detection": None}}, **session)
+
+
+def write(talk: Talk, tokens: int, item_id: str) -> None:
+    content = [{"type": "input_text", "text": "word" * tokens}]
+    talk.client("conversation.item.create", item={"id": item_id, "type": "message", "role": "user", "content": content})
+
+
+def asked(talk: Talk) -> list[str]:
+    """Ask for a response, let the model answer nothing, and return what it read."""
+    talk.client("response.create")
+    request = talk.generate()
+    talk.happens(happened.GenerationFinished(request.run))
+    return [str(item.id) for item in request.items]
+
+
+def test_what_does_not_fit_is_left_out_for_the_model_alone() -> None:
+    talk = long_talk()
+    for name in "abc":
+        write(talk, 400, name)
+    assert asked(talk) == ["b", "c"]
+    assert one(talk.client("conversation.item.retrieve", item_id="a"), "conversation.item.retrieved")
+    write(talk, 10, "d")
+    assert asked(talk) == ["b", "c", "d"]
+    talk.client("conversation.item.delete", item_id="b")
+    assert asked(talk) == ["c", "d"], "what was left out once does not come back and change the beginning"
+
+
+def test_the_beginning_stays_the_same_from_turn_to_turn() -> None:
+    """A cache of the model finds what it has read before, as far as nothing was left out."""
+    tool = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+    talk = long_talk(tools=[tool], truncation={"type": "retention_ratio", "retention_ratio": 0.5})
+    seen: list[dict[str, Any]] = []
+    for number in range(12):
+        write(talk, 100, f"i{number}")
+        asked(talk)
+        seen.append(chat_request(talk.generate(), ChatOptions("m")))
+    shared = 0
+    for before, after in itertools.pairwise(seen):
+        assert (before["messages"][0], before["tools"]) == (after["messages"][0], after["tools"])
+        shared += before["messages"] == after["messages"][: len(before["messages"])]
+    assert shared == 10, "in eleven turns the context was cut once"
+
+
+def test_disabled_truncation_fails_the_response_and_not_the_session() -> None:
+    talk = long_talk(truncation="disabled")
+    write(talk, 900, "a")
+    write(talk, 200, "b")
+    events = talk.client("response.create")
+    response = one(events, "response.done")["response"]
+    assert response["status"] == "failed"
+    assert response["status_details"]["error"]["code"] == "context_length_exceeded"
+    assert response["status_details"]["error"]["type"] == "invalid_request_error"
+    assert response["usage"]["total_tokens"] == 0, "the model was not asked"
+    assert talk.count(do.Generate) == 0
+    talk.client("session.update", session={"type": "realtime", "truncation": "auto"})
+    assert asked(talk) == ["b"]
+
+
+def test_words_that_come_late_are_counted_when_they_are_there() -> None:
+    talk = Talk(options=EngineOptions(needs_transcripts=True, context_tokens=1_648, output_tokens=200))
+    write(talk, 900, "a")
+    talk.says()
+    item_id = talk.last(do.Hear).item_id
+    assert talk.count(do.Generate) == 0
+    talk.happens(happened.TranscriptCompleted(item_id, "word" * 300, 1.0))
+    assert [str(item.id) for item in talk.generate().items] == [item_id]
+
+
+def test_an_input_of_its_own_is_cut_without_the_conversation_losing_anything() -> None:
+    talk = long_talk()
+    write(talk, 400, "a")
+    write(talk, 400, "b")
+    more = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "word" * 600}]}
+    references = [{"type": "item_reference", "id": name} for name in "ab"]
+    talk.client("response.create", response={"conversation": "none", "input": [*references, more]})
+    assert [str(item.id) for item in talk.generate().items][:-1] == []
+    assert asked(talk) == ["a", "b"]
+
+
+def test_the_backend_counts_better_than_we_do() -> None:
+    talk = long_talk()
+    write(talk, 400, "a")
+    talk.client("response.create")
+    request = talk.generate()
+    ours = prefix_tokens(request.instructions, ()) + 400
+    usage = Usage(total_tokens=2 * ours, input_tokens=2 * ours, input_token_details=InputTokens(text_tokens=2 * ours))
+    events = talk.happens(happened.GenerationFinished(request.run, usage=usage))
+    assert one(events, "response.done")["response"]["usage"]["input_tokens"] == 2 * ours
+    write(talk, 200, "b")
+    assert asked(talk) == ["b"], "600 of our tokens would have fitted; 1,200 of its own do not"
+
+
+@pytest.mark.parametrize(("limit", "words"), [(10, 30), ("inf", 300)])
+def test_a_backend_that_does_not_stop_is_stopped(limit: int | str, words: int) -> None:
+    talk = long_talk(max_output_tokens=limit, output_modalities=["text"])
+    talk.client("response.create")
+    run = talk.generate().run
+    events = []
+    for _ in range(words):
+        events += talk.happens(happened.TextProduced(run, "word"))
+    response = one(events, "response.done")["response"]
+    assert (response["status"], response["status_details"]["reason"]) == ("incomplete", "max_output_tokens")
+    assert do.CancelGeneration(run) in talk.done
+
+
+def test_a_backend_that_counts_a_little_differently_is_believed() -> None:
+    talk = long_talk(max_output_tokens=10, output_modalities=["text"])
+    talk.client("response.create")
+    run = talk.generate().run
+    for _ in range(14):
+        talk.happens(happened.TextProduced(run, "word"))
+    events = talk.happens(happened.GenerationFinished(run))
+    assert one(events, "response.done")["response"]["status"] == "completed"
+
+
+def test_limits_that_leave_nothing_are_refused() -> None:
+    body = (
+        b'{"type":"realtime","truncation":{"type":"retention_ratio","retention_ratio":1,'
+        b'"token_limits":{"post_instructions":28673}}}'
+    )
+    with pytest.raises(ApiProblem) as caught:
+        Preparing(most_post_instructions=28_672).session(decode_session(body), "p")
+    assert caught.value.param == "session.truncation.token_limits.post_instructions"
+    with pytest.raises(ConfigError, match="--output-tokens"):
+        load_config({"context_tokens": "4096", "output_tokens": "4000"}, {})

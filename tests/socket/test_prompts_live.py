@@ -1,0 +1,41 @@
+"""A stored prompt on a call: from the folder to what the session says, over the server's own routes and the SDK's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from openai import BadRequestError
+from tests.socket.live import Live, Socket, run
+
+
+def test_a_call_speaks_from_a_stored_prompt(tmp_path: Path) -> None:
+    async def test(one: Live) -> None:
+        place = "/offhook/v1/prompts/pmpt_1/versions"
+        for words in ("Old {{name}}.", "New {{name}}."):
+            answer = await one.http("POST", place, json={"instructions": words})
+            assert answer.status_code == 201
+        listed = (await one.http("GET", place)).json()["data"]
+        assert [(each["version"], each["variables"]) for each in listed] == [("2", ["name"]), ("1", ["name"])]
+        assert (await one.http("GET", place + "/1")).json()["instructions"] == "Old {{name}}."
+        assert (await one.http("GET", place + "/3")).status_code == 404
+        assert (await one.http("GET", "/offhook/v1/prompts", key=None)).status_code == 401
+
+        call, call_id = await one.ring()
+        with pytest.raises(BadRequestError) as caught:
+            await one.calls.accept(call_id, type="realtime", prompt={"id": "pmpt_1"})
+        assert caught.value.param == "session.prompt.variables.name"
+        await one.calls.accept(call_id, type="realtime", prompt={"id": "pmpt_1", "variables": {"name": "Ada"}})
+        await call.answered()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await connection.session.update(session={"type": "realtime", "max_output_tokens": 100})
+            session = (await socket.receive())["session"]
+            assert session["instructions"] == "New Ada."
+            assert session["prompt"] == {"id": "pmpt_1", "variables": {"name": "Ada"}}
+            await connection.session.update(session={"type": "realtime", "prompt": {"id": "gone"}}, event_id="e1")
+            error = (await socket.receive())["error"]
+            assert (error["code"], error["param"], error["event_id"]) == ("prompt_not_found", "session.prompt.id", "e1")
+        await call.hang_up()
+
+    run(test, prompts=str(tmp_path))
