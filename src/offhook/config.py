@@ -20,11 +20,14 @@ from offhook.session.truncation import input_limit
 from offhook.telemetry.log import LEVELS
 from offhook.wire import limits
 from offhook.wire.decode import decode_session
+from offhook.wire.own import Beep, PlayClip, Say
 from offhook.wire.session import ConnectorId
 from offhook.wire.signature import webhook_key
 from offhook.wire.url import check_url
 
 T = TypeVar("T")
+
+Filling = Say | Beep | PlayClip
 
 ENV_PREFIX = "OFFHOOK_"
 DEFAULT_PROJECT = "proj_default"
@@ -220,6 +223,21 @@ def _answer(key: str, value: Any) -> Answer:
     raise ConfigError(key, f"'{value}' is not webhook, always:SESSION.json, reject:STATUS or echo")
 
 
+def _filling(key: str, value: Any) -> Filling | None:
+    kind, _, rest = _text_or_none(key, value).partition(":")
+    match kind, rest.strip():
+        case "", "":
+            return None
+        case "tone", "":
+            return Beep()
+        case "clip", name if name:
+            return PlayClip(name)
+        case "say", text if text and len(text) <= limits.MAX_SENTENCE_CHARS:
+            return Say(text)
+        case _:
+            raise ConfigError(key, f"'{value}' is not tone, clip:NAME or say:TEXT")
+
+
 # -- the tree
 
 
@@ -295,6 +313,25 @@ class Config:
         "what the local voice says when a model has failed; empty: nothing",
         show="TEXT",
     )
+    greeting: str = _setting(
+        "",
+        _text_or_none,
+        "what the agent says first, word for word; 'on' lets the model begin; empty: the caller begins",
+        show="TEXT",
+    )
+    while_waiting: Filling | None = _setting(
+        None,
+        _filling,
+        "what a caller hears while a function or a slow model works: tone, clip:NAME or say:TEXT",
+        show="WHAT",
+    )
+    waiting_ms: int = _setting(
+        1500,
+        _integer(limits.MIN_WAITING_MS, limits.MAX_WAITING_MS),
+        "after how much silence that begins",
+        show="MS",
+    )
+    clips: Path | None = _setting(None, _path, "a folder of WAV files, the clips of while-waiting", show="DIR")
     tts_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that speaks", show="URL")
     tts_model: str = _setting("tts-1", _text, "what that API calls the model", show="NAME")
     tts_voice: str | None = _setting(None, _text, "its voice; else the session's voice is asked for", show="NAME")

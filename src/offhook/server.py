@@ -16,6 +16,7 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ from offhook.config import Config
 from offhook.errors import ApiProblem, ConfigError
 from offhook.host.admission import Admission
 from offhook.host.answer import AnswerAlways, AnswerByWebhook
+from offhook.host.client_secrets import ClientSecrets
+from offhook.host.clips import load_clips
 from offhook.host.directory import Directory
 from offhook.host.line import PAUSE_MS, LineOptions, Lines
 from offhook.host.preparing import Preparing
@@ -36,6 +39,7 @@ from offhook.host.project import Project, Projects, digest_key
 from offhook.host.prompt import Prompts
 from offhook.host.sampler import LoadSampler
 from offhook.host.services import HostOptions, Services
+from offhook.host.sessions import Sessions
 from offhook.host.telephone import Telephone
 from offhook.mcp.policy import McpOptions
 from offhook.media.edge import Edge
@@ -54,6 +58,7 @@ from offhook.net.http import HttpServer
 from offhook.net.rtp import PortRange, SocketPoller, raise_descriptor_limit
 from offhook.net.sip import SipTransport, SipTransportOptions
 from offhook.session.engine import EngineOptions
+from offhook.session.listening import Listening
 from offhook.session.settings import DEFAULT_INSTRUCTIONS, SessionDefaults
 from offhook.sip.agent import UserAgent
 from offhook.sip.options import AgentOptions, GuardOptions
@@ -62,6 +67,7 @@ from offhook.telemetry.log import FactLog, set_up_logging
 from offhook.telemetry.otlp import OtlpExporter
 from offhook.webhook.delivery import Endpoint, WebhookOptions, WebhookSender
 from offhook.wire.ids import Ids
+from offhook.wire.own import Own, PlayClip
 from offhook.wire.signature import webhook_key
 
 # After the last BYE: its repetitions, and the answers to what still comes in.
@@ -106,6 +112,7 @@ class Server:
         )
         self.store = FolderStore(config.store, self._log) if config.store is not None else None
         self.otlp = OtlpExporter(config.otlp_url, __version__, self._log) if config.otlp_url is not None else None
+        clips = load_clips(config.clips)
         mcp = McpOptions(frozenset(config.mcp_allow), config.mcp_connectors, config.mcp_seconds)
         services = Services(
             clock=time.monotonic,
@@ -113,8 +120,9 @@ class Server:
             seed=lambda: secrets.token_bytes(SEED_BYTES),
             backend=self.backend,
             webhooks=self.webhooks,
-            options=_host_options(config, self.backend.capabilities),
+            options=_host_options(config, self.backend.capabilities, clips),
             log=self._log,
+            clips=clips,
             store=self.store,
             turn_ends=self.turn_ends,
             preparing=Preparing(
@@ -153,7 +161,10 @@ class Server:
             self.telephone.take,
         )
         request_ids = Ids(TokenStream(secrets.token_bytes(SEED_BYTES)))
-        self.http = HttpServer(build_app(self.directory, self.health, request_ids.request, self._log))
+        self.secrets = ClientSecrets(time.monotonic, services.seed)
+        self.sessions = Sessions(self.directory, Listening(load_silero))
+        app = build_app(self.directory, self.secrets, self.sessions, self.health, request_ids.request, self._log)
+        self.http = HttpServer(app)
         self.sampler = LoadSampler(
             self.admission,
             media=self.plane.load,
@@ -212,10 +223,12 @@ class Server:
         self._log.info("draining", calls=self.directory.calls, seconds=self._config.drain_seconds)
         self.sip.perform(self.agent.drain(time.monotonic()))
         self.directory.drain(time.monotonic() + self._config.drain_seconds)
+        self.sessions.drain(self._config.drain_seconds)
 
     async def drained(self) -> None:
-        """Wait until the last call is over; ``drain`` has seen to it that this comes."""
+        """Wait until the last call and session is over; ``drain`` has seen to it that this comes."""
         await self.telephone.quiet.wait()
+        await self.sessions.drained()
 
     async def stop(self) -> None:
         """End the calls that are left, and close everything."""
@@ -223,6 +236,7 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 await self.telephone.quiet.wait()
+        await self.sessions.stop()
         await self.directory.stop()
         for task in list(self._background):
             task.cancel()
@@ -265,6 +279,7 @@ class Server:
                 "refused": self.admission.refused,
                 "total": self.directory.total,
             },
+            "sessions": {"active": len(self.sessions), "total": self.sessions.total, "refused": self.sessions.refused},
             "media": {
                 "busy": round(load.busy, 4),
                 "late_p99_ms": round(load.late_p99_ms, 2),
@@ -301,20 +316,37 @@ def model_options(config: Config) -> ModelOptions:
     )
 
 
-def _host_options(config: Config, model: Capabilities) -> HostOptions:
+def own_defaults(config: Config, clips: Collection[str]) -> Own:
+    """Return what a session gets that asks for nothing of ours. Raises ConfigError for a clip that there is not."""
+    filling = config.while_waiting
+    if isinstance(filling, PlayClip) and filling.name not in clips:
+        mend = f"there are {', '.join(sorted(clips))}" if clips else "give the folder of the clips with --clips"
+        raise ConfigError("--while-waiting", f"there is no clip '{filling.name}'", mend)
+    return Own(
+        speak_first=config.greeting == "on" or config.greeting,
+        filling=filling,
+        filling_after_ms=config.waiting_ms,
+    )
+
+
+def _host_options(config: Config, model: Capabilities, clips: Collection[str]) -> HostOptions:
     instructions = DEFAULT_INSTRUCTIONS if config.instructions is None else config.instructions
-    defaults = SessionDefaults(model=config.default_model, instructions=instructions, voice=config.voice)
+    defaults = SessionDefaults(
+        model=config.default_model, instructions=instructions, voice=config.voice, own=own_defaults(config, clips)
+    )
     return HostOptions(
         call=CallOptions(config.ring_seconds, config.ring_status, config.session_seconds),
         engine=EngineOptions(
             needs_transcripts=model.needs_transcripts,
             hears_early=model.hears_early,
             strict_models=frozenset(config.model_names) if config.strict_models else None,
+            clips=frozenset(clips),
             defaults=defaults,
             context_tokens=config.context_tokens,
             output_tokens=config.output_tokens,
         ),
         answer=config.answer,
+        model_names=tuple(config.model_names),
     )
 
 

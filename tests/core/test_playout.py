@@ -9,7 +9,16 @@ from offhook.audio import g711
 from offhook.audio.g711 import Codec
 from offhook.audio.pcm import Samples, silence
 from offhook.audio.tone import find_tones, tone
-from offhook.media.edge import Edge, Played, PlayoutFinished, PlayoutOverflowed, PlayoutStarted, PlayoutStopped
+from offhook.media.edge import (
+    Edge,
+    FillerEnded,
+    Played,
+    PlayoutFinished,
+    PlayoutOverflowed,
+    PlayoutStarted,
+    PlayoutStopped,
+)
+from offhook.media.filler import Filler
 from offhook.media.playout import Playout
 
 SILENT = Codec.PCMU.silence * 160
@@ -208,3 +217,89 @@ def test_no_more_is_converted_ahead_than_fits_into_a_tick() -> None:
     leg.play(0, tone(6, 60_000, 24000), 24000)
     leg.tick()
     assert leg.playout.queued_ms == pytest.approx(60_000 - 200)
+
+
+# -- fillers
+
+
+def fill(leg: Leg, ms: int = 1000, *, loops: bool = False, whole: bool = False) -> None:
+    filler = Filler(7, tone(2, ms), loops=loops, whole=whole)
+    leg.playout.fill(filler, len(leg.frames) * 20, leg.edges)
+
+
+def ended(leg: Leg) -> list[tuple[int, int]]:
+    return [(edge.at_ms, edge.played_ms) for edge in leg.edges if isinstance(edge, FillerEnded)]
+
+
+def test_a_filler_is_played_once_and_told_to_the_millisecond() -> None:
+    leg = Leg()
+    fill(leg, 510)
+    leg.tick(30)
+    (heard,) = find_tones(leg.line)
+    assert (heard.number, heard.start_ms, heard.end_ms) == (2, 0, 510)
+    assert ended(leg) == [(520, 510)]
+    assert leg.playout.idle
+
+
+def test_a_filler_that_loops_has_no_hole_and_stops_within_a_tick() -> None:
+    leg = Leg()
+    fill(leg, 100, loops=True)
+    leg.tick(50)
+    leg.playout.stop_filling(1000, leg.edges)
+    leg.tick(5)
+    assert None not in leg.frames[:50]
+    assert leg.frames[50:] == [None] * 5
+    assert ended(leg) == [(1000, 1000)]
+
+
+def test_an_answer_takes_the_place_of_a_tone_within_a_tick_and_is_counted_alone() -> None:
+    leg = Leg()
+    fill(leg, loops=True)
+    leg.tick(20)
+    leg.play(3, tone(9, 400))
+    leg.playout.finish(3)
+    leg.tick(25)
+    assert [(each.number, each.start_ms, each.end_ms) for each in find_tones(leg.line)] == [(2, 0, 400), (9, 400, 800)]
+    assert PlayoutFinished("leg", 800, 3, 400) in leg.edges
+    assert ended(leg) == [(400, 400)]
+
+
+def test_a_tone_goes_on_until_the_answer_has_a_whole_frame() -> None:
+    leg = Leg()
+    fill(leg, loops=True)
+    leg.play(3, tone(9, 10))
+    leg.tick(3)
+    assert None not in leg.frames
+    leg.play(3, tone(9, 100))
+    leg.tick(1)
+    assert ended(leg) == [(60, 60)]
+
+
+def test_an_answer_waits_for_the_end_of_a_sentence() -> None:
+    leg = Leg()
+    fill(leg, 300, whole=True)
+    leg.tick(5)
+    leg.play(3, tone(9, 200))
+    leg.playout.finish(3)
+    leg.tick(25)
+    assert [(each.number, each.start_ms, each.end_ms) for each in find_tones(leg.line)] == [(2, 0, 300), (9, 300, 500)]
+    assert ended(leg) == [(300, 300)]
+
+
+def test_a_filler_that_comes_too_late_is_not_heard() -> None:
+    leg = Leg()
+    leg.play(3, tone(9, 200))
+    leg.tick(2)
+    fill(leg, whole=True)
+    leg.tick(8)
+    assert [each.number for each in find_tones(leg.line)] == [9]
+    assert ended(leg) == [(40, 0)]
+
+
+def test_a_new_filler_ends_the_one_before() -> None:
+    leg = Leg()
+    fill(leg, loops=True)
+    leg.tick(2)
+    fill(leg, 100)
+    leg.tick(8)
+    assert ended(leg) == [(40, 40), (140, 100)]

@@ -411,7 +411,12 @@ def test_closing_the_sideband_does_not_end_the_call() -> None:
 
 @pytest.mark.parametrize(
     ("query", "status", "key"),
-    [("?call_id=rtc_x", 404, "sk-test"), ("?call_id=rtc_x", 401, "sk-no"), ("", 400, "sk-test")],
+    [
+        ("?call_id=rtc_x", 404, "sk-test"),
+        ("?call_id=rtc_x", 401, "sk-no"),
+        ("?call_id=", 400, "sk-test"),
+        ("", 401, "sk-no"),
+    ],
 )
 def test_a_socket_that_cannot_be_is_refused_before_it_opens(
     query: str, status: int, key: str, caplog: pytest.LogCaptureFixture
@@ -582,7 +587,7 @@ def test_an_unknown_route_or_method_is_told_as_an_error_of_the_api() -> None:
     async def test(one: Live) -> None:
         for method, path, status, code in (
             ("POST", "/v1/realtime/calls", 404, "unknown_url"),
-            ("GET", "/v1/models", 404, "unknown_url"),
+            ("GET", "/v1/files", 404, "unknown_url"),
             ("GET", "/v1/realtime/calls/x/hangup", 405, "method_not_allowed"),
             ("DELETE", "/health", 405, "method_not_allowed"),
         ):

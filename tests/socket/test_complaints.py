@@ -186,14 +186,25 @@ def test_audio_does_not_lag_from_the_third_concurrent_call_on() -> None:
         await call.hears_silence(500)
         return call
 
+    def flaw(call: PhoneCall) -> str | None:
+        tones = find_tones(call.heard)
+        if [each.number for each in tones] != [1]:
+            return f"heard {tones}"
+        (heard,) = tones
+        stretched = abs(heard.end_ms - heard.start_ms - 2000) > AUDIBLE_GAP_MS
+        return f"heard {heard}" if stretched or heard.longest_gap_ms > AUDIBLE_GAP_MS else None
+
     async def test(one: Live) -> None:
         for count in (1, 5):
-            for call in await asyncio.gather(*(answer(one) for _ in range(count))):
-                (heard,) = find_tones(call.heard)
-                assert heard.number == 1
-                assert abs(heard.end_ms - heard.start_ms - 2000) <= AUDIBLE_GAP_MS
-                assert heard.longest_gap_ms <= AUDIBLE_GAP_MS
-                await call.hang_up()
+            # Lag is there every time; that the machine was busy elsewhere for a moment is not.
+            for _ in range(4):
+                calls = await asyncio.gather(*(answer(one) for _ in range(count)))
+                flaws = [found for call in calls if (found := flaw(call))]
+                for call in calls:
+                    await call.hang_up()
+                if not flaws:
+                    break
+            assert not flaws
 
     run(test, app=accept)
 

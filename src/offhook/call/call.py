@@ -68,7 +68,7 @@ class Call:
             expires_at=expires_at,
             defaults=options.defaults,
         )
-        self.engine = Engine(session, self.ids, options, now, model_named=params.model is not UNSET)
+        self.engine = Engine(session, self.ids, options, now, model_named=params.model is not UNSET, own=params.offhook)
         return self.engine.start()
 
     def handle(self, event: Input, now: float) -> Sequence[Output]:

@@ -1,4 +1,4 @@
-"""Carries out what the conversation of one call wants: models, sound, events."""
+"""Carries out what the conversation of one call or socket wants: models, sound, events."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import base64
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from msgspec.structs import replace
 
 from offhook.call.call import Output
+from offhook.host.converser import Converser, Sound
+from offhook.host.filling import Filling
 from offhook.host.mcp_calls import McpCalls
 from offhook.host.services import Services
 from offhook.model.interface import EarlyHearing, ModelError, Speech, Words
+from offhook.model.verbatim import say_verbatim
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.wire import server_events as ev
 from offhook.wire.items import InputAudio, Message
 from offhook.wire.server_events import encode_event
 from offhook.wire.session import Transcription, TranscriptionEcho
-
-if TYPE_CHECKING:
-    from offhook.host.owner import CallOwner
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,13 @@ class _Early:
 class Conversing:
     """The drivers of one conversation. Tasks end with it."""
 
-    def __init__(self, owner: CallOwner, services: Services) -> None:
+    def __init__(self, owner: Converser, services: Services) -> None:
         self._owner = owner
         self._services = services
         self._generating: dict[int, asyncio.Task[None]] = {}
         self._hearing: set[asyncio.Task[None]] = set()
         self._early: _Early | None = None
+        self._filling = Filling(owner, services)
         self._language = ""
         self._mcp = McpCalls(owner, services.mcp)
 
@@ -73,6 +74,7 @@ class Conversing:
 
     def stop_speaking(self) -> None:
         """Stop what the models still want to say."""
+        self._filling.close()
         for task in self._generating.values():
             task.cancel()
 
@@ -83,7 +85,7 @@ class Conversing:
 
     def perform(self, output: Output) -> None:
         """Do one thing that the conversation wants."""
-        owner, line = self._owner, self._owner.line
+        owner = self._owner
         match output:
             case do.Send(event=event, origin=origin):
                 text = encode_event(event).decode()
@@ -91,12 +93,6 @@ class Conversing:
                     owner.broadcast(text)
                 else:
                     owner.send_to(origin, text)
-            case do.Play(run=run, pcm=pcm, rate_hz=rate_hz) if line is not None:
-                line.play(run, pcm, rate_hz)
-            case do.FinishPlayout(run=run) if line is not None:
-                line.finish(run)
-            case do.StopPlayout() if line is not None:
-                line.stop_playout()
             case do.Generate():
                 task = self._spawn(self._generate(output))
                 self._generating[output.run] = task
@@ -104,22 +100,40 @@ class Conversing:
             case do.CancelGeneration(run=run):
                 if (running := self._generating.get(run)) is not None:
                     running.cancel()
+            case do.Fill():
+                self._filling.begin(output)
+            case do.StopFilling(number=number):
+                self._filling.stop(number)
             case do.Hear():
                 self._hear(output)
             case do.HearEarly():
                 self._hear_early(output)
             case do.DropEarly():
                 self._drop_early()
-            case do.EndTurn() if line is not None:
-                line.end_turn()
-            case do.Duck(ducked=ducked) if line is not None:
-                line.duck(ducked=ducked)
-            case do.ConfigureTurns(turn_detection=detection) if line is not None:
-                line.configure_turns(detection)
             case do.SendWithAudio():
                 self._send_with_audio(output)
-            case _:
+            case do.ListMcpTools() | do.CallMcpTool():
                 self._mcp.perform(output)
+            case _ if owner.line is not None:
+                self._use_line(owner.line, output)
+
+    def _use_line(self, line: Sound, output: Output) -> None:
+        """Do what the sound of the call does."""
+        match output:
+            case do.Play(run=run, pcm=pcm, rate_hz=rate_hz):
+                line.play(run, pcm, rate_hz)
+            case do.FinishPlayout(run=run):
+                line.finish(run)
+            case do.StopPlayout():
+                line.stop_playout()
+            case do.EndTurn():
+                line.end_turn()
+            case do.Duck(ducked=ducked):
+                line.duck(ducked=ducked)
+            case do.ConfigureTurns(turn_detection=detection):
+                line.configure_turns(detection)
+            case _:
+                pass
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work)
@@ -129,8 +143,10 @@ class Conversing:
     async def _generate(self, request: do.Generate) -> None:
         take, run = self._owner.take, request.run
         try:
+            backend = self._services.backend
+            produced = say_verbatim(backend, request) if request.verbatim else backend.respond(request)
             # A backend is an async generator; closing it stops what it started.
-            async with aclosing(cast("Any", self._services.backend.respond(request))) as outputs:
+            async with aclosing(cast("Any", produced)) as outputs:
                 async for output in outputs:
                     take(output)
         except ModelError as failure:
@@ -207,13 +223,16 @@ class Conversing:
         if self._nobody_reads(wanted):
             self._owner.take(talk.TranscriptFailed(wanted.item_id, "not_wanted", "No transcript was asked for."))
             return
-        task = self._spawn(self._transcribe(wanted, self._take_early(wanted)))
+        # What is not kept for long is taken now.
+        speech = self._speech(wanted.start_ms, wanted.end_ms)
+        task = self._spawn(self._transcribe(wanted, speech, self._take_early(wanted)))
         self._hearing.add(task)
         task.add_done_callback(self._hearing.discard)
 
     def _speech(self, start_ms: int, end_ms: int) -> Speech:
         line = self._owner.line
-        return Speech(b"" if line is None else line.input_audio(start_ms, end_ms), 8000, self._language)
+        pcm, rate_hz = (b"", 8000) if line is None else line.input_audio(start_ms, end_ms)
+        return Speech(pcm, rate_hz, self._language)
 
     async def _words(self, wanted: do.Hear, speech: Speech, early: EarlyHearing | None) -> AsyncIterator[Words]:
         """Yield the words that were heard early; where others were more urgent, hear the turn now."""
@@ -236,9 +255,8 @@ class Conversing:
             async for piece in pieces:
                 yield piece
 
-    async def _transcribe(self, wanted: do.Hear, early: EarlyHearing | None) -> None:
+    async def _transcribe(self, wanted: do.Hear, speech: Speech, early: EarlyHearing | None) -> None:
         take, item_id = self._owner.take, wanted.item_id
-        speech = self._speech(wanted.start_ms, wanted.end_ms)
         texts: list[str] = []
         logprobs: list[Any] = []
         try:
@@ -258,9 +276,9 @@ class Conversing:
             take(talk.TranscriptCompleted(item_id, "".join(texts), speech.seconds, tuple(logprobs)))
 
     def _send_with_audio(self, wanted: do.SendWithAudio) -> None:
-        item = wanted.item
-        if isinstance(item, Message):
-            audio = base64.b64encode(self._speech(wanted.start_ms, wanted.end_ms).pcm).decode()
+        item, line = wanted.item, self._owner.line
+        if isinstance(item, Message) and line is not None:
+            audio = base64.b64encode(line.retrieved_audio(wanted.start_ms, wanted.end_ms)).decode()
             content = tuple(
                 replace(part, audio=audio) if isinstance(part, InputAudio) else part for part in item.content
             )

@@ -22,6 +22,7 @@ from offhook.host.services import Services
 from offhook.host.telephone import Telephone
 from offhook.session.settings import check_model
 from offhook.wire.ids import Ids
+from offhook.wire.own import update_own
 from offhook.wire.session import SessionParams
 
 # Ended calls that are still listed, and whose repeated actions are known as such. SDKs retry for some seconds.
@@ -84,9 +85,11 @@ class Directory:
         return [call for call in reversed(calls) if call.project is project]
 
     def prepare(self, params: SessionParams, project: Project) -> SessionParams:
-        """Return a session as it is to begin. Raises ApiProblem for a model or a prompt that is not there."""
+        """Return a session as it is to begin. Raises ApiProblem for a model, a prompt or a clip that is not there."""
         params = self.services.preparing.session(params, project.id)
-        check_model(params, self.services.options.engine.strict_models)
+        options = self.services.options.engine
+        check_model(params, options.strict_models)
+        update_own(options.defaults.own, params.offhook, options.defaults.own, options.clips)
         return params
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET
 
-from offhook.audio.pcm import to_bytes
+from offhook.audio.pcm import Samples, to_bytes
 from offhook.audio.turn import TurnOptions
 from offhook.call.machine import MediaLost
 from offhook.errors import LocalError, OffhookError, RemoteError
@@ -136,6 +136,14 @@ class Line:
         """Drop what is queued."""
         self._media.stop_playout(self._leg)
 
+    def fill(self, number: int, samples: Samples, *, loops: bool = False, whole: bool = False) -> None:
+        """Let the caller hear this at 8 kHz until something is said; ``whole``: to its end in any case."""
+        self._media.fill(self._leg, number, samples, loops=loops, whole=whole)
+
+    def stop_filling(self) -> None:
+        """End that."""
+        self._media.stop_filling(self._leg)
+
     def configure_turns(self, detection: TurnDetection | None) -> None:
         """Detect the caller's turns in this way."""
         self._media.configure_turns(self._leg, turn_options(detection, self._lines.options))
@@ -148,9 +156,13 @@ class Line:
         """Let the agent be softer, or as loud as before."""
         self._media.duck(self._leg, ducked=ducked)
 
-    def input_audio(self, start_ms: int, end_ms: int) -> bytes:
-        """Return what the caller said between two positions: 16-bit mono samples at 8 kHz."""
-        return to_bytes(self._audio.read(start_ms, end_ms))
+    def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:
+        """Return what the caller said between two positions: 16-bit mono samples, and their rate in Hz."""
+        return to_bytes(self._audio.read(start_ms, end_ms)), limits.RATE_HZ
+
+    def retrieved_audio(self, start_ms: int, end_ms: int) -> bytes:
+        """Return the same as an item shows it."""
+        return self.input_audio(start_ms, end_ms)[0]
 
     def close(self) -> None:
         """Let go of the ports."""
@@ -243,8 +255,16 @@ class Lines:
                 owner.take(talk.PlayoutFinished(run, played_ms))
             case happened.PlayoutStopped(run=run, played_ms=played_ms):
                 owner.take(talk.PlayoutStopped(run, played_ms))
+            case happened.FillerEnded(number=number, played_ms=played_ms):
+                owner.take(talk.FillerEnded(number, played_ms))
             case happened.DtmfReceived(digit=digit):
                 owner.take(talk.DigitPressed(digit, int(self.wall_s())))
+            case _:
+                self._note(owner, edge)
+
+    def _note(self, owner: CallOwner, edge: happened.Edge) -> None:
+        """Take what is no business of the conversation."""
+        match edge:
             case happened.MediaTimedOut(after_s=after_s):
                 owner.take(MediaLost(after_s))
             case happened.MediaStarted():
@@ -256,5 +276,5 @@ class Lines:
                 owner.take(MediaLost(0.0))
             case happened.LegClosed(stats=stats):
                 owner.log.debug("audio ended", received=stats.received, lost=stats.lost, sent=stats.sent)
-            case happened.LegOpened() | happened.DtmfSent():
+            case _:
                 pass

@@ -1,26 +1,24 @@
-"""Carries out what the conversation of one call wants of MCP servers."""
+"""Carries out what the conversation wants of MCP servers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from offhook.call.call import Output
+from offhook.host.converser import Converser
 from offhook.mcp.connection import McpConnections, McpServerError
 from offhook.mcp.policy import McpOptions
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.wire.items import McpToolExecutionError
 
-if TYPE_CHECKING:
-    from offhook.host.owner import CallOwner
-
 
 class McpCalls:
     """Asks servers side by side; every question has one answer, whatever happens."""
 
-    def __init__(self, owner: CallOwner, options: McpOptions) -> None:
+    def __init__(self, owner: Converser, options: McpOptions) -> None:
         self._owner = owner
         self._connections = McpConnections(options)
         self._asking: set[asyncio.Task[None]] = set()

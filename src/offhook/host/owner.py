@@ -27,6 +27,7 @@ from offhook.host.line import Line, LineError
 from offhook.host.project import Project
 from offhook.host.services import Services
 from offhook.host.sideband import Closing, Sideband
+from offhook.host.socket_session import expired_reason
 from offhook.host.watching import Watch
 from offhook.session import inputs as talk
 from offhook.session.settings import without_effect
@@ -285,9 +286,10 @@ class CallOwner:
             self.take(telephone.AnswerFailed(failure.status, failure.detail))
             return
         self.line = line
+        # The caller first: the session is there before anything else of this call is looked at.
+        self._directory.telephone.answer(self.invitation.leg, line.description)
         if not line.echoes:
             self._open_session(params, line)
-        self._directory.telephone.answer(self.invitation.leg, line.description)
         self.take(telephone.LegAnswered())
         self._answered_s = services.wall_s()
         self.log.info("call answered", codec=line.codec, model=params.model or None)
@@ -397,19 +399,13 @@ class CallOwner:
         self._conversing.close()
         closing = Closing(1000, end.reason)
         if end.reason == "session_expired":
-            closing = Closing(1001, _expired_reason(self._services.options.call.session_s))
+            closing = Closing(1001, expired_reason(self._services.options.call.session_s))
         for sideband in self._sidebands.values():
             sideband.close(closing)
         if self._journal is not None:
             # What still comes in, such as the stop of the playout, no longer belongs to the call.
             self._journal.close()
             self._journal = None
-
-
-def _expired_reason(session_s: float) -> str:
-    """The service's own words, which it has for 60 minutes."""
-    unit, count = ("minute", session_s / 60) if session_s >= 60 and session_s % 60 == 0 else ("second", session_s)
-    return f"Your session hit the maximum duration of {count:g} {unit}{'' if count == 1 else 's'}."
 
 
 def _shown_end(end: End) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from offhook.audio.pcm import Samples
 from offhook.call.machine import CallOptions
 from offhook.host.answer import Answer, AnswerByWebhook
 from offhook.host.preparing import Preparing
@@ -53,17 +54,21 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HostOptions:
-    """How calls are answered. ``answer`` says who decides."""
+    """How calls are answered. ``answer`` says who decides; ``model_names`` are those that the settings give."""
 
     call: CallOptions = field(default_factory=CallOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
     answer: Answer = field(default_factory=AnswerByWebhook)
     retry_after_s: int = 5
+    model_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Clocks, chance, and the drivers: ``clock`` is monotonic seconds, ``wall_s`` Unix time, ``seed`` fresh chance."""
+    """Clocks, chance, and the drivers: ``clock`` is monotonic seconds, ``wall_s`` Unix time, ``seed`` fresh chance.
+
+    ``clips`` are what callers may hear while they wait, at 8 kHz.
+    """
 
     clock: Callable[[], float]
     wall_s: Callable[[], float]
@@ -72,6 +77,7 @@ class Services:
     webhooks: WebhookSender
     options: HostOptions
     log: FactLog
+    clips: Mapping[str, Samples] = field(default_factory=dict)
     store: Store | None = None
     turn_ends: TurnEnds | None = None
     preparing: Preparing = field(default_factory=Preparing)

@@ -113,6 +113,22 @@ class StopPlayout(msgspec.Struct, frozen=True):
     through_run: int | None
 
 
+class Fill(msgspec.Struct, frozen=True):
+    """Play this while no run has anything to say; see `offhook.media.filler`. It takes the place of one before it."""
+
+    leg: str
+    number: int
+    samples: Samples
+    loops: bool
+    whole: bool
+
+
+class StopFilling(msgspec.Struct, frozen=True):
+    """Fall silent, unless a run plays."""
+
+    leg: str
+
+
 class ConfigureTurns(msgspec.Struct, frozen=True):
     """Change turn detection, or switch it off."""
 
@@ -142,5 +158,16 @@ class SendDtmf(msgspec.Struct, frozen=True):
 
 
 Command: TypeAlias = (
-    OpenLeg | UpdateLeg | CloseLeg | Play | FinishRun | StopPlayout | ConfigureTurns | EndTurn | Duck | SendDtmf
+    OpenLeg
+    | UpdateLeg
+    | CloseLeg
+    | Play
+    | FinishRun
+    | StopPlayout
+    | Fill
+    | StopFilling
+    | ConfigureTurns
+    | EndTurn
+    | Duck
+    | SendDtmf
 )

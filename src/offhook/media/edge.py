@@ -134,6 +134,15 @@ class PlayoutOverflowed(msgspec.Struct, frozen=True):
     dropped_ms: int
 
 
+class FillerEnded(msgspec.Struct, frozen=True):
+    """A filler is over: it was stopped, a run began, or its last sample was sent, after ``played_ms`` of it."""
+
+    leg: str
+    at_ms: int
+    number: int
+    played_ms: int
+
+
 class LegClosed(msgspec.Struct, frozen=True):
     """The leg is no more; its last edge. A run that was playing has been stopped before."""
 
@@ -165,6 +174,7 @@ Edge: TypeAlias = (
     | PlayoutFinished
     | PlayoutStopped
     | PlayoutOverflowed
+    | FillerEnded
     | MediaFailed
     | LegClosed
 )

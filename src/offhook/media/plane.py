@@ -30,16 +30,19 @@ from offhook.media.command import (
     ConfigureTurns,
     Duck,
     EndTurn,
+    Fill,
     FinishRun,
     LegOptions,
     Negotiated,
     OpenLeg,
     Play,
     SendDtmf,
+    StopFilling,
     StopPlayout,
     UpdateLeg,
 )
 from offhook.media.edge import Edge, LegClosed, LegOpened, MediaFailed
+from offhook.media.filler import Filler
 from offhook.media.hearing import Hearing
 from offhook.media.input_audio import InputAudio
 from offhook.media.leg import Leg
@@ -134,6 +137,17 @@ class MediaPlane:
     def stop_playout(self, leg: str, through_run: int | None = None) -> None:
         """Cut the run that plays and drop those behind it, or those up to ``through_run``; late chunks are dropped."""
         self._post(StopPlayout(leg, through_run))
+
+    def fill(self, leg: str, number: int, samples: Samples, *, loops: bool = False, whole: bool = False) -> None:
+        """Play samples at 8 kHz until a run has something to say; `FillerEnded` follows once, in any case.
+
+        ``loops``: over and over. ``whole``: a run waits for the end.
+        """
+        self._post(Fill(leg, number, samples, loops, whole))
+
+    def stop_filling(self, leg: str) -> None:
+        """End what `fill` began."""
+        self._post(StopFilling(leg))
 
     def configure_turns(self, leg: str, options: TurnOptions | None) -> None:
         """Change turn detection from here on, or switch it off."""
@@ -296,6 +310,10 @@ class MediaPlane:
                 playout.finish(run)
             case StopPlayout(through_run=through_run):
                 playout.stop(through_run, leg.ms(now), self._edges)
+            case Fill(number=number, samples=samples, loops=loops, whole=whole):
+                playout.fill(Filler(number, samples, loops=loops, whole=whole), leg.ms(now), self._edges)
+            case StopFilling():
+                playout.stop_filling(leg.ms(now), self._edges)
             case ConfigureTurns(turns=turns):
                 self._hearing.configure(leg, turns)
             case EndTurn():

@@ -16,7 +16,16 @@ from offhook.audio.g711 import Codec
 from offhook.audio.pcm import Samples
 from offhook.audio.resample import Resampler
 from offhook.media import limits
-from offhook.media.edge import Edge, Played, PlayoutFinished, PlayoutOverflowed, PlayoutStarted, PlayoutStopped
+from offhook.media.edge import (
+    Edge,
+    FillerEnded,
+    Played,
+    PlayoutFinished,
+    PlayoutOverflowed,
+    PlayoutStarted,
+    PlayoutStopped,
+)
+from offhook.media.filler import Filler
 from offhook.media.limits import FRAME_TICKS, RATE_HZ, TICKS_PER_MS
 
 _TOLD_TICKS: Final = 100 * TICKS_PER_MS  # How often `Played` is said.
@@ -47,12 +56,24 @@ class _Run:
 class Playout:
     """The queue of one leg. `take` is called once a frame; edges are put on the list that each call is given."""
 
-    __slots__ = ("_codec", "_leg", "_limit_ms", "_newest", "_queued_ms", "_runs", "_stale_through", "refused", "stale",
-                 "underruns")  # fmt: skip
+    __slots__ = (
+        "_codec",
+        "_filler",
+        "_leg",
+        "_limit_ms",
+        "_newest",
+        "_queued_ms",
+        "_runs",
+        "_stale_through",
+        "refused",
+        "stale",
+        "underruns",
+    )
 
     def __init__(self, leg: str, codec: Codec, limit_ms: int = limits.PLAYOUT_MS) -> None:
         self._leg = leg
         self._codec = codec
+        self._filler: Filler | None = None
         self._limit_ms = limit_ms
         self._runs: deque[_Run] = deque()
         self._queued_ms = 0.0
@@ -73,7 +94,7 @@ class Playout:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to play and nothing to expect."""
-        return not self._runs
+        return not self._runs and self._filler is None
 
     def recode(self, codec: Codec) -> None:
         """Go on with another law."""
@@ -112,12 +133,27 @@ class Playout:
             self._queued_ms -= sum(len(samples) * 1000 / rate_hz for samples, rate_hz in run.chunks)
             edges.append(PlayoutStopped(self._leg, at_ms, run.number, run.sent // TICKS_PER_MS))
 
+    def fill(self, filler: Filler, at_ms: int, edges: list[Edge]) -> None:
+        """Play a filler in the place of the one before, unless a run is there already."""
+        self.stop_filling(at_ms, edges)
+        self._filler = filler
+        if self._runs or filler.over:
+            self.stop_filling(at_ms, edges)
+
+    def stop_filling(self, at_ms: int, edges: list[Edge]) -> None:
+        """End the filler, if there is one."""
+        filler, self._filler = self._filler, None
+        if filler is not None:
+            edges.append(FillerEnded(self._leg, at_ms, filler.number, filler.sent_ms))
+
     def take(self, at_ms: int, edges: list[Edge]) -> bytes | None:
         """Return the next frame, which begins at ``at_ms``, or None when there is nothing to say.
 
         The end of a finished run is filled up by the next run, or with silence. A run that is not finished only gives
         whole frames: its rest waits for more, so that a slow model is heard in pieces and not in splinters.
         """
+        if self._filler is not None:
+            return self._fill(self._filler, at_ms, edges)
         if not self._runs:
             return None
         run = self._runs[0]
@@ -129,6 +165,16 @@ class Playout:
                 self._tell(run, at_ms + limits.FRAME_MS, edges)
             return run.ready[place : run.place]
         return self._assemble(at_ms, edges)
+
+    def _fill(self, filler: Filler, at_ms: int, edges: list[Edge]) -> bytes | None:
+        """Return the next frame of a run that may begin, else of the filler; the filler ends with either."""
+        if self._runs and not filler.whole and (frame := self._assemble(at_ms, edges)) is not None:
+            self.stop_filling(at_ms, edges)
+            return frame
+        frame = filler.take(self._codec)
+        if filler.over:
+            self.stop_filling(at_ms + limits.FRAME_MS, edges)
+        return frame
 
     def _assemble(self, at_ms: int, edges: list[Edge]) -> bytes | None:
         """Make a frame where a run begins or ends, or where more of it has to be converted first."""

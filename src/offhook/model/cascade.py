@@ -27,7 +27,7 @@ from offhook.model.sentence import SentenceCutter
 from offhook.session.inputs import AudioProduced, GenerationFinished, TextProduced, ToolCallStarted, WordsFinished
 from offhook.session.outputs import Generate
 from offhook.wire.items import InputAudio, Message
-from offhook.wire.session import TranscriptionEcho
+from offhook.wire.session import TranscriptionEcho, Voice
 
 # Sentences that wait for the voice. The model is faster than speech; this keeps it from running far ahead.
 MAX_WAITING_SENTENCES = 8
@@ -92,6 +92,10 @@ class Cascade:
         hearing: EarlyHearing | None = self._hear_early(speech, wanted) if self._hear_early is not None else None
         return hearing
 
+    def say(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
+        """Yield the sound of given words."""
+        return self._voice.speak(text, voice, speed)
+
     def respond(self, request: Generate) -> AsyncIterator[ModelOutput]:
         """Yield words, and with them their sound when the response is spoken.
 
@@ -114,7 +118,8 @@ class Cascade:
                     begun = True
                     yield output
         except Exception:
-            for output in await self._apologize(request, f" {self._apology}" if begun else self._apology):
+            apology = self._apology if request.apology is None else request.apology
+            for output in await self._apologize(request, f" {apology}" if begun else apology):
                 yield output
             raise
 
@@ -204,5 +209,4 @@ async def _until_failure(work: Coroutine[Any, Any, None], outputs: _Outputs) -> 
 
 
 def _produced(run: int, sound: Sound, text: str, message: int | None = None) -> AudioProduced:
-    duration_ms = len(sound.pcm) / 2 * 1000 / sound.rate_hz
-    return AudioProduced(run, sound.pcm, sound.rate_hz, duration_ms, text, message)
+    return AudioProduced(run, sound.pcm, sound.rate_hz, sound.duration_ms, text, message)

@@ -89,6 +89,11 @@ class Sound:
     rate_hz: int
     text: str = ""
 
+    @property
+    def duration_ms(self) -> float:
+        """How long it is."""
+        return len(self.pcm) / 2 * 1000 / self.rate_hz
+
 
 class SpeechToText(Protocol):
     """Turns a caller's speech into words. ``name`` is for people, as it is of the other parts."""
@@ -170,6 +175,10 @@ class Backend(Protocol):
 
     def respond(self, request: Generate) -> AsyncIterator[ModelOutput]:
         """Yield a response: audio when ``request.modality`` says so. Raises ModelError."""
+        ...
+
+    def say(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
+        """Yield the sound of given words. Raises ModelError."""
         ...
 
     def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:

@@ -83,6 +83,10 @@ class ScriptedBackend:
             yield AudioProduced(run, pcm, RATE_HZ, float(self._options.answer_ms), text)
         yield GenerationFinished(run)
 
+    def say(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
+        """Say the words as a tone of their length."""
+        return ScriptedVoice().speak(text, voice, speed)
+
     async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the one transcript there is."""
         del speech, wanted

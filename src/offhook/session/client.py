@@ -46,6 +46,7 @@ class ClientRequests:
     def handle(self, event: ClientEvent, origin: int) -> None:
         """Obey one event."""
         try:
+            self._engine.door.check(event)
             self._HANDLERS[type(event)](self, event, origin)
         except ApiProblem as problem:
             self.refuse(problem, event.event_id or None, origin)
@@ -67,27 +68,28 @@ class ClientRequests:
         before, wanted = engine.session, event.session
         if not engine.model_named and wanted.model != before.model:
             check_model(wanted, engine.options.strict_models)
+        own = engine.waiting.updated(wanted.offhook)
         engine.session = update_session(
             before,
             wanted,
             voice_locked=engine.has_spoken,
             model_locked=engine.model_named,
             defaults=engine.options.defaults,
+            formats_given=engine.door.formats_given,
         )
+        engine.waiting.own = own
         engine.model_named = engine.model_named or wanted.model is not UNSET
         detection = engine.session.audio.input.turn_detection
         if detection != before.audio.input.turn_detection:
             engine.reconfigure_turns(detection)
         engine.send_session()
+        engine.waiting.speak_first()
         engine.tools.discover(wanted.tools or ())
 
     # -- audio buffers
 
-    def _append_input(self, _event: asked.InputAudioBufferAppend, _: int) -> None:
-        message = (
-            "The input audio of this session comes from the telephone; input_audio_buffer.append cannot add to it."
-        )
-        raise ApiProblem(400, "invalid_value", message, param="type")
+    def _append_input(self, event: asked.InputAudioBufferAppend, _: int) -> None:
+        self._engine.door.append(event)
 
     def _commit_input(self, _event: asked.InputAudioBufferCommit, _: int) -> None:
         engine = self._engine
@@ -120,6 +122,8 @@ class ClientRequests:
             )
             item = replace(item, status=item.status or "completed", content=content)
         engine.add_item(item, event.previous_item_id or None)
+        if isinstance(item, FunctionCallOutput):
+            engine.waiting.output_given(item.call_id)
         if isinstance(item, McpApprovalResponse):
             engine.tools.approve(item)
 

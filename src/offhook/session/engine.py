@@ -1,4 +1,4 @@
-"""The conversation of one call: who speaks, what is answered, and what was heard.
+"""The conversation of one call or socket: who speaks, what is answered, and what was heard.
 
 Follow a turn: ``_voice_started`` -> ``_voice_stopped`` -> ``commit`` -> ``_answer_turn`` -> ``create_response`` ->
 (inputs from the model) -> ``_end_response`` -> (inputs from the playout). Barge-in: ``interrupt`` ->
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import ClassVar
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from offhook.errors import ApiProblem
@@ -20,6 +20,7 @@ from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.client import ClientRequests
 from offhook.session.conversation import Conversation, Span
+from offhook.session.door import Door, TelephoneDoor
 from offhook.session.inputs import Input
 from offhook.session.mcp import as_model_reads
 from offhook.session.outputs import Output
@@ -42,12 +43,15 @@ from offhook.session.tools import ToolBox, ToolInput
 from offhook.session.transcripts import Transcripts
 from offhook.session.truncation import ContextWindow, TooLong
 from offhook.session.usage import TokenBudget
+from offhook.session.waiting import Waiting
 from offhook.wire import server_events as ev
 from offhook.wire.client_events import ResponseParams
 from offhook.wire.ids import Ids
 from offhook.wire.items import InputAudio, Item, Message
+from offhook.wire.own import OwnParams
 from offhook.wire.server_events import ServerEvent
-from offhook.wire.session import ServerVad, Session, TurnDetection, without_secrets
+from offhook.wire.session import ServerVad, Session, TurnDetection
+from offhook.wire.transcription import TranscriptionEvent
 
 # Responses outside the conversation may run side by side; each holds a request to a model.
 MAX_PARALLEL_RESPONSES = 8
@@ -61,6 +65,7 @@ class EngineOptions:
     a turn can be had in its pauses. ``tokens_per_minute``: responses beyond it fail with ``rate_limit_exceeded``.
     ``strict_models``: no others may be named; None is any.
     ``context_tokens`` and ``output_tokens``: what the model can read and write together, and what it may write.
+    ``clips``: what may be heard while the caller waits, by name.
     """
 
     needs_transcripts: bool = True
@@ -69,6 +74,7 @@ class EngineOptions:
     context_tokens: int = 32_768
     output_tokens: int = 4_096
     strict_models: frozenset[str] | None = None
+    clips: frozenset[str] = frozenset()
     defaults: SessionDefaults = field(default_factory=SessionDefaults)
 
 
@@ -88,13 +94,23 @@ class Speaking:
 
 
 class Engine:
-    """The conversation machine of one telephone call.
+    """The conversation machine of one telephone call, or of one socket: ``door`` says which.
 
     ``handle`` takes what happened and the time (seconds, monotonic), and returns what to do, in order. An update may
     still name the model of a session unless it was named before (``model_named``).
     """
 
-    def __init__(self, session: Session, ids: Ids, options: EngineOptions, now: float, *, model_named: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        ids: Ids,
+        options: EngineOptions,
+        now: float,
+        *,
+        model_named: bool,
+        own: OwnParams | None | UnsetType = UNSET,
+        door: Callable[[Engine], Door] = TelephoneDoor,
+    ) -> None:
         self.session = session
         self.options = options
         self.ids = ids
@@ -106,6 +122,7 @@ class Engine:
         self._out: list[Output] = []
         self._turn: Quiet | Speaking = Quiet(0)
         self._playout = Playout()
+        self.door = door(self)
         self._responses: dict[int, Response] = {}
         self._spoken: dict[str, Response] = {}
         self._default: Response | None = None
@@ -122,17 +139,21 @@ class Engine:
         self._client = ClientRequests(self)
         self.transcripts = Transcripts(self)
         self._pending = PendingRequests(self)
-        self.tools = ToolBox(self)
         self._semantic = SemanticTurns(self)
         self._silence = Silence(self)
+        self.waiting = Waiting(self, own)
+        self.tools = ToolBox(self)
 
     # -- driving
 
     def start(self) -> list[Output]:
         """Return what has to be done when the session begins."""
         self._out = []
+        self.door.enter()
         self.emit(do.ConfigureTurns(self.session.audio.input.turn_detection))
         self.tools.discover(self.session.tools)
+        self.waiting.speak_first()
+        self.waiting.watch(self._now, self._playout, speaks=False)
         return self._out
 
     def handle(self, event: Input, now: float) -> list[Output]:
@@ -142,11 +163,13 @@ class Engine:
         self._HANDLERS[type(event)](self, event)
         self._answer_waiting_turn()
         self._silence.watch()
+        self.waiting.watch(now, self._playout, speaks=isinstance(self._turn, Speaking))
         return self._out
 
     def next_deadline(self) -> float | None:
         """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
-        times = (self._playout.deadline(), self._silence.deadline(), self._semantic.deadline())
+        parts = (self._playout, self._silence, self._semantic, self.waiting)
+        times = (part.deadline() for part in parts)
         return min((time for time in times if time is not None), default=None)
 
     def close(self, now: float) -> list[Output]:
@@ -165,15 +188,20 @@ class Engine:
         return self._now
 
     @property
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the session began."""
+        return round((self._now - self._began) * 1000)
+
+    @property
     def input_ms(self) -> int:
         """Milliseconds of input audio since the session began."""
-        return round((self._now - self._began) * 1000)
+        return self.door.input_ms
 
     def emit(self, output: Output) -> None:
         """Add a command to what ``handle`` returns."""
         self._out.append(output)
 
-    def send(self, event: ServerEvent) -> None:
+    def send(self, event: ServerEvent | TranscriptionEvent) -> None:
         """Send an event to every socket."""
         self._out.append(do.Send(event))
 
@@ -191,6 +219,7 @@ class Engine:
         start_ms = max(event.at_ms - (padding_ms or 0), 0)
         self._turn = Speaking(self.ids.item(), start_ms)
         self.send(ev.SpeechStarted(event_id=self.ids.event(), audio_start_ms=start_ms, item_id=self._turn.item_id))
+        self.waiting.hush()
         if detection.interrupt_response and not self._semantic.doubts(event.at_ms):
             self.interrupt()
 
@@ -296,6 +325,7 @@ class Engine:
             self._finish_stop()
         self._silence.pass_deadline()
         self._semantic.pass_deadline()
+        self.waiting.pass_deadline(self._now)
 
     @property
     def is_quiet(self) -> bool:
@@ -315,8 +345,11 @@ class Engine:
         """All responses in progress, those out of band too."""
         return list(self._responses.values())
 
-    def create_response(self, params: ResponseParams | None) -> None:
-        """Begin a response. Raises ApiProblem when one is active already, or its input names what does not exist."""
+    def create_response(self, params: ResponseParams | None, *, verbatim: str = "") -> None:
+        """Begin a response, of the model or of given words.
+
+        Raises ApiProblem when one is active already, or its input names what does not exist.
+        """
         out_of_band = params is not None and params.conversation == "none"
         if not out_of_band and self._default is not None:
             message = (
@@ -328,18 +361,23 @@ class Engine:
             message = f"There are {MAX_PARALLEL_RESPONSES} responses in progress, which is the limit."
             raise ApiProblem(400, "rate_limit_exceeded", message)
         items = context(params, self.conversation, self.ids)
-        settings = response_settings(self.session, params, voice_locked=self.has_spoken)
+        settings = response_settings(
+            self.session, params, voice_locked=self.has_spoken, formats_given=self.door.formats_given
+        )
         self._runs += 1
         run = self._runs
-        response = Response(run, settings, None if out_of_band else self.conversation, self.ids)
+        conversation = None if out_of_band else self.conversation
+        response = Response(run, settings, conversation, self.ids, keeps_open=not self.door.plays)
         request = generation_request(self.session, params, response, items)
         whole = params is None or params.input is UNSET
         self.tools.discover((params and params.tools) or ())
         request = self._window.ask(self.tools.show(request), self.session.truncation, whole=whole)
+        request = replace(request, verbatim=verbatim, apology=self.waiting.own.apology)
         self._responses[run] = response
         if not out_of_band:
             self._default = response
             self._turn_waits = False
+            self.waiting.response_began()
         self.send_all(response.open())
         if self._budget.exhausted(self._now):
             message = f"Rate limit reached: {self.options.tokens_per_minute} tokens per minute."
@@ -366,6 +404,7 @@ class Engine:
             return
         run = response.run
         usage = self._window.close(response, usage)
+        self.door.finish(response, whole=isinstance(ending, Completed | Incomplete))
         self.send_all(response.close(ending, usage))
         self._budget.spend(usage.total_tokens, self._now)
         self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self._now),)))
@@ -378,6 +417,7 @@ class Engine:
         if response is self._default:
             self._default = None
             self._answered_once = True
+            self.waiting.response_ended(response, completed=isinstance(ending, Completed))
         self.tools.response_ended(response)
 
     def _answer_waiting_turn(self) -> None:
@@ -410,6 +450,10 @@ class Engine:
             return
         self.has_spoken = True
         self.send_all(response.add_audio(event.duration_ms, event.text, event.message))
+        self.door.say(response, event)
+
+    def play(self, response: Response, event: happened.AudioProduced) -> None:
+        """Queue a piece of an answer behind what is playing."""
         self._playout.queue(response)
         self.emit(do.Play(event.run, event.pcm, event.rate_hz))
 
@@ -438,26 +482,33 @@ class Engine:
     @property
     def agent_speaks(self) -> bool:
         """Whether the agent speaks, or is about to."""
-        return bool(self._playout.runs) or self._default is not None
+        return bool(self._playout.runs) or self._default is not None or self.door.silent_at > self._now
 
     @property
     def unsaid_ms(self) -> float:
         """How much longer the agent will speak; nobody knows while the model goes on."""
-        return self._playout.left_ms if self._default is None else inf
+        if self._default is not None:
+            return inf
+        return max(self._playout.left_ms, (self.door.silent_at - self._now) * 1000)
 
     def interrupt(self) -> None:
         """The caller takes the word: stop generating and playing."""
         self._turn_waits = False
+        self.door.interrupt()
         active = self._default
         if active is not None and not self._playout.is_cancelling(active):
             self.emit(do.CancelGeneration(active.run))
         if self._playout.busy:
             self._stop(active)
-        elif active is not None:
+        elif active is not None and self.door.plays:
             self._cut(active, 0.0, ends=True)
+        elif active is not None:
+            # Only the client knows what was heard, and truncates the item itself.
+            self._end_response(active, Cancelled("turn_detected"))
 
     def stop_playout(self) -> None:
         """Drop what is queued; what was really heard is known a tick later."""
+        self.waiting.hush()
         if self._playout.runs:
             self._stop(None)
 
@@ -564,7 +615,7 @@ class Engine:
 
     def send_session(self) -> None:
         """Say what the session is now."""
-        self.send(ev.SessionUpdated(event_id=self.ids.event(), session=without_secrets(self.session)))
+        self.door.tell_session()
 
     _HANDLERS: ClassVar[dict[type, Callable[..., None]]] = {
         happened.ClientSent: _client_sent,
@@ -579,6 +630,8 @@ class Engine:
         happened.PlayoutAdvanced: _playout_advanced,
         happened.PlayoutFinished: _playout_finished,
         happened.PlayoutStopped: _playout_stopped,
+        happened.FillerSpoken: lambda engine, event: engine.waiting.filler_spoken(event),
+        happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
         happened.TextProduced: _text_produced,
         happened.AudioProduced: _audio_produced,
         **dict.fromkeys(ToolInput.__args__, _tools_moved),

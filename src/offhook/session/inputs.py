@@ -89,6 +89,20 @@ class PlayoutStopped(msgspec.Struct, frozen=True):
     played_ms: int
 
 
+class FillerSpoken(msgspec.Struct, frozen=True):
+    """The sentence of a filler was made: its pieces, each with the milliseconds that it takes."""
+
+    number: int
+    pieces: tuple[tuple[str, float], ...]
+
+
+class FillerEnded(msgspec.Struct, frozen=True):
+    """A filler is over, after this much of it had gone out; that may be nothing."""
+
+    number: int
+    played_ms: int
+
+
 # -- from the model; ``run`` is the number that ``Generate`` gave
 
 
@@ -243,6 +257,8 @@ Input = (
     | PlayoutAdvanced
     | PlayoutFinished
     | PlayoutStopped
+    | FillerSpoken
+    | FillerEnded
     | TextProduced
     | AudioProduced
     | ToolCallStarted

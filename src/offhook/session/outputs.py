@@ -7,8 +7,10 @@ from typing import Literal
 import msgspec
 
 from offhook.wire.items import Item
+from offhook.wire.own import Beep, PlayClip, Say
 from offhook.wire.server_events import ServerEvent
 from offhook.wire.session import (
+    AudioFormat,
     McpTool,
     Modality,
     ToolChoice,
@@ -18,13 +20,21 @@ from offhook.wire.session import (
     TurnDetection,
     Voice,
 )
+from offhook.wire.transcription import TranscriptionEvent
 
 
 class Send(msgspec.Struct, frozen=True):
     """Send a server event: to every socket, or to ``origin`` alone."""
 
-    event: ServerEvent
+    event: ServerEvent | TranscriptionEvent
     origin: int | None = None
+
+
+class TakeInput(msgspec.Struct, frozen=True):
+    """The client brought input audio: keep it, and listen to it."""
+
+    audio: bytes
+    format: AudioFormat
 
 
 class SendWithAudio(msgspec.Struct, frozen=True):
@@ -40,6 +50,7 @@ class SendWithAudio(msgspec.Struct, frozen=True):
 class Generate(msgspec.Struct, frozen=True):
     """Ask the model for a response.
 
+    ``verbatim``: not the model, these words are spoken. ``apology``: what is said when it fails; None is the server's.
     ``items`` is the context, oldest first, with transcripts where they are known. Every input about this generation
     carries ``run``. ``directed``: the instructions were given for this response alone.
     """
@@ -56,6 +67,8 @@ class Generate(msgspec.Struct, frozen=True):
     voice: Voice
     speed: float
     model: str
+    verbatim: str = ""
+    apology: str | None = None
 
 
 class CancelGeneration(msgspec.Struct, frozen=True):
@@ -80,6 +93,21 @@ class FinishPlayout(msgspec.Struct, frozen=True):
 
 class StopPlayout(msgspec.Struct, frozen=True):
     """Drop everything that is queued, within one tick, and say what was really sent."""
+
+
+class Fill(msgspec.Struct, frozen=True):
+    """Let the caller hear this until something is said; ``FillerEnded`` with the same number follows in any case."""
+
+    number: int
+    filling: Say | Beep | PlayClip
+    voice: Voice
+    speed: float
+
+
+class StopFilling(msgspec.Struct, frozen=True):
+    """End a filler within one tick, also one that is still being made."""
+
+    number: int
 
 
 class Hear(msgspec.Struct, frozen=True):
@@ -115,6 +143,16 @@ class ConfigureTurns(msgspec.Struct, frozen=True):
     turn_detection: TurnDetection | None
 
 
+class EndTurn(msgspec.Struct, frozen=True):
+    """The caller's turn ends in this pause, unless the caller speaks on by now; ``VoiceStopped`` follows."""
+
+
+class Duck(msgspec.Struct, frozen=True):
+    """Let the agent be softer, or as loud as before."""
+
+    ducked: bool
+
+
 class ListMcpTools(msgspec.Struct, frozen=True):
     """Ask an MCP server for its tools; one that was reached in another way under this label is let go."""
 
@@ -131,30 +169,23 @@ class CallMcpTool(msgspec.Struct, frozen=True):
     arguments: str
 
 
-class EndTurn(msgspec.Struct, frozen=True):
-    """The caller's turn ends in this pause, unless the caller speaks on by now; ``VoiceStopped`` follows."""
-
-
-class Duck(msgspec.Struct, frozen=True):
-    """Let the agent be softer, or as loud as before."""
-
-    ducked: bool
-
-
 Output = (
     Send
+    | TakeInput
     | SendWithAudio
     | Generate
     | CancelGeneration
     | Play
     | FinishPlayout
     | StopPlayout
+    | Fill
+    | StopFilling
     | Hear
     | HearEarly
     | DropEarly
     | ConfigureTurns
-    | ListMcpTools
-    | CallMcpTool
     | EndTurn
     | Duck
+    | ListMcpTools
+    | CallMcpTool
 )
