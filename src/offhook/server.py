@@ -246,8 +246,8 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 await self.telephone.quiet.wait()
-        await self.directory.stop()
         await self.sessions.stop()
+        await self.directory.stop()
         for task in list(self._background):
             task.cancel()
         await self.sip.close()
