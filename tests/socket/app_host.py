@@ -25,7 +25,7 @@ async def served(app: Any) -> AsyncIterator[str]:
     task = asyncio.create_task(server.serve())
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while not server.started:  # noqa: ASYNC110 - there is no event for it
+            while not server.started:
                 assert not task.done(), "the application did not start"
                 await asyncio.sleep(0.01)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
