@@ -27,6 +27,7 @@ from offhook.wire.items import (
     OutputAudio,
     OutputText,
 )
+from offhook.wire.own import OwnResponse
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
@@ -46,6 +47,7 @@ class ClientRequests:
     def handle(self, event: ClientEvent, origin: int) -> None:
         """Obey one event."""
         try:
+            self._engine.door.check(event)
             self._HANDLERS[type(event)](self, event, origin)
         except ApiProblem as problem:
             self.refuse(problem, event.event_id or None, origin)
@@ -74,10 +76,14 @@ class ClientRequests:
             voice_locked=engine.has_spoken,
             model_locked=engine.model_named,
             defaults=engine.options.defaults,
+            formats_given=engine.door.formats_given,
         )
         engine.waiting.own = own
         engine.model_named = engine.model_named or wanted.model is not UNSET
-        detection = engine.session.audio.input.turn_detection
+        wanted_input = engine.session.audio.input
+        if wanted_input.noise_reduction != before.audio.input.noise_reduction:
+            engine.emit(do.ReduceNoise(wanted_input.noise_reduction))
+        detection = wanted_input.turn_detection
         if detection != before.audio.input.turn_detection:
             engine.reconfigure_turns(detection)
         engine.send_session()
@@ -86,11 +92,8 @@ class ClientRequests:
 
     # -- audio buffers
 
-    def _append_input(self, _event: asked.InputAudioBufferAppend, _: int) -> None:
-        message = (
-            "The input audio of this session comes from the telephone; input_audio_buffer.append cannot add to it."
-        )
-        raise ApiProblem(400, "invalid_value", message, param="type")
+    def _append_input(self, event: asked.InputAudioBufferAppend, _: int) -> None:
+        self._engine.door.append(event)
 
     def _commit_input(self, _event: asked.InputAudioBufferCommit, _: int) -> None:
         engine = self._engine
@@ -199,7 +202,10 @@ class ClientRequests:
     # -- responses
 
     def _create_response(self, event: asked.ResponseCreate, _: int) -> None:
-        self._engine.create_response(None if event.response is UNSET else event.response)
+        params = None if event.response is UNSET else event.response
+        own = None if params is None else params.offhook
+        said = own.say if isinstance(own, OwnResponse) and own.say is not UNSET else ""
+        self._engine.create_response(params, verbatim=said)
 
     def _cancel_response(self, event: asked.ResponseCancel, _: int) -> None:
         engine = self._engine
