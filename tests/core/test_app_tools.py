@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import datetime
+import datetime as dt
 import enum
 import logging
 import threading
@@ -102,7 +102,7 @@ def test_a_function_is_described_by_its_signature_and_its_docstring() -> None:
         (list[str], {"type": "array", "items": {"type": "string"}}),
         (dict[str, int], {"type": "object", "additionalProperties": {"type": "integer"}}),
         (Optional[int], {"anyOf": [{"type": "integer"}, {"type": "null"}]}),  # noqa: UP045
-        (datetime.date, {"type": "string", "format": "date"}),
+        (dt.date, {"type": "string", "format": "date"}),
         (Decimal, {"type": "string", "format": "decimal"}),
         (Any, {}),
         (Annotated[str, "in English"], {"type": "string", "description": "in English"}),
@@ -204,7 +204,7 @@ def test_the_call_is_given_and_not_asked_of_the_model() -> None:
 
 
 def test_arguments_come_as_what_they_were_declared() -> None:
-    def book(day: Day, guest: Guest, tables: list[Table], when: datetime.date, /, *, loud: bool = False) -> str:
+    def book(day: Day, guest: Guest, tables: list[Table], when: dt.date, /, *, loud: bool = False) -> str:
         return repr((day, guest, tables, when, loud))
 
     arguments = {
@@ -213,7 +213,7 @@ def test_arguments_come_as_what_they_were_declared() -> None:
         "tables": [{"window": True}],
         "when": "2026-11-23",
     }
-    expected = (Day.MONDAY, Guest("Ann", 7), [{"window": True}], datetime.date(2026, 11, 23), False)
+    expected = (Day.MONDAY, Guest("Ann", 7), [{"window": True}], dt.date(2026, 11, 23), False)
     assert tell(book, msgspec.json.encode(arguments).decode()) == repr(expected)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 import pytest
 from tests.interop.application import over
@@ -75,7 +74,9 @@ def test_a_call_is_answered_in_ten_lines() -> None:
     assert scene.log[0][0]
     assert scene.log[1:3] == [True, ("monday", 2)]
     assert scene.log[3] == "7"
-    assert scene.log[4] == offhook.CallEnded("completed", "caller", "caller_hung_up", None) or scene.log[4].by == "caller"
+    assert (
+        scene.log[4] == offhook.CallEnded("completed", "caller", "caller_hung_up", None) or scene.log[4].by == "caller"
+    )
     assert brain.outputs(1) == ["booked"]
 
 
@@ -322,5 +323,3 @@ def test_a_call_is_accepted_once() -> None:
         await call.ended()
 
     assert play(build, test).log == ["refused"]
-
-
