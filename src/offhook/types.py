@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import UNSET, UnsetType
 
-from offhook.client.answer import BinaryResponse, Headers, RawResponse
+from offhook.client.answer import BinaryResponse, Headers, RawResponse, SentRequest
 from offhook.client.events import Event
 from offhook.client.other import Other
 from offhook.client.params import CallCreateParams, ClientSecretCreateParams, ExpiresAfter
@@ -294,6 +294,7 @@ __all__ = [
     "RetentionRatio",
     "Role",
     "SemanticVad",
+    "SentRequest",
     "ServerEvent",
     "ServerVad",
     "Session",

@@ -89,7 +89,7 @@ def test_an_id_stays_one_segment_of_the_path(call_id: str, segment: str) -> None
 def test_an_id_that_names_another_path_is_refused_before_anything_is_sent(action: str, call_id: str) -> None:
     members = {"accept": {"type": "realtime"}, "refer": {"target_uri": "tel:+1"}}.get(action, {})
     transport = Scripted()
-    with pytest.raises(ValueError, match="call_id|id of a call"):
+    with pytest.raises(ValueError, match=r"call_id|id of a call"):
         getattr(client(transport).realtime.calls, action)(call_id, **members)
     assert transport.requests == []
 
@@ -302,6 +302,8 @@ def test_raw_and_streamed_answers_have_everything() -> None:
     assert (raw.status_code, raw.request_id, raw.json(), raw.retries_taken) == (200, "req_1", {"a": "bcdefg"}, 0)
     assert raw.headers["x-two"] == raw.headers["X-TWO"] == "2"
     assert (raw.is_closed, raw.parse(), raw.http_request.method) == (True, None, "POST")
+    assert raw.http_request.headers["Authorization"] == f"Bearer {KEY}"
+    assert KEY not in repr(raw.http_request) + repr(raw.http_request.headers)
     with calls.with_streaming_response.create(sdp="v=0") as streamed:
         assert not streamed.is_closed
         assert list(streamed.iter_bytes()) == [b'{"a"', b':"bc', b"defg", b'"}']

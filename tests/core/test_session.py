@@ -14,7 +14,7 @@ from offhook.session import outputs as do
 from offhook.session.conversation import Conversation
 from offhook.session.engine import EngineOptions
 from offhook.session.settings import WITHOUT_EFFECT, without_effect
-from offhook.session.usage import estimate_input
+from offhook.session.usage import item_tokens
 from offhook.wire import limits
 from offhook.wire.decode import decode_session
 from offhook.wire.items import FunctionCall, FunctionCallOutput, InputText, Message, OutputAudio, OutputText
@@ -217,13 +217,21 @@ def test_mcp_secrets_are_never_echoed() -> None:
 
 def test_members_without_effect_are_members_of_a_session() -> None:
     assert set(WITHOUT_EFFECT) <= set(SessionParams.__struct_fields__)
-    given = {
-        "type": "realtime",
-        "reasoning": {"effort": "low"},
-        "audio": {"input": {"noise_reduction": {"type": "near_field"}}},
-    }
-    assert without_effect(decode_session(json.dumps(given).encode())) == ["reasoning", "audio.input.noise_reduction"]
+    given = {"type": "realtime", "reasoning": {"effort": "low"}, "instructions": "Be brief."}
+    assert without_effect(decode_session(json.dumps(given).encode())) == ["reasoning"]
     assert without_effect(decode_session(b'{"type": "realtime", "tracing": null}')) == []
+
+
+def test_noise_reduction_is_asked_for_when_it_is_wanted_and_when_it_changes() -> None:
+    near = {"audio": {"input": {"noise_reduction": {"type": "near_field"}}}}
+    talk = Talk(**near)
+    assert talk.last(do.ReduceNoise).noise_reduction.strength == 1
+    talk.client("session.update", session={"type": "realtime", **near})
+    talk.client("session.update", session={"type": "realtime", "instructions": "Be brief."})
+    assert talk.count(do.ReduceNoise) == 1, "nothing has changed"
+    talk.client("session.update", session={"type": "realtime", "audio": {"input": {"noise_reduction": None}}})
+    assert talk.last(do.ReduceNoise).noise_reduction is None
+    assert Talk().count(do.ReduceNoise) == 0
 
 
 # -- a turn
@@ -994,7 +1002,7 @@ def test_all_that_the_model_reads_counts_as_input() -> None:
         FunctionCall(name="lookup", arguments='{"a":""}', call_id="c1"),
         FunctionCallOutput(call_id="c1", output="x" * 12),
     ]
-    assert estimate_input("", items, 0).text_tokens == 10 + 100 + 20 + 4 + 3
+    assert [item_tokens(item, 0).text for item in items] == [10, 100, 20, 4, 3]
 
 
 # -- silence and keys

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
+from offhook.client.fields import shown_headers
+
 if TYPE_CHECKING:
     from offhook.client.request import Request
 
@@ -35,7 +37,7 @@ class Headers(Mapping[str, str]):
         return len({name.lower() for name, _ in self._pairs})
 
     def __repr__(self) -> str:
-        return f"Headers({dict(self)!r})"
+        return f"Headers({shown_headers(self)!r})"
 
     def get_all(self, name: str) -> list[str]:
         """Return all values of a name, in the order they came."""
@@ -65,14 +67,44 @@ class Answer(Struct, frozen=True):
             return self.body.decode(errors="replace")
 
 
+class SentRequest:
+    """A request as it was sent. Printing it shows no key; ``headers`` has it."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def __repr__(self) -> str:
+        return repr(self._request)
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return self._request.method
+
+    @property
+    def url(self) -> str:
+        """The whole URL."""
+        return self._request.url
+
+    @property
+    def headers(self) -> Headers:
+        """The headers, by name in any case."""
+        return Headers([(name.encode(), value.encode()) for name, value in self._request.headers.items()])
+
+    @property
+    def content(self) -> bytes:
+        """The body."""
+        return self._request.body
+
+
 class RawResponse(Generic[T]):
     """An answer with everything that belongs to it: what ``with_raw_response`` returns."""
 
     def __init__(self, answer: Answer, request: Request, retries_taken: int, parse: Callable[[Answer], T]) -> None:
         self._answer = answer
         self._parse = parse
-        self.http_request: Request = request
-        """What was sent last. Printing it shows no key."""
+        self.http_request: SentRequest = SentRequest(request)
+        """What was sent last."""
         self.retries_taken: int = retries_taken
         """How often it was sent again."""
 

@@ -9,7 +9,9 @@ from typing import Final
 ExtraHeaders = Mapping[str, str | None]
 """Headers by name, in any case; None takes one away."""
 
-SECRET_FIELDS: Final = frozenset({"authorization", "api-key", "cookie", "proxy-authorization", "x-api-key"})
+SECRET_FIELDS: Final = frozenset(
+    {"authorization", "api-key", "cookie", "proxy-authorization", "set-cookie", "x-api-key"}
+)
 HIDDEN: Final = "(hidden)"
 
 # What a message's framing hangs on is written where the message is (RFC 9112 6).

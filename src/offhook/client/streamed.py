@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from offhook.client.answer import Answer, Headers
+from offhook.client.answer import Answer, Headers, SentRequest
 from offhook.client.request import Request
 from offhook.client.transport import AsyncOpenAnswer, OpenAnswer
 
@@ -22,8 +22,8 @@ class _Streamed:
         """The HTTP status."""
         self.headers: Headers = opened.headers
         """The headers of the answer."""
-        self.http_request: Request = request
-        """What was sent last. Printing it shows no key."""
+        self.http_request: SentRequest = SentRequest(request)
+        """What was sent last."""
         self.retries_taken: int = retries_taken
         """How often it was sent again."""
         self.is_closed: bool = False

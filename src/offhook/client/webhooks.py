@@ -88,9 +88,10 @@ def check_webhook(key: bytes, payload: str | bytes, headers: HeadersLike, *, now
         raise InvalidWebhookSignatureError("Webhook timestamp is too new")
     body = payload.encode() if isinstance(payload, str) else payload
     digest = hmac.digest(key, f"{webhook_id}.{timestamp}.".encode() + body, hashlib.sha256)
-    expected = b"v1," + base64.b64encode(digest)
+    expected = base64.b64encode(digest)
     for each in signatures.split():
-        if hmac.compare_digest(expected, each.encode()):
+        # The official package takes one without its version, too; one of another version matches by no chance.
+        if hmac.compare_digest(expected, each.removeprefix("v1,").encode()):
             return
     raise InvalidWebhookSignatureError("The given webhook signature does not match")
 

@@ -1,4 +1,4 @@
-"""Carries out what the conversation of one call wants: models, sound, events."""
+"""Carries out what the conversation of one call or socket wants: models, sound, events."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ import base64
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from math import exp
+from typing import Any, cast
 
 from msgspec.structs import replace
 
 from offhook.call.call import Output
+from offhook.host.converser import Converser, Sound
 from offhook.host.filling import Filling
+from offhook.host.mcp_calls import McpCalls
 from offhook.host.services import Services
-from offhook.mcp.connection import McpConnections, McpServerError
 from offhook.model.interface import EarlyHearing, ModelError, Speech, Words
 from offhook.model.verbatim import say_verbatim
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.wire import server_events as ev
-from offhook.wire.items import InputAudio, McpToolExecutionError, Message
+from offhook.wire.items import InputAudio, Message
 from offhook.wire.server_events import encode_event
 from offhook.wire.session import Transcription, TranscriptionEcho
-
-if TYPE_CHECKING:
-    from offhook.host.line import Line
-    from offhook.host.owner import CallOwner
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class _Early:
 class Conversing:
     """The drivers of one conversation. Tasks end with it."""
 
-    def __init__(self, owner: CallOwner, services: Services) -> None:
+    def __init__(self, owner: Converser, services: Services) -> None:
         self._owner = owner
         self._services = services
         self._generating: dict[int, asyncio.Task[None]] = {}
@@ -65,17 +63,15 @@ class Conversing:
         self._early: _Early | None = None
         self._filling = Filling(owner, services)
         self._language = ""
-        self._mcp = McpConnections(services.mcp)
-        self._asking: set[asyncio.Task[None]] = set()
+        self._mcp = McpCalls(owner, services.mcp)
 
     def close(self) -> None:
         """Stop everything that is under way."""
         self._drop_early()
         self.stop_speaking()
-        for task in (*self._hearing, *self._asking):
+        for task in self._hearing:
             task.cancel()
-        if self._mcp.in_use:
-            self._owner.finish_later(self._mcp.close())
+        self._mcp.close()
 
     def stop_speaking(self) -> None:
         """Stop what the models still want to say."""
@@ -117,14 +113,12 @@ class Conversing:
                 self._drop_early()
             case do.SendWithAudio():
                 self._send_with_audio(output)
-            case do.ListMcpTools():
-                self._ask(self._list_tools(output))
-            case do.CallMcpTool():
-                self._ask(self._call_tool(output))
+            case do.ListMcpTools() | do.CallMcpTool():
+                self._mcp.perform(output)
             case _ if owner.line is not None:
                 self._use_line(owner.line, output)
 
-    def _use_line(self, line: Line, output: Output) -> None:
+    def _use_line(self, line: Sound, output: Output) -> None:
         """Do what the sound of the call does."""
         match output:
             case do.Play(run=run, pcm=pcm, rate_hz=rate_hz):
@@ -137,6 +131,8 @@ class Conversing:
                 line.end_turn()
             case do.Duck(ducked=ducked):
                 line.duck(ducked=ducked)
+            case do.ReduceNoise(noise_reduction=noise):
+                line.reduce_noise(noise)
             case do.ConfigureTurns(turn_detection=detection):
                 line.configure_turns(detection)
             case _:
@@ -190,7 +186,8 @@ class Conversing:
         words, over = await asyncio.gather(self._all_words(hearing), self._sounds_over(speech))
         text = None if words is None else "".join(piece.text for piece in words)
         spoken = next((piece.language for piece in words or [] if piece.language), self._language)
-        self._owner.take(talk.PauseHeard(wanted.item_id, text, spoken or _language_of(wanted.transcription), over))
+        language = spoken or _language_of(wanted.transcription)
+        self._owner.take(talk.PauseHeard(wanted.item_id, text, language, _certainty(words or []), over))
 
     async def _all_words(self, hearing: EarlyHearing | None) -> list[Words] | None:
         """Return the words of what is heard early; None when there will be none."""
@@ -230,13 +227,16 @@ class Conversing:
         if self._nobody_reads(wanted):
             self._owner.take(talk.TranscriptFailed(wanted.item_id, "not_wanted", "No transcript was asked for."))
             return
-        task = self._spawn(self._transcribe(wanted, self._take_early(wanted)))
+        # What is not kept for long is taken now.
+        speech = self._speech(wanted.start_ms, wanted.end_ms)
+        task = self._spawn(self._transcribe(wanted, speech, self._take_early(wanted)))
         self._hearing.add(task)
         task.add_done_callback(self._hearing.discard)
 
     def _speech(self, start_ms: int, end_ms: int) -> Speech:
         line = self._owner.line
-        return Speech(b"" if line is None else line.input_audio(start_ms, end_ms), 8000, self._language)
+        pcm, rate_hz = (b"", 8000) if line is None else line.input_audio(start_ms, end_ms)
+        return Speech(pcm, rate_hz, self._language)
 
     async def _words(self, wanted: do.Hear, speech: Speech, early: EarlyHearing | None) -> AsyncIterator[Words]:
         """Yield the words that were heard early; where others were more urgent, hear the turn now."""
@@ -259,9 +259,8 @@ class Conversing:
             async for piece in pieces:
                 yield piece
 
-    async def _transcribe(self, wanted: do.Hear, early: EarlyHearing | None) -> None:
+    async def _transcribe(self, wanted: do.Hear, speech: Speech, early: EarlyHearing | None) -> None:
         take, item_id = self._owner.take, wanted.item_id
-        speech = self._speech(wanted.start_ms, wanted.end_ms)
         texts: list[str] = []
         logprobs: list[Any] = []
         try:
@@ -280,50 +279,22 @@ class Conversing:
         else:
             take(talk.TranscriptCompleted(item_id, "".join(texts), speech.seconds, tuple(logprobs)))
 
-    # -- MCP servers
-
-    def _ask(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._spawn(work)
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
-
-    async def _list_tools(self, wanted: do.ListMcpTools) -> None:
-        take, label = self._owner.take, wanted.server.server_label
-        try:
-            tools = await self._mcp.list_tools(wanted.server)
-        except McpServerError as failure:
-            self._owner.log.warning("MCP server has no tools", server=label, why=str(failure))
-            take(talk.McpListFailed(wanted.item_id, str(failure)))
-        except Exception as bug:
-            self._owner.log.error("MCP client failed", failure=bug, server=label)
-            take(talk.McpListFailed(wanted.item_id, "The MCP client failed."))
-        else:
-            take(talk.McpToolsListed(wanted.item_id, tools))
-
-    async def _call_tool(self, wanted: do.CallMcpTool) -> None:
-        take, label = self._owner.take, wanted.server.server_label
-        try:
-            output = await self._mcp.call_tool(wanted.server, wanted.name, wanted.arguments)
-        except McpServerError as failure:
-            self._owner.log.warning("MCP call failed", server=label, tool=wanted.name, pii_why=str(failure))
-            take(talk.McpCallFinished(wanted.item_id, error=failure.error))
-        except Exception as bug:
-            self._owner.log.error("MCP client failed", failure=bug, server=label)
-            broken = McpToolExecutionError(message="The MCP client failed.")
-            take(talk.McpCallFinished(wanted.item_id, error=broken))
-        else:
-            take(talk.McpCallFinished(wanted.item_id, output))
-
     def _send_with_audio(self, wanted: do.SendWithAudio) -> None:
-        item = wanted.item
-        if isinstance(item, Message):
-            audio = base64.b64encode(self._speech(wanted.start_ms, wanted.end_ms).pcm).decode()
+        item, line = wanted.item, self._owner.line
+        if isinstance(item, Message) and line is not None:
+            audio = base64.b64encode(line.retrieved_audio(wanted.start_ms, wanted.end_ms)).decode()
             content = tuple(
                 replace(part, audio=audio) if isinstance(part, InputAudio) else part for part in item.content
             )
             item = replace(item, content=content)
         event = ev.ConversationItemRetrieved(event_id=wanted.event_id, item=item)
         self._owner.send_to(wanted.origin, encode_event(event).decode())
+
+
+def _certainty(words: list[Words]) -> float | None:
+    """Return how probable the last word and the mark behind it are; None when the recogniser does not tell."""
+    tokens = [token for piece in words for token in piece.logprobs]
+    return exp(min(token.logprob for token in tokens[-2:])) if tokens else None
 
 
 def _language_of(transcription: Transcription | TranscriptionEcho | None) -> str:

@@ -47,6 +47,7 @@ class ClientRequests:
     def handle(self, event: ClientEvent, origin: int) -> None:
         """Obey one event."""
         try:
+            self._engine.door.check(event)
             self._HANDLERS[type(event)](self, event, origin)
         except ApiProblem as problem:
             self.refuse(problem, event.event_id or None, origin)
@@ -75,10 +76,14 @@ class ClientRequests:
             voice_locked=engine.has_spoken,
             model_locked=engine.model_named,
             defaults=engine.options.defaults,
+            formats_given=engine.door.formats_given,
         )
         engine.waiting.own = own
         engine.model_named = engine.model_named or wanted.model is not UNSET
-        detection = engine.session.audio.input.turn_detection
+        wanted_input = engine.session.audio.input
+        if wanted_input.noise_reduction != before.audio.input.noise_reduction:
+            engine.emit(do.ReduceNoise(wanted_input.noise_reduction))
+        detection = wanted_input.turn_detection
         if detection != before.audio.input.turn_detection:
             engine.reconfigure_turns(detection)
         engine.send_session()
@@ -87,11 +92,8 @@ class ClientRequests:
 
     # -- audio buffers
 
-    def _append_input(self, _event: asked.InputAudioBufferAppend, _: int) -> None:
-        message = (
-            "The input audio of this session comes from the telephone; input_audio_buffer.append cannot add to it."
-        )
-        raise ApiProblem(400, "invalid_value", message, param="type")
+    def _append_input(self, event: asked.InputAudioBufferAppend, _: int) -> None:
+        self._engine.door.append(event)
 
     def _commit_input(self, _event: asked.InputAudioBufferCommit, _: int) -> None:
         engine = self._engine

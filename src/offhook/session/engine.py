@@ -1,4 +1,4 @@
-"""The conversation of one call: who speaks, what is answered, and what was heard.
+"""The conversation of one call or socket: who speaks, what is answered, and what was heard.
 
 Follow a turn: ``_voice_started`` -> ``_voice_stopped`` -> ``commit`` -> ``_answer_turn`` -> ``create_response`` ->
 (inputs from the model) -> ``_end_response`` -> (inputs from the playout). Barge-in: ``interrupt`` ->
@@ -20,6 +20,7 @@ from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.client import ClientRequests
 from offhook.session.conversation import Conversation, Span
+from offhook.session.door import Door, TelephoneDoor
 from offhook.session.inputs import Input
 from offhook.session.mcp import as_model_reads
 from offhook.session.outputs import Output
@@ -49,7 +50,8 @@ from offhook.wire.ids import Ids
 from offhook.wire.items import InputAudio, Item, Message
 from offhook.wire.own import OwnParams
 from offhook.wire.server_events import ServerEvent
-from offhook.wire.session import ServerVad, Session, TurnDetection, without_secrets
+from offhook.wire.session import ServerVad, Session, TurnDetection
+from offhook.wire.transcription import TranscriptionEvent
 
 # Responses outside the conversation may run side by side; each holds a request to a model.
 MAX_PARALLEL_RESPONSES = 8
@@ -92,7 +94,7 @@ class Speaking:
 
 
 class Engine:
-    """The conversation machine of one telephone call.
+    """The conversation machine of one telephone call, or of one socket: ``door`` says which.
 
     ``handle`` takes what happened and the time (seconds, monotonic), and returns what to do, in order. An update may
     still name the model of a session unless it was named before (``model_named``).
@@ -107,6 +109,7 @@ class Engine:
         *,
         model_named: bool,
         own: OwnParams | None | UnsetType = UNSET,
+        door: Callable[[Engine], Door] = TelephoneDoor,
     ) -> None:
         self.session = session
         self.options = options
@@ -119,6 +122,7 @@ class Engine:
         self._out: list[Output] = []
         self._turn: Quiet | Speaking = Quiet(0)
         self._playout = Playout()
+        self.door = door(self)
         self._responses: dict[int, Response] = {}
         self._spoken: dict[str, Response] = {}
         self._default: Response | None = None
@@ -144,7 +148,12 @@ class Engine:
 
     def start(self) -> list[Output]:
         """Return what has to be done when the session begins."""
-        self._out = [do.ConfigureTurns(self.session.audio.input.turn_detection)]
+        self._out = []
+        self.door.enter()
+        wanted = self.session.audio.input
+        self.emit(do.ConfigureTurns(wanted.turn_detection))
+        if wanted.noise_reduction is not None:
+            self.emit(do.ReduceNoise(wanted.noise_reduction))
         self.tools.discover(self.session.tools)
         self.waiting.speak_first()
         self.waiting.watch(self._now, self._playout, speaks=False)
@@ -182,15 +191,20 @@ class Engine:
         return self._now
 
     @property
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the session began."""
+        return round((self._now - self._began) * 1000)
+
+    @property
     def input_ms(self) -> int:
         """Milliseconds of input audio since the session began."""
-        return round((self._now - self._began) * 1000)
+        return self.door.input_ms
 
     def emit(self, output: Output) -> None:
         """Add a command to what ``handle`` returns."""
         self._out.append(output)
 
-    def send(self, event: ServerEvent) -> None:
+    def send(self, event: ServerEvent | TranscriptionEvent) -> None:
         """Send an event to every socket."""
         self._out.append(do.Send(event))
 
@@ -350,10 +364,13 @@ class Engine:
             message = f"There are {MAX_PARALLEL_RESPONSES} responses in progress, which is the limit."
             raise ApiProblem(400, "rate_limit_exceeded", message)
         items = context(params, self.conversation, self.ids)
-        settings = response_settings(self.session, params, voice_locked=self.has_spoken)
+        settings = response_settings(
+            self.session, params, voice_locked=self.has_spoken, formats_given=self.door.formats_given
+        )
         self._runs += 1
         run = self._runs
-        response = Response(run, settings, None if out_of_band else self.conversation, self.ids)
+        conversation = None if out_of_band else self.conversation
+        response = Response(run, settings, conversation, self.ids, keeps_open=not self.door.plays)
         request = generation_request(self.session, params, response, items)
         whole = params is None or params.input is UNSET
         self.tools.discover((params and params.tools) or ())
@@ -390,6 +407,7 @@ class Engine:
             return
         run = response.run
         usage = self._window.close(response, usage)
+        self.door.finish(response, whole=isinstance(ending, Completed | Incomplete))
         self.send_all(response.close(ending, usage))
         self._budget.spend(usage.total_tokens, self._now)
         self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self._now),)))
@@ -435,6 +453,10 @@ class Engine:
             return
         self.has_spoken = True
         self.send_all(response.add_audio(event.duration_ms, event.text, event.message))
+        self.door.say(response, event)
+
+    def play(self, response: Response, event: happened.AudioProduced) -> None:
+        """Queue a piece of an answer behind what is playing."""
         self._playout.queue(response)
         self.emit(do.Play(event.run, event.pcm, event.rate_hz))
 
@@ -463,23 +485,29 @@ class Engine:
     @property
     def agent_speaks(self) -> bool:
         """Whether the agent speaks, or is about to."""
-        return bool(self._playout.runs) or self._default is not None
+        return bool(self._playout.runs) or self._default is not None or self.door.silent_at > self._now
 
     @property
     def unsaid_ms(self) -> float:
         """How much longer the agent will speak; nobody knows while the model goes on."""
-        return self._playout.left_ms if self._default is None else inf
+        if self._default is not None:
+            return inf
+        return max(self._playout.left_ms, (self.door.silent_at - self._now) * 1000)
 
     def interrupt(self) -> None:
         """The caller takes the word: stop generating and playing."""
         self._turn_waits = False
+        self.door.interrupt()
         active = self._default
         if active is not None and not self._playout.is_cancelling(active):
             self.emit(do.CancelGeneration(active.run))
         if self._playout.busy:
             self._stop(active)
-        elif active is not None:
+        elif active is not None and self.door.plays:
             self._cut(active, 0.0, ends=True)
+        elif active is not None:
+            # Only the client knows what was heard, and truncates the item itself.
+            self._end_response(active, Cancelled("turn_detected"))
 
     def stop_playout(self) -> None:
         """Drop what is queued; what was really heard is known a tick later."""
@@ -590,7 +618,7 @@ class Engine:
 
     def send_session(self) -> None:
         """Say what the session is now."""
-        self.send(ev.SessionUpdated(event_id=self.ids.event(), session=without_secrets(self.session)))
+        self.door.tell_session()
 
     _HANDLERS: ClassVar[dict[type, Callable[..., None]]] = {
         happened.ClientSent: _client_sent,

@@ -10,8 +10,10 @@ from offhook.wire.items import Item
 from offhook.wire.own import Beep, PlayClip, Say
 from offhook.wire.server_events import ServerEvent
 from offhook.wire.session import (
+    AudioFormat,
     McpTool,
     Modality,
+    NoiseReduction,
     ToolChoice,
     Tools,
     Transcription,
@@ -19,13 +21,21 @@ from offhook.wire.session import (
     TurnDetection,
     Voice,
 )
+from offhook.wire.transcription import TranscriptionEvent
 
 
 class Send(msgspec.Struct, frozen=True):
     """Send a server event: to every socket, or to ``origin`` alone."""
 
-    event: ServerEvent
+    event: ServerEvent | TranscriptionEvent
     origin: int | None = None
+
+
+class TakeInput(msgspec.Struct, frozen=True):
+    """The client brought input audio: keep it, and listen to it."""
+
+    audio: bytes
+    format: AudioFormat
 
 
 class SendWithAudio(msgspec.Struct, frozen=True):
@@ -134,6 +144,12 @@ class ConfigureTurns(msgspec.Struct, frozen=True):
     turn_detection: TurnDetection | None
 
 
+class ReduceNoise(msgspec.Struct, frozen=True):
+    """Take noise out of the caller's audio from now on; None leaves it as it is."""
+
+    noise_reduction: NoiseReduction | None
+
+
 class EndTurn(msgspec.Struct, frozen=True):
     """The caller's turn ends in this pause, unless the caller speaks on by now; ``VoiceStopped`` follows."""
 
@@ -162,6 +178,7 @@ class CallMcpTool(msgspec.Struct, frozen=True):
 
 Output = (
     Send
+    | TakeInput
     | SendWithAudio
     | Generate
     | CancelGeneration
@@ -174,6 +191,7 @@ Output = (
     | HearEarly
     | DropEarly
     | ConfigureTurns
+    | ReduceNoise
     | EndTurn
     | Duck
     | ListMcpTools

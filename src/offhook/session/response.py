@@ -133,10 +133,19 @@ class MadeMcpCall(msgspec.Struct, frozen=True):
 class Response:
     """Builds one response. Every method yields the server events of its step.
 
-    ``conversation`` is None for an out-of-band response: its items are not announced and do not stay.
+    ``conversation`` is None for an out-of-band response: its items are not announced and do not stay. ``keeps_open``:
+    the client gets the sound in events, so that no message is done before its sound is, which may be late.
     """
 
-    def __init__(self, run: int, settings: ResponseSettings, conversation: Conversation | None, ids: Ids) -> None:
+    def __init__(
+        self,
+        run: int,
+        settings: ResponseSettings,
+        conversation: Conversation | None,
+        ids: Ids,
+        *,
+        keeps_open: bool = False,
+    ) -> None:
         self.id = ids.response()
         self.run = run
         self.settings = settings
@@ -148,6 +157,8 @@ class Response:
         self._output: dict[int, Item] = {}
         self._next_index = 0
         self._message: Saying | None = None
+        self._keeps_open = keeps_open and settings.modality == "audio"
+        self._unfinished: list[Saying] = []
         self._calls: dict[int, _Calling] = {}
         self._mcp_calls: list[MadeMcpCall] = []
         self._words_bytes = 0
@@ -207,7 +218,7 @@ class Response:
 
     def wants_sound(self, number: int | None) -> bool:
         """Say whether sound of a message (None: the last) is to be heard; after a cut, no more of it is."""
-        message = self._said(number)
+        message = self.said(number)
         return self.settings.modality == "audio" and not self._silenced and (message is None or message.cut_ms is None)
 
     def add_audio(self, duration_ms: float, text: str, number: int | None) -> Iterator[ServerEvent]:
@@ -215,13 +226,13 @@ class Response:
 
         It may belong to a message that was finished already: the voice is slower than the words.
         """
-        message = self._said(number)
+        message = self.said(number)
         if message is None:
             yield from self._open_message()
             message = self.spoken[-1]
         message.heard.add_audio(duration_ms, text)
 
-    def _said(self, number: int | None) -> Saying | None:
+    def said(self, number: int | None) -> Saying | None:
         """Return a spoken message by its number, None for one that has not begun."""
         if number is None:
             return self.spoken[-1] if self.spoken else None
@@ -246,10 +257,23 @@ class Response:
             part=self._part(""),
         )
 
-    def _close_message(self, status: ItemStatus) -> Iterator[ServerEvent]:
+    def _leave_message(self) -> Iterator[ServerEvent]:
+        """Begin something else: what is being said is finished by it, unless its sound may still come."""
         message, self._message = self._message, None
         if message is None:
             return
+        if self._keeps_open:
+            self._unfinished.append(message)
+        else:
+            yield from self._close_message(message, "completed")
+
+    def _close_messages(self, status: ItemStatus) -> Iterator[ServerEvent]:
+        last, self._message = self._message, None
+        for message in [*self._unfinished, *filter(None, [last])]:
+            yield from self._close_message(message, status)
+        self._unfinished = []
+
+    def _close_message(self, message: Saying, status: ItemStatus) -> Iterator[ServerEvent]:
         text = message.text
         place: dict[str, Any] = {
             "response_id": self.id,
@@ -331,7 +355,7 @@ class Response:
         """
         if index in self._calls:
             return
-        yield from self._close_message("completed")
+        yield from self._leave_message()
         yield from self._close_calls("completed")
         item_id = self._ids.item() if target is None else self._ids.mcp_call()
         call = self._calls[index] = _Calling(
@@ -434,7 +458,7 @@ class Response:
             return
         self.closed = True
         item_status: ItemStatus = "completed" if isinstance(ending, Completed) else "incomplete"
-        yield from self._close_message(item_status)
+        yield from self._close_messages(item_status)
         yield from self._close_calls(item_status)
         status, details = _status(ending)
         yield ev.ResponseDone(event_id=self._ids.event(), response=self._snapshot(status, details, usage))

@@ -71,6 +71,10 @@ class Ids:
         """Return an ``x-request-id``."""
         return "req_" + self._token(32)
 
+    def secret(self) -> str:
+        """Return a client secret, which nobody can guess."""
+        return "ek_" + self._token(32)
+
     def obfuscation(self) -> str:
         """Return padding that hides the length of a delta."""
         return self._token(7)
