@@ -46,6 +46,7 @@ from offhook.media.vad import load_silero
 from offhook.model.demo_brain import DEMO
 from offhook.model.interface import Capabilities
 from offhook.model.local.ear import EarOptions
+from offhook.model.local.gguf.brain import CONTEXT_TOKENS, GgufOptions
 from offhook.model.local.voice import VoiceOptions
 from offhook.model.registry import EndpointOptions, ModelOptions, choose_backend
 from offhook.model.scripted import SCRIPTED
@@ -283,6 +284,7 @@ def model_options(config: Config) -> ModelOptions:
     return ModelOptions(
         which=config.models,
         llm=endpoint(config.llm_url, config.llm_model, config.llm_key),
+        gguf=_gguf_options(config),
         stt=endpoint(config.stt_url, config.stt_model, config.stt_key),
         tts=endpoint(config.tts_url, config.tts_model, config.tts_key),
         voice=config.tts_voice,
@@ -292,6 +294,18 @@ def model_options(config: Config) -> ModelOptions:
         speaker=VoiceOptions(config.voices),
         apology=config.apology,
     )
+
+
+def _gguf_options(config: Config) -> GgufOptions | None:
+    if config.llm_gguf is None:
+        return None
+    return GgufOptions(config.llm_gguf, config.llm_threads, _context_tokens(config), config.llm_seconds)
+
+
+def _context_tokens(config: Config) -> int:
+    """Return what a conversation may fill of the model: of one on this machine no more than there is memory for."""
+    most = config.context_tokens if config.llm_gguf is None else CONTEXT_TOKENS
+    return min(config.context_tokens, most)
 
 
 def own_defaults(config: Config, clips: Collection[str]) -> Own:
@@ -320,8 +334,8 @@ def _host_options(config: Config, model: Capabilities, clips: Collection[str]) -
             strict_models=frozenset(config.model_names) if config.strict_models else None,
             clips=frozenset(clips),
             defaults=defaults,
-            context_tokens=config.context_tokens,
-            output_tokens=config.output_tokens,
+            context_tokens=_context_tokens(config),
+            output_tokens=min(config.output_tokens, _context_tokens(config) // 2),
         ),
         answer=config.answer,
     )
