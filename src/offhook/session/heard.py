@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import msgspec
+
+_WORD: Final = re.compile(r"\S+")
 
 
 class _Piece(msgspec.Struct):
@@ -54,7 +59,11 @@ class Heard:
                 guessed.text = ""
 
     def until(self, played_ms: float) -> str:
-        """Return the words that were heard when ``played_ms`` of the audio went out; whole words only."""
+        """Return the words that were heard when ``played_ms`` of the audio went out.
+
+        A word counts once half of it was played: who hears so much of it knows it, and no other place for the cut is
+        nearer to what was heard.
+        """
         heard = []
         for piece in self._pieces:
             if piece.end_ms <= played_ms:
@@ -62,14 +71,16 @@ class Heard:
                 continue
             if piece.start_ms < played_ms:
                 part = (played_ms - piece.start_ms) / (piece.end_ms - piece.start_ms)
-                heard.append(_whole_words(piece.text, part))
+                heard.append(_words_until(piece.text, part))
             break
         return "".join(heard).rstrip()
 
 
-def _whole_words(text: str, part: float) -> str:
-    limit = int(len(text) * part)
-    if limit >= len(text) or text[limit].isspace():
-        return text[:limit]
-    cut = max(text.rfind(" ", 0, limit), 0)
-    return text[:cut]
+def _words_until(text: str, part: float) -> str:
+    played = len(text) * part
+    end = 0
+    for word in _WORD.finditer(text):
+        if (word.start() + word.end()) / 2 > played:
+            break
+        end = word.end()
+    return text[:end]

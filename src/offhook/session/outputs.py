@@ -9,14 +9,33 @@ import msgspec
 from offhook.wire.items import Item
 from offhook.wire.own import Beep, PlayClip, Say
 from offhook.wire.server_events import ServerEvent
-from offhook.wire.session import Modality, ToolChoice, Tools, Transcription, TranscriptionEcho, TurnDetection, Voice
+from offhook.wire.session import (
+    AudioFormat,
+    McpTool,
+    Modality,
+    NoiseReduction,
+    ToolChoice,
+    Tools,
+    Transcription,
+    TranscriptionEcho,
+    TurnDetection,
+    Voice,
+)
+from offhook.wire.transcription import TranscriptionEvent
 
 
 class Send(msgspec.Struct, frozen=True):
     """Send a server event: to every socket, or to ``origin`` alone."""
 
-    event: ServerEvent
+    event: ServerEvent | TranscriptionEvent
     origin: int | None = None
+
+
+class TakeInput(msgspec.Struct, frozen=True):
+    """The client brought input audio: keep it, and listen to it."""
+
+    audio: bytes
+    format: AudioFormat
 
 
 class SendWithAudio(msgspec.Struct, frozen=True):
@@ -125,6 +144,12 @@ class ConfigureTurns(msgspec.Struct, frozen=True):
     turn_detection: TurnDetection | None
 
 
+class ReduceNoise(msgspec.Struct, frozen=True):
+    """Take noise out of the caller's audio from now on; None leaves it as it is."""
+
+    noise_reduction: NoiseReduction | None
+
+
 class EndTurn(msgspec.Struct, frozen=True):
     """The caller's turn ends in this pause, unless the caller speaks on by now; ``VoiceStopped`` follows."""
 
@@ -135,8 +160,25 @@ class Duck(msgspec.Struct, frozen=True):
     ducked: bool
 
 
+class ListMcpTools(msgspec.Struct, frozen=True):
+    """Ask an MCP server for its tools; one that was reached in another way under this label is let go."""
+
+    item_id: str
+    server: McpTool
+
+
+class CallMcpTool(msgspec.Struct, frozen=True):
+    """Run a tool of an MCP server. ``arguments`` is what the model wrote, which may be no JSON at all."""
+
+    item_id: str
+    server: McpTool
+    name: str
+    arguments: str
+
+
 Output = (
     Send
+    | TakeInput
     | SendWithAudio
     | Generate
     | CancelGeneration
@@ -149,6 +191,9 @@ Output = (
     | HearEarly
     | DropEarly
     | ConfigureTurns
+    | ReduceNoise
     | EndTurn
     | Duck
+    | ListMcpTools
+    | CallMcpTool
 )
