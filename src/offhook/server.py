@@ -84,6 +84,7 @@ class Ready:
     pid: int
     api_key: str | None
     webhook_secret: str | None
+    brain: str = ""
 
 
 class Server:
@@ -202,17 +203,34 @@ class Server:
             pid=os.getpid(),
             api_key=(config.api_key or (self._made_key,))[0] if made else None,
             webhook_secret=(config.webhook_secret or (self._made_secret,))[0] if made else None,
+            brain=self._part("brain"),
         )
         self._log.info("ready", http=ready.http, sip=ready.sip, models=self.backend.name, version=__version__)
         self._warn()
         return ready
+
+    def _part(self, role: str) -> str:
+        """Return the name of what plays a part in the conversations."""
+        report = self.backend.report()
+        return str(report[role]["name"] if role in report else report["name"])
+
+    def models(self) -> str:
+        """Say in a line what callers talk to. A brain that is none never passes for one."""
+        ear, brain, voice = map(self._part, ("ear", "brain", "voice"))
+        if brain == SCRIPTED:
+            return "scripted: callers hear tones, and nobody understands them"
+        if brain == DEMO:
+            brain = "the demo brain, which repeats what it hears (give --llm-url or --llm-gguf)"
+        return f"hears with {ear}, thinks with {brain}, speaks with {voice}"
 
     def _warn(self) -> None:
         config = self._config
         if config.models == "auto" and self.backend.name == SCRIPTED:
             self._log.warning("no models are configured: callers hear tones, and nobody understands them")
         if self.backend.name == DEMO:
-            self._log.warning("no language model is configured: a demo brain answers; give one with --llm-url")
+            self._log.warning(
+                "no language model is configured: a demo brain answers; give one with --llm-url or --llm-gguf"
+            )
         if isinstance(config.answer, AnswerByWebhook) and not any(p.endpoint for p in self.directory.projects):
             self._log.warning("no webhook is configured: accept calls by their id, from /offhook/v1/calls")
         if not config.allow and not config.sip.is_loopback:
@@ -466,7 +484,7 @@ async def _serve(config: Config) -> int:
         gc.freeze()
         # Calls come and go faster than the usual thresholds (700, 10, 10) mean it: a twentieth less work, and earlier.
         gc.set_threshold(5000, 20, 20)
-        _say_ready(config, ready)
+        _say_ready(config, ready, server.models())
         await asked.get()
         server.drain()
         second = asyncio.ensure_future(asked.get())
@@ -479,7 +497,7 @@ async def _serve(config: Config) -> int:
     return 0
 
 
-def _say_ready(config: Config, ready: Ready) -> None:
+def _say_ready(config: Config, ready: Ready, models: str) -> None:
     if config.ready_json:
         sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
     else:
@@ -487,6 +505,7 @@ def _say_ready(config: Config, ready: Ready) -> None:
             f"offhook {__version__} takes calls.",
             f"  call it      {ready.sip}   (UDP and TCP)",
             f"  API          {ready.http}/v1",
+            f"  models       {models}",
         ]
         if not config.api_key and ready.api_key:
             lines.append(f"  API key      {ready.api_key}   (made for this run; --api-key sets one)")
