@@ -11,11 +11,9 @@ import asyncio
 import contextlib
 import gc
 import os
-import random
 import secrets
 import signal
 import sys
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,6 +28,7 @@ from offhook.config import Config
 from offhook.errors import ApiProblem, ConfigError
 from offhook.host.admission import Admission
 from offhook.host.answer import AnswerAlways, AnswerByWebhook
+from offhook.host.client_secrets import ClientSecrets
 from offhook.host.clips import load_clips
 from offhook.host.directory import Directory
 from offhook.host.line import PAUSE_MS, LineOptions, Lines
@@ -38,30 +37,34 @@ from offhook.host.project import Project, Projects, digest_key
 from offhook.host.prompt import Prompts
 from offhook.host.sampler import LoadSampler
 from offhook.host.services import HostOptions, Services
+from offhook.host.sessions import Sessions
+from offhook.host.surroundings import THIS_MACHINE, Surroundings
 from offhook.host.telephone import Telephone
+from offhook.mcp.policy import McpOptions
 from offhook.media.edge import Edge
 from offhook.media.noise import load_processors
 from offhook.media.plane import MediaPlane
-from offhook.media.thread import MediaThread
 from offhook.media.vad import load_silero
 from offhook.model.demo_brain import DEMO
 from offhook.model.interface import Capabilities
 from offhook.model.local.ear import EarOptions
 from offhook.model.local.voice import VoiceOptions
-from offhook.model.registry import EndpointOptions, ModelOptions, choose_backend
+from offhook.model.registry import EndpointOptions, ModelOptions
 from offhook.model.scripted import SCRIPTED
 from offhook.model.turn_end import TurnEnds, load_turn_end
 from offhook.net.address import parse_public_address
 from offhook.net.http import HttpServer
-from offhook.net.rtp import PortRange, SocketPoller, raise_descriptor_limit
-from offhook.net.sip import SipTransport, SipTransportOptions
+from offhook.net.rtp import raise_descriptor_limit
+from offhook.net.sip import SipTransportOptions
 from offhook.session.engine import EngineOptions
+from offhook.session.listening import Listening
 from offhook.session.settings import DEFAULT_INSTRUCTIONS, SessionDefaults
 from offhook.sip.agent import UserAgent
 from offhook.sip.options import AgentOptions, GuardOptions
 from offhook.store.folder import FolderStore
 from offhook.telemetry.log import FactLog, set_up_logging
-from offhook.webhook.delivery import Endpoint, WebhookOptions, WebhookSender
+from offhook.telemetry.otlp import OtlpExporter
+from offhook.webhook.delivery import Endpoint, WebhookOptions
 from offhook.wire.ids import Ids
 from offhook.wire.own import Own, PlayClip
 from offhook.wire.signature import webhook_key
@@ -85,33 +88,36 @@ class Ready:
 class Server:
     """All of offhook in one object: ``start``, then ``drain`` and ``stop``."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, around: Surroundings = THIS_MACHINE) -> None:
         self._config = config
+        self._clock = around.clock
         self._log = FactLog("server")
         self._made_key = "sk-" + secrets.token_urlsafe(24)
         self._made_secret = "whsec_" + secrets.token_urlsafe(24).replace("-", "+").replace("_", "/")
-        self._began_at = time.monotonic()
+        self._began_at = around.clock()
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
 
-        self.backend = choose_backend(model_options(config))
+        self.backend = around.backend(model_options(config))
         self.turn_ends = TurnEnds(load_turn_end(config.turn_detector), self._log) if config.turn_detector else None
         self.plane = MediaPlane(
-            self._deliver_edges, detector=load_silero(), pollers=SocketPoller, randbits=secrets.randbits
+            self._deliver_edges, detector=load_silero(), pollers=around.pollers, randbits=around.randbits
         )
-        self.media = MediaThread(self.plane)
-        self.webhooks = WebhookSender(
+        self.media = around.drive(self.plane)
+        self.webhooks = around.webhooks(
             WebhookOptions(config.webhook_seconds),
             user_agent=f"offhook/{__version__}",
-            clock=time.time,
-            jitter=random.random,
+            clock=around.wall_s,
+            jitter=around.share,
         )
         self.store = FolderStore(config.store, self._log) if config.store is not None else None
+        self.otlp = OtlpExporter(config.otlp_url, __version__, self._log) if config.otlp_url is not None else None
         clips = load_clips(config.clips)
+        mcp = McpOptions(frozenset(config.mcp_allow), config.mcp_connectors, config.mcp_seconds)
         services = Services(
-            clock=time.monotonic,
-            wall_s=time.time,
-            seed=lambda: secrets.token_bytes(SEED_BYTES),
+            clock=around.clock,
+            wall_s=around.wall_s,
+            seed=lambda: around.chance(SEED_BYTES),
             backend=self.backend,
             webhooks=self.webhooks,
             options=_host_options(config, self.backend.capabilities, clips),
@@ -120,14 +126,18 @@ class Server:
             store=self.store,
             turn_ends=self.turn_ends,
             preparing=Preparing(
-                prompts_of(config), most_post_instructions=config.context_tokens - config.output_tokens
+                prompts_of(config),
+                most_post_instructions=config.context_tokens - config.output_tokens,
+                mcp=mcp,
             ),
+            mcp=mcp,
+            span_sinks=tuple(filter(None, (self.store, self.otlp))),
         )
         self.admission = Admission(config.max_calls)
-        self.telephone = Telephone(retry_after_s=RETRY_AFTER_S, clock=time.monotonic, wall_s=time.time, log=self._log)
+        self.telephone = Telephone(retry_after_s=RETRY_AFTER_S, clock=around.clock, wall_s=around.wall_s, log=self._log)
         self.lines = Lines(
             media=self.plane,
-            ports=PortRange(config.sip.host, *config.rtp_ports),
+            ports=around.ports(config.sip.host, *config.rtp_ports),
             answer=config.answer,
             options=LineOptions(
                 onset_ms=config.vad_onset_ms,
@@ -135,8 +145,8 @@ class Server:
                 jitter_ms=config.jitter_ms,
                 media_timeout_s=config.media_seconds or None,
             ),
-            clock=time.monotonic,
-            wall_s=time.time,
+            clock=around.clock,
+            wall_s=around.wall_s,
             log=self._log,
             noise=load_processors(),
         )
@@ -144,22 +154,26 @@ class Server:
         self.directory = Directory(projects, self.admission, services, self.telephone, self.lines)
         _check_answer(config, self.directory)
         self.agent = UserAgent(
-            agent_options(config), TokenStream(secrets.token_bytes(SEED_BYTES)), self.telephone.would_refuse
+            agent_options(config), TokenStream(around.chance(SEED_BYTES)), self.telephone.would_refuse
         )
-        self.sip = SipTransport(
+        self.sip = around.sip(
             self.agent,
             SipTransportOptions(config.sip.host, config.sip.port, config.public_address or ""),
             self.telephone.take,
+            clock=around.clock,
         )
-        request_ids = Ids(TokenStream(secrets.token_bytes(SEED_BYTES)))
-        self.http = HttpServer(build_app(self.directory, self.health, request_ids.request, self._log))
+        request_ids = Ids(TokenStream(around.chance(SEED_BYTES)))
+        self.secrets = ClientSecrets(around.clock, services.seed)
+        self.sessions = Sessions(self.directory, Listening(load_silero))
+        app = build_app(self.directory, self.secrets, self.sessions, self.health, request_ids.request, self._log)
+        self.http = HttpServer(around.surround(app))
         self.sampler = LoadSampler(
             self.admission,
             media=self.plane.load,
             opened=lambda: self.lines.opened,
             model_wait_ms=lambda: self.backend.queue_wait_ms,
-            clock=time.monotonic,
-            cpu_clock=time.process_time,
+            clock=around.clock,
+            cpu_clock=around.cpu_clock,
         )
 
     # -- life
@@ -171,6 +185,8 @@ class Server:
         raise_descriptor_limit()
         await self.backend.start()
         self.webhooks.start()
+        if self.otlp is not None:
+            self.otlp.start()
         self.media.start()
         http_host, http_port = await self.http.start(config.http.host, config.http.port)
         self.telephone.connect(self.sip, self.directory)
@@ -207,26 +223,31 @@ class Server:
             return
         self._draining = True
         self._log.info("draining", calls=self.directory.calls, seconds=self._config.drain_seconds)
-        self.sip.perform(self.agent.drain(time.monotonic()))
-        self.directory.drain(time.monotonic() + self._config.drain_seconds)
+        self.sip.perform(self.agent.drain(self._clock()))
+        self.directory.drain(self._clock() + self._config.drain_seconds)
+        self.sessions.drain(self._config.drain_seconds)
 
     async def drained(self) -> None:
-        """Wait until the last call is over; ``drain`` has seen to it that this comes."""
+        """Wait until the last call and session is over; ``drain`` has seen to it that this comes."""
         await self.telephone.quiet.wait()
+        await self.sessions.drained()
 
     async def stop(self) -> None:
         """End the calls that are left, and close everything."""
-        self.directory.drain(time.monotonic())
+        self.directory.drain(self._clock())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 await self.telephone.quiet.wait()
         await self.directory.stop()
+        await self.sessions.stop()
         for task in list(self._background):
             task.cancel()
         await self.sip.close()
         await self.http.stop(FAREWELL_S)
         self.media.stop()
         await self.webhooks.stop()
+        if self.otlp is not None:
+            await self.otlp.stop()
         await self.backend.stop()
         if self.turn_ends is not None:
             self.turn_ends.close()
@@ -251,7 +272,7 @@ class Server:
         return {
             "status": "draining" if self._draining else "ok",
             "version": __version__,
-            "uptime_s": round(time.monotonic() - self._began_at, 1),
+            "uptime_s": round(self._clock() - self._began_at, 1),
             "models": self.backend.report(),
             "calls": {
                 "active": self.directory.calls,
@@ -260,6 +281,7 @@ class Server:
                 "refused": self.admission.refused,
                 "total": self.directory.total,
             },
+            "sessions": {"active": len(self.sessions), "total": self.sessions.total, "refused": self.sessions.refused},
             "media": {
                 "busy": round(load.busy, 4),
                 "late_p99_ms": round(load.late_p99_ms, 2),
@@ -327,6 +349,7 @@ def _host_options(config: Config, model: Capabilities, clips: Collection[str]) -
             output_tokens=config.output_tokens,
         ),
         answer=config.answer,
+        model_names=tuple(config.model_names),
     )
 
 

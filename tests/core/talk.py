@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
 from tests.oracle import assert_server_event
 
 from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
+from offhook.session.door import Door, TelephoneDoor
 from offhook.session.engine import Engine, EngineOptions
+from offhook.session.listening import bytes_per_ms
 from offhook.session.settings import SessionDefaults, start_session
-from offhook.wire.decode import decode_client_event, decode_session, event_id_of
+from offhook.session.socket import SocketDoor, TranscriptionDoor
+from offhook.wire.decode import decode_client_event, decode_session, decode_transcription_event, event_id_of
 from offhook.wire.ids import Ids
 from offhook.wire.server_events import encode_event
-from offhook.wire.session import PcmuFormat
+from offhook.wire.session import PcmFormat, PcmuFormat, SessionParams
+from offhook.wire.transcription import TranscriptionParams, as_start
 
 T = TypeVar("T")
 
@@ -29,23 +36,37 @@ def counting_ids() -> Ids:
 class Talk:
     """Every event that the engine sends is judged by the schema and by the SDK before a test sees it."""
 
+    door: Callable[[Engine], Door] = TelephoneDoor
+    decode = staticmethod(decode_client_event)
+
     def __init__(self, *, options: EngineOptions | None = None, **session: Any) -> None:
         self.now = 100.0
-        params = decode_session(json.dumps({"type": "realtime", **session}).encode())
+        params = self.params(session)
         effective = start_session(
             params,
             session_id="sess_1",
-            audio_format=PcmuFormat(),
+            audio_format=PcmuFormat() if self.door is TelephoneDoor else PcmFormat(),
             expires_at=0,
             defaults=SessionDefaults(),
+            formats_given=self.door is not TelephoneDoor,
         )
         options = options or EngineOptions(needs_transcripts=False)
         self.engine = Engine(
-            effective, counting_ids(), options, self.now, model_named="model" in session, own=params.offhook
+            effective,
+            counting_ids(),
+            options,
+            self.now,
+            model_named="model" in session,
+            own=params.offhook,
+            door=self.door,
         )
         self.sent: list[dict[str, Any]] = []
         self.done: list[do.Output] = []
         self._take(self.engine.start())
+
+    def params(self, session: dict[str, Any]) -> SessionParams:
+        """The session that a client asks for."""
+        return decode_session(json.dumps({"type": "realtime", **session}).encode())
 
     @property
     def input_ms(self) -> int:
@@ -71,7 +92,7 @@ class Talk:
         """Send a client event the way a socket does."""
         text = json.dumps({"type": type_, **members})
         try:
-            event = decode_client_event(text)
+            event = self.decode(text)
         except ApiProblem as problem:
             return self.happens(happened.ClientErred(problem.code, problem.message, problem.param, event_id_of(text)))
         return self.happens(happened.ClientSent(event))
@@ -112,6 +133,41 @@ class Talk:
 
     def count(self, kind: type) -> int:
         return sum(isinstance(each, kind) for each in self.done)
+
+
+class SocketTalk(Talk):
+    """The same on a socket of its own."""
+
+    door = SocketDoor
+
+    @property
+    def input_ms(self) -> int:
+        """Milliseconds of audio that were appended."""
+        return self.engine.input_ms
+
+    def appends(self, ms: int) -> list[dict[str, Any]]:
+        """The client appends so much silence, in the format of the session, and as much time passes."""
+        self.now += ms / 1000
+        size = ms * bytes_per_ms(self.engine.session.audio.input.format)
+        return self.client("input_audio_buffer.append", audio=base64.b64encode(bytes(size)).decode())
+
+    def says(self, ms: int = 1000) -> list[dict[str, Any]]:
+        """The user speaks for so long and is silent for half a second."""
+        start = self.input_ms
+        self.appends(ms + 500)
+        events = self.happens(happened.VoiceStarted(start))
+        return events + self.happens(happened.VoiceStopped(start + ms, start + ms + 500))
+
+
+class TranscriptionTalk(SocketTalk):
+    """The same with nobody who answers."""
+
+    door = TranscriptionDoor
+    decode = staticmethod(decode_transcription_event)
+
+    def params(self, session: dict[str, Any]) -> SessionParams:
+        """The session that a client asks for."""
+        return as_start(msgspec.convert({"type": "transcription", **session}, TranscriptionParams))
 
 
 def types(events: list[dict[str, Any]]) -> list[str]:

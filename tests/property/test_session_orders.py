@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core.talk import Talk
+from tests.core.talk import SocketTalk, Talk
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
@@ -84,7 +84,7 @@ def perform(talk: Talk, action: tuple[Any, ...]) -> None:
         case ("input", event):
             talk.happens(event)
         case ("audio", run, length, text, message):
-            talk.happens(happened.AudioProduced(run, b"", 8000, length, text, message))
+            talk.happens(happened.AudioProduced(run, bytes(16 * length), 8000, length, text, message))
         case ("transcript", works):
             item_id = talk.last(do.Hear).item_id if talk.count(do.Hear) else "item_x"
             done = happened.TranscriptCompleted(item_id, "hi", 1.0)
@@ -122,7 +122,36 @@ def test_any_order_of_inputs_keeps_the_promises(
     for action in script:
         perform(talk, action)
     talk._take(talk.engine.close(talk.now))
+    keeps_the_promises(talk)
 
+
+@given(st.lists(actions | st.tuples(st.just("append"), st.integers(0, 500)), max_size=40), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_any_order_of_inputs_keeps_the_promises_on_a_socket(
+    script: list[tuple[Any, ...]], needs_transcripts: bool
+) -> None:
+    talk = SocketTalk(
+        options=EngineOptions(needs_transcripts=needs_transcripts),
+        audio={"input": {"transcription": {"model": "whisper-1"}}},
+    )
+    for action in script:
+        if action[0] == "append":
+            talk.appends(action[1])
+        else:
+            perform(talk, action)
+    talk._take(talk.engine.close(talk.now))
+    keeps_the_promises(talk)
+    done = set()
+    for event in talk.sent:
+        if event["type"] == "response.output_audio.done":
+            done.add(event["item_id"])
+        if event["type"] == "response.output_audio.delta":
+            assert event["item_id"] not in done, "a message is done when its sound is"
+    assert not any(isinstance(each, do.Play | do.StopPlayout | do.FinishPlayout) for each in talk.done)
+    assert not any(event["type"].startswith("output_audio_buffer.") for event in talk.sent)
+
+
+def keeps_the_promises(talk: Talk) -> None:
     ids = Counter(event["event_id"] for event in talk.sent)
     assert max(ids.values(), default=1) == 1, "event ids are unique"
     opened: set[str] = set()

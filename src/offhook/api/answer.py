@@ -9,9 +9,13 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from offhook.errors import ApiProblem
+from offhook.host.client_secrets import ClientSecrets, SecretSession
 from offhook.host.project import Project, Projects
+from offhook.wire.session import SessionParams
 
 KEY_PROTOCOL = "openai-insecure-api-key."
+ANY_SESSION = SessionParams(type="realtime")
+"""What a project's own key opens: nothing is settled yet."""
 
 
 def json_response(value: object, status: int = 200) -> Response:
@@ -21,6 +25,8 @@ def json_response(value: object, status: int = 200) -> Response:
 
 def problem_response(problem: ApiProblem) -> Response:
     """Return an error in the API's shape; failures of this server tell the SDKs not to send the request again."""
+    # Some are constants, and every raise would add to the traceback that they keep.
+    problem.__traceback__ = None
     error = {"message": problem.message, "type": problem.kind, "param": problem.param, "code": problem.code}
     response = json_response({"error": error}, problem.status)
     if problem.retry_after_s is not None:
@@ -36,6 +42,34 @@ def find_project(projects: Projects, headers: Headers, subprotocols: Iterable[st
 
     Raises ApiProblem 401 without saying more than that the key is wrong.
     """
+    project = projects.of_key(_key(headers, subprotocols))
+    if project is None:
+        raise _wrong_key()
+    return project
+
+
+def find_opener(
+    projects: Projects, secrets: ClientSecrets, headers: Headers, subprotocols: Iterable[str]
+) -> tuple[Project, SecretSession | None]:
+    """Return who opens a socket, by a project's key or a client secret, and the session that it begins with.
+
+    The session is None for a secret that opens nothing here. Raises ApiProblem 401 as `find_project` does.
+    """
+    key = _key(headers, subprotocols)
+    secret = secrets.find(key)
+    if secret is not None:
+        return secret.project, secret.session
+    project = projects.of_key(key)
+    if project is None:
+        raise _wrong_key()
+    return project, ANY_SESSION
+
+
+def _wrong_key() -> ApiProblem:
+    return ApiProblem(401, "invalid_api_key", "Incorrect API key provided.")
+
+
+def _key(headers: Headers, subprotocols: Iterable[str]) -> str:
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         key = ""
@@ -44,7 +78,4 @@ def find_project(projects: Projects, headers: Headers, subprotocols: Iterable[st
     if not key:
         message = "You didn't provide an API key. Give it in an Authorization header: Authorization: Bearer YOUR_KEY."
         raise ApiProblem(401, "invalid_api_key", message)
-    project = projects.of_key(key.strip())
-    if project is None:
-        raise ApiProblem(401, "invalid_api_key", "Incorrect API key provided.")
-    return project
+    return key.strip()

@@ -14,22 +14,33 @@ from starlette.websockets import WebSocket
 
 from offhook.api.actions import CallActions
 from offhook.api.answer import problem_response
+from offhook.api.models import ModelRoutes
 from offhook.api.own import OwnRoutes
 from offhook.api.prompts import PromptRoutes
-from offhook.api.sideband import SidebandSockets
+from offhook.api.secrets import SecretRoutes
+from offhook.api.sockets import RealtimeSockets
 from offhook.errors import ApiProblem
+from offhook.host.client_secrets import ClientSecrets
 from offhook.host.directory import Directory
+from offhook.host.sessions import Sessions
 from offhook.telemetry.log import FactLog
 
 PREFIXES = ("/v1", "", "/openai/v1")  # SDK suites run without /v1; Azure's clients put /openai before it
 
 
 def build_app(
-    directory: Directory, health: Callable[[], dict[str, Any]], request_id: Callable[[], str], log: FactLog
+    directory: Directory,
+    secrets: ClientSecrets,
+    sessions: Sessions,
+    health: Callable[[], dict[str, Any]],
+    request_id: Callable[[], str],
+    log: FactLog,
 ) -> ASGIApp:
     """Return the ASGI application of the server."""
     actions = CallActions(directory)
-    sockets = SidebandSockets(directory)
+    made = SecretRoutes(directory, secrets)
+    models = ModelRoutes(directory)
+    sockets = RealtimeSockets(directory, secrets, sessions)
     own = OwnRoutes(directory, health)
     prompts = PromptRoutes(directory)
     routes: list[BaseRoute] = []
@@ -40,12 +51,20 @@ def build_app(
             Route(f"{call}/reject", Endpoint(actions.reject), methods=["POST"]),
             Route(f"{call}/refer", Endpoint(actions.refer), methods=["POST"]),
             Route(f"{call}/hangup", Endpoint(actions.hangup), methods=["POST"]),
+            Route(f"{prefix}/realtime/client_secrets", Endpoint(made.create), methods=["POST"]),
+            Route(f"{prefix}/realtime/translations/client_secrets", Endpoint(made.translation), methods=["POST"]),
+            Route(f"{prefix}/realtime/sessions", Endpoint(made.legacy_session), methods=["POST"]),
+            Route(f"{prefix}/realtime/transcription_sessions", Endpoint(made.legacy_transcription), methods=["POST"]),
+            Route(f"{prefix}/models", Endpoint(models.list_models), methods=["GET"]),
+            Route(f"{prefix}/models/{{model:path}}", Endpoint(models.model), methods=["GET"]),
             WebSocketRoute(f"{prefix}/realtime", sockets.serve),
         ]
     routes += [
         Route("/health", Endpoint(own.health), methods=["GET"]),
         Route("/offhook/v1/calls", Endpoint(own.calls), methods=["GET"]),
         Route("/offhook/v1/calls/{call_id}", Endpoint(own.call), methods=["GET"]),
+        Route("/offhook/v1/calls/{call_id}/spans", Endpoint(own.spans), methods=["GET"]),
+        Route("/metrics", Endpoint(own.metrics), methods=["GET"]),
         Route("/offhook/v1/prompts", Endpoint(prompts.newest), methods=["GET"]),
         Route("/offhook/v1/prompts/{prompt_id}/versions", Endpoint(prompts.versions), methods=["GET"]),
         Route("/offhook/v1/prompts/{prompt_id}/versions", Endpoint(prompts.add), methods=["POST"]),

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from offhook.audio.pcm import Samples
 
+RATE_HZ: Final = 8000
+
 
 class Codec(enum.IntEnum):
     """The two laws; the value is the static RTP payload type (RFC 3551 section 6, table 4)."""

@@ -1,4 +1,4 @@
-"""Carries out what the conversation of one call wants: models, sound, events."""
+"""Carries out what the conversation of one call or socket wants: models, sound, events."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import base64
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from math import exp
+from typing import Any, cast
 
 from msgspec.structs import replace
 
 from offhook.call.call import Output
+from offhook.host.converser import Converser, Sound
 from offhook.host.filling import Filling
+from offhook.host.mcp_calls import McpCalls
 from offhook.host.services import Services
 from offhook.model.interface import EarlyHearing, ModelError, Speech, Words
 from offhook.model.verbatim import say_verbatim
@@ -22,10 +25,6 @@ from offhook.wire import server_events as ev
 from offhook.wire.items import InputAudio, Message
 from offhook.wire.server_events import encode_event
 from offhook.wire.session import Transcription, TranscriptionEcho
-
-if TYPE_CHECKING:
-    from offhook.host.line import Line
-    from offhook.host.owner import CallOwner
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class _Early:
 class Conversing:
     """The drivers of one conversation. Tasks end with it."""
 
-    def __init__(self, owner: CallOwner, services: Services) -> None:
+    def __init__(self, owner: Converser, services: Services) -> None:
         self._owner = owner
         self._services = services
         self._generating: dict[int, asyncio.Task[None]] = {}
@@ -64,6 +63,7 @@ class Conversing:
         self._early: _Early | None = None
         self._filling = Filling(owner, services)
         self._language = ""
+        self._mcp = McpCalls(owner, services.mcp)
 
     def close(self) -> None:
         """Stop everything that is under way."""
@@ -71,6 +71,7 @@ class Conversing:
         self.stop_speaking()
         for task in self._hearing:
             task.cancel()
+        self._mcp.close()
 
     def stop_speaking(self) -> None:
         """Stop what the models still want to say."""
@@ -112,10 +113,12 @@ class Conversing:
                 self._drop_early()
             case do.SendWithAudio():
                 self._send_with_audio(output)
+            case do.ListMcpTools() | do.CallMcpTool():
+                self._mcp.perform(output)
             case _ if owner.line is not None:
                 self._use_line(owner.line, output)
 
-    def _use_line(self, line: Line, output: Output) -> None:
+    def _use_line(self, line: Sound, output: Output) -> None:
         """Do what the sound of the call does."""
         match output:
             case do.Play(run=run, pcm=pcm, rate_hz=rate_hz):
@@ -183,7 +186,8 @@ class Conversing:
         words, over = await asyncio.gather(self._all_words(hearing), self._sounds_over(speech))
         text = None if words is None else "".join(piece.text for piece in words)
         spoken = next((piece.language for piece in words or [] if piece.language), self._language)
-        self._owner.take(talk.PauseHeard(wanted.item_id, text, spoken or _language_of(wanted.transcription), over))
+        language = spoken or _language_of(wanted.transcription)
+        self._owner.take(talk.PauseHeard(wanted.item_id, text, language, _certainty(words or []), over))
 
     async def _all_words(self, hearing: EarlyHearing | None) -> list[Words] | None:
         """Return the words of what is heard early; None when there will be none."""
@@ -223,13 +227,16 @@ class Conversing:
         if self._nobody_reads(wanted):
             self._owner.take(talk.TranscriptFailed(wanted.item_id, "not_wanted", "No transcript was asked for."))
             return
-        task = self._spawn(self._transcribe(wanted, self._take_early(wanted)))
+        # What is not kept for long is taken now.
+        speech = self._speech(wanted.start_ms, wanted.end_ms)
+        task = self._spawn(self._transcribe(wanted, speech, self._take_early(wanted)))
         self._hearing.add(task)
         task.add_done_callback(self._hearing.discard)
 
     def _speech(self, start_ms: int, end_ms: int) -> Speech:
         line = self._owner.line
-        return Speech(b"" if line is None else line.input_audio(start_ms, end_ms), 8000, self._language)
+        pcm, rate_hz = (b"", 8000) if line is None else line.input_audio(start_ms, end_ms)
+        return Speech(pcm, rate_hz, self._language)
 
     async def _words(self, wanted: do.Hear, speech: Speech, early: EarlyHearing | None) -> AsyncIterator[Words]:
         """Yield the words that were heard early; where others were more urgent, hear the turn now."""
@@ -252,9 +259,8 @@ class Conversing:
             async for piece in pieces:
                 yield piece
 
-    async def _transcribe(self, wanted: do.Hear, early: EarlyHearing | None) -> None:
+    async def _transcribe(self, wanted: do.Hear, speech: Speech, early: EarlyHearing | None) -> None:
         take, item_id = self._owner.take, wanted.item_id
-        speech = self._speech(wanted.start_ms, wanted.end_ms)
         texts: list[str] = []
         logprobs: list[Any] = []
         try:
@@ -274,15 +280,21 @@ class Conversing:
             take(talk.TranscriptCompleted(item_id, "".join(texts), speech.seconds, tuple(logprobs)))
 
     def _send_with_audio(self, wanted: do.SendWithAudio) -> None:
-        item = wanted.item
-        if isinstance(item, Message):
-            audio = base64.b64encode(self._speech(wanted.start_ms, wanted.end_ms).pcm).decode()
+        item, line = wanted.item, self._owner.line
+        if isinstance(item, Message) and line is not None:
+            audio = base64.b64encode(line.retrieved_audio(wanted.start_ms, wanted.end_ms)).decode()
             content = tuple(
                 replace(part, audio=audio) if isinstance(part, InputAudio) else part for part in item.content
             )
             item = replace(item, content=content)
         event = ev.ConversationItemRetrieved(event_id=wanted.event_id, item=item)
         self._owner.send_to(wanted.origin, encode_event(event).decode())
+
+
+def _certainty(words: list[Words]) -> float | None:
+    """Return how probable the last word and the mark behind it are; None when the recogniser does not tell."""
+    tokens = [token for piece in words for token in piece.logprobs]
+    return exp(min(token.logprob for token in tokens[-2:])) if tokens else None
 
 
 def _language_of(transcription: Transcription | TranscriptionEcho | None) -> str:

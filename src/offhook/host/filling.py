@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, assert_never, cast
+from typing import Any, Final, assert_never, cast
 
 import numpy as np
 
 from offhook.audio.pcm import Samples, from_bytes, saturate
 from offhook.audio.resample import resample_whole
+from offhook.host.converser import Converser
 from offhook.host.services import Services
 from offhook.model.interface import ModelError, Sound
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.wire.own import Beep, PlayClip, Say
-
-if TYPE_CHECKING:
-    from offhook.host.owner import CallOwner
 
 RATE_HZ: Final = 8000
 # Two soft notes, then a pause in which the line is heard to be quiet but not dead.
@@ -46,7 +44,7 @@ _BEEP: Final = beep()
 class Filling:
     """The fillers of one call. Each of them is told to have ended, once: by the audio plane, or here."""
 
-    def __init__(self, owner: CallOwner, services: Services) -> None:
+    def __init__(self, owner: Converser, services: Services) -> None:
         self._owner = owner
         self._services = services
         self._speaking: tuple[int, asyncio.Task[None]] | None = None

@@ -20,7 +20,7 @@ from offhook.media.command import LegOptions, Negotiated
 from offhook.media.limits import JITTER_MS
 from offhook.media.noise import INSTALL, LEVELS, Processors
 from offhook.media.plane import MediaPlane
-from offhook.net.rtp import PortPair, PortRange
+from offhook.media.ports import PortPair, PortSource
 from offhook.session import inputs as talk
 from offhook.session.semantic import patience_of
 from offhook.sip import sdp
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PAUSE_MS: Final = 160
 """Longer than the gaps inside words; the rest of the usual 500 ms is enough to transcribe a turn in."""
 
-SEMANTIC_PAUSE_MS: Final = 100
+SEMANTIC_PAUSE_MS: Final = 60
 """Under semantic_vad the words decide, so they are wanted before the shortest silence that can end a turn."""
 
 
@@ -169,9 +169,13 @@ class Line:
             self._log.warning("noise reduction is not installed, and left out", mend=INSTALL)
         self._media.reduce_noise(self._leg, make(level) if level and make is not None else None)
 
-    def input_audio(self, start_ms: int, end_ms: int) -> bytes:
-        """Return what the caller said between two positions: 16-bit mono samples at 8 kHz."""
-        return to_bytes(self._audio.read(start_ms, end_ms))
+    def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:
+        """Return what the caller said between two positions: 16-bit mono samples, and their rate in Hz."""
+        return to_bytes(self._audio.read(start_ms, end_ms)), limits.RATE_HZ
+
+    def retrieved_audio(self, start_ms: int, end_ms: int) -> bytes:
+        """Return the same as an item shows it."""
+        return self.input_audio(start_ms, end_ms)[0]
 
     def close(self) -> None:
         """Let go of the ports."""
@@ -214,7 +218,7 @@ class Lines:
     """All lines: where ports come from, and whose edges are whose."""
 
     media: MediaPlane
-    ports: PortRange
+    ports: PortSource
     answer: object
     options: LineOptions
     clock: Callable[[], float]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -27,8 +27,11 @@ from offhook.host.line import Line, LineError
 from offhook.host.project import Project
 from offhook.host.services import Services
 from offhook.host.sideband import Closing, Sideband
+from offhook.host.socket_session import expired_reason
+from offhook.host.watching import Watch
 from offhook.session import inputs as talk
 from offhook.session.settings import without_effect
+from offhook.telemetry.trace import Span
 from offhook.webhook.delivery import Attempt, Message
 from offhook.wire import limits
 from offhook.wire.calls import IncomingCall, RealtimeCallIncoming
@@ -60,6 +63,8 @@ class CallOwner:
         self._ids = Ids(TokenStream(b"outside" + call.seed))
         self._directory = directory
         self._conversing = Conversing(self, services)
+        epoch_s = services.wall_s() - services.clock()
+        self._watch = Watch(services.metrics, seed=call.seed, epoch_s=epoch_s, call_id=call.id, project=project.id)
         self._inbox: deque[Input | Tick] = deque()
         self._working = False
         self._replies: dict[int, ApiProblem | None] = {}
@@ -150,8 +155,14 @@ class CallOwner:
             "end": None if end is None else _shown_end(end),
             "refer": None if refer is None else _shown_refer(refer),
             "webhook": self._webhook,
+            "usage": self._watch.usage_shown(),
             "early_events_refused": self._early.refused,
         }
+
+    @property
+    def spans(self) -> Sequence[Span]:
+        """The trace so far, when the session wants one."""
+        return self._watch.spans
 
     # -- the loop
 
@@ -185,6 +196,7 @@ class CallOwner:
             self._write(now, event, output_names(outputs))
         try:
             self._perform_all(outputs)
+            self._watch.see(event, outputs, now)
         except Exception as bug:  # as above
             self._survive(bug, event)
 
@@ -294,6 +306,8 @@ class CallOwner:
         )
         self._write(now, SessionOpened(params, line.audio_format, expires_at), output_names(outputs))
         self._perform_all(outputs)
+        assert self.call.engine is not None
+        self._watch.open(self.call.engine.session, outputs, now)
 
     def _expires_at(self) -> int:
         session_s = self._services.options.call.session_s
@@ -306,6 +320,10 @@ class CallOwner:
             self._held = line.held
             self.log.info("caller on hold" if line.held else "caller back")
             self.tell_own("offhook.call.hold", call_id=self.call.id, on_hold=line.held)
+
+    def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something of a call that has ended come to its own end."""
+        self._directory.part_with(work)
 
     # -- telling
 
@@ -358,6 +376,10 @@ class CallOwner:
             detail=end.detail or None,
             seconds=seconds,
         )
+        services.metrics.count("offhook_calls_total", result=str(end.result))
+        if spans := self._watch.close(services.clock()):
+            for sink in services.span_sinks:
+                sink.save_spans(self.call.id, spans)
         if services.store is not None:
             services.store.save(self.record())
         self._directory.ended(self)
@@ -377,19 +399,13 @@ class CallOwner:
         self._conversing.close()
         closing = Closing(1000, end.reason)
         if end.reason == "session_expired":
-            closing = Closing(1001, _expired_reason(self._services.options.call.session_s))
+            closing = Closing(1001, expired_reason(self._services.options.call.session_s))
         for sideband in self._sidebands.values():
             sideband.close(closing)
         if self._journal is not None:
             # What still comes in, such as the stop of the playout, no longer belongs to the call.
             self._journal.close()
             self._journal = None
-
-
-def _expired_reason(session_s: float) -> str:
-    """The service's own words, which it has for 60 minutes."""
-    unit, count = ("minute", session_s / 60) if session_s >= 60 and session_s % 60 == 0 else ("second", session_s)
-    return f"Your session hit the maximum duration of {count:g} {unit}{'' if count == 1 else 's'}."
 
 
 def _shown_end(end: End) -> dict[str, Any]:

@@ -1,11 +1,10 @@
-"""What a sideband socket has still to be told: a bounded queue between a call and one reader."""
+"""What a socket has still to be told: a bounded queue between a conversation and one reader."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
 
 from offhook.wire import limits
 
@@ -18,16 +17,16 @@ class Closing:
     reason: str
 
 
-_HALF: Final = limits.MAX_SIDEBAND_BACKLOG // 2
 TOO_SLOW = Closing(1008, "The events were not read fast enough.")
 
 
 class Sideband:
     """One attached socket. The call puts, the socket's writer takes; a reader that falls behind is let go."""
 
-    def __init__(self, number: int, *, own_events: bool) -> None:
+    def __init__(self, number: int, *, own_events: bool, backlog: int = limits.MAX_SIDEBAND_BACKLOG) -> None:
         self.number = number
         self.own_events = own_events
+        self._backlog = backlog
         self._waiting: deque[str] = deque()
         self._closing: Closing | None = None
         self._news = asyncio.Event()
@@ -37,7 +36,7 @@ class Sideband:
         """Queue an event. Beyond the limit the queue is dropped and the socket closed: the call never waits."""
         if self._closing is not None:
             return
-        if len(self._waiting) >= limits.MAX_SIDEBAND_BACKLOG:
+        if len(self._waiting) >= self._backlog:
             self._waiting.clear()
             self.close(TOO_SLOW)
             return
@@ -59,12 +58,12 @@ class Sideband:
             self._news.clear()
             await self._news.wait()
         text = self._waiting.popleft()
-        if len(self._waiting) <= _HALF:
+        if len(self._waiting) <= self._backlog // 2:
             self._room.set()
         return text
 
     async def room(self) -> None:
         """Wait until at most half of the queue is taken, so that a client who also reads cannot fill it by itself."""
-        while len(self._waiting) > _HALF and self._closing is None:
+        while len(self._waiting) > self._backlog // 2 and self._closing is None:
             self._room.clear()
             await self._room.wait()

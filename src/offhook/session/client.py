@@ -46,6 +46,7 @@ class ClientRequests:
     def handle(self, event: ClientEvent, origin: int) -> None:
         """Obey one event."""
         try:
+            self._engine.door.check(event)
             self._HANDLERS[type(event)](self, event, origin)
         except ApiProblem as problem:
             self.refuse(problem, event.event_id or None, origin)
@@ -74,6 +75,7 @@ class ClientRequests:
             voice_locked=engine.has_spoken,
             model_locked=engine.model_named,
             defaults=engine.options.defaults,
+            formats_given=engine.door.formats_given,
         )
         engine.waiting.own = own
         engine.model_named = engine.model_named or wanted.model is not UNSET
@@ -85,14 +87,12 @@ class ClientRequests:
             engine.reconfigure_turns(detection)
         engine.send_session()
         engine.waiting.speak_first()
+        engine.tools.discover(wanted.tools or ())
 
     # -- audio buffers
 
-    def _append_input(self, _event: asked.InputAudioBufferAppend, _: int) -> None:
-        message = (
-            "The input audio of this session comes from the telephone; input_audio_buffer.append cannot add to it."
-        )
-        raise ApiProblem(400, "invalid_value", message, param="type")
+    def _append_input(self, event: asked.InputAudioBufferAppend, _: int) -> None:
+        self._engine.door.append(event)
 
     def _commit_input(self, _event: asked.InputAudioBufferCommit, _: int) -> None:
         engine = self._engine
@@ -127,6 +127,8 @@ class ClientRequests:
         engine.add_item(item, event.previous_item_id or None)
         if isinstance(item, FunctionCallOutput):
             engine.waiting.output_given(item.call_id)
+        if isinstance(item, McpApprovalResponse):
+            engine.tools.approve(item)
 
     def _check_item(self, item: Item) -> Item:
         match item:
@@ -145,8 +147,10 @@ class ClientRequests:
                 if not self._engine.conversation.has_tool_call(call_id):
                     message = f"Tool call ID '{call_id}' not found in conversation."
                     raise ApiProblem(400, "invalid_tool_call_id", message, param="item.call_id")
-            case McpListTools() | McpApprovalRequest() | McpCall() | McpApprovalResponse():
-                message = "Items of this type belong to MCP tools, and no MCP server is connected to this session."
+            case McpApprovalResponse():
+                self._engine.tools.check_approval(item)
+            case McpListTools() | McpApprovalRequest() | McpCall():
+                message = "Items of this type are made by the server: only an mcp_approval_response can be added."
                 raise ApiProblem(400, "invalid_value", message, param="item.type")
             case _:
                 pass

@@ -1,4 +1,4 @@
-"""The conversation of one call: who speaks, what is answered, and what was heard.
+"""The conversation of one call or socket: who speaks, what is answered, and what was heard.
 
 Follow a turn: ``_voice_started`` -> ``_voice_stopped`` -> ``commit`` -> ``_answer_turn`` -> ``create_response`` ->
 (inputs from the model) -> ``_end_response`` -> (inputs from the playout). Barge-in: ``interrupt`` ->
@@ -20,7 +20,9 @@ from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.client import ClientRequests
 from offhook.session.conversation import Conversation, Span
+from offhook.session.door import Door, TelephoneDoor
 from offhook.session.inputs import Input
+from offhook.session.mcp import as_model_reads
 from offhook.session.outputs import Output
 from offhook.session.pending import PendingRequests
 from offhook.session.playout import Flowing, Playout, Stopping
@@ -37,6 +39,7 @@ from offhook.session.response import (
 from offhook.session.semantic import SemanticTurns
 from offhook.session.settings import SessionDefaults
 from offhook.session.silence import Silence
+from offhook.session.tools import ToolBox, ToolInput
 from offhook.session.transcripts import Transcripts
 from offhook.session.truncation import ContextWindow, TooLong
 from offhook.session.usage import TokenBudget
@@ -47,7 +50,8 @@ from offhook.wire.ids import Ids
 from offhook.wire.items import InputAudio, Item, Message
 from offhook.wire.own import OwnParams
 from offhook.wire.server_events import ServerEvent
-from offhook.wire.session import ServerVad, Session, TurnDetection, without_secrets
+from offhook.wire.session import ServerVad, Session, TurnDetection
+from offhook.wire.transcription import TranscriptionEvent
 
 # Responses outside the conversation may run side by side; each holds a request to a model.
 MAX_PARALLEL_RESPONSES = 8
@@ -90,7 +94,7 @@ class Speaking:
 
 
 class Engine:
-    """The conversation machine of one telephone call.
+    """The conversation machine of one telephone call, or of one socket: ``door`` says which.
 
     ``handle`` takes what happened and the time (seconds, monotonic), and returns what to do, in order. An update may
     still name the model of a session unless it was named before (``model_named``).
@@ -105,6 +109,7 @@ class Engine:
         *,
         model_named: bool,
         own: OwnParams | None | UnsetType = UNSET,
+        door: Callable[[Engine], Door] = TelephoneDoor,
     ) -> None:
         self.session = session
         self.options = options
@@ -117,6 +122,7 @@ class Engine:
         self._out: list[Output] = []
         self._turn: Quiet | Speaking = Quiet(0)
         self._playout = Playout()
+        self.door = door(self)
         self._responses: dict[int, Response] = {}
         self._spoken: dict[str, Response] = {}
         self._default: Response | None = None
@@ -136,15 +142,19 @@ class Engine:
         self._semantic = SemanticTurns(self)
         self._silence = Silence(self)
         self.waiting = Waiting(self, own)
+        self.tools = ToolBox(self)
 
     # -- driving
 
     def start(self) -> list[Output]:
         """Return what has to be done when the session begins."""
+        self._out = []
+        self.door.enter()
         wanted = self.session.audio.input
-        self._out = [do.ConfigureTurns(wanted.turn_detection)]
+        self.emit(do.ConfigureTurns(wanted.turn_detection))
         if wanted.noise_reduction is not None:
             self.emit(do.ReduceNoise(wanted.noise_reduction))
+        self.tools.discover(self.session.tools)
         self.waiting.speak_first()
         self.waiting.watch(self._now, self._playout, speaks=False)
         return self._out
@@ -172,6 +182,7 @@ class Engine:
         for response in list(self._responses.values()):
             self.emit(do.CancelGeneration(response.run))
             self._end_response(response, Cancelled("client_cancelled"))
+        self.tools.close()
         return self._out
 
     @property
@@ -180,15 +191,20 @@ class Engine:
         return self._now
 
     @property
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the session began."""
+        return round((self._now - self._began) * 1000)
+
+    @property
     def input_ms(self) -> int:
         """Milliseconds of input audio since the session began."""
-        return round((self._now - self._began) * 1000)
+        return self.door.input_ms
 
     def emit(self, output: Output) -> None:
         """Add a command to what ``handle`` returns."""
         self._out.append(output)
 
-    def send(self, event: ServerEvent) -> None:
+    def send(self, event: ServerEvent | TranscriptionEvent) -> None:
         """Send an event to every socket."""
         self._out.append(do.Send(event))
 
@@ -348,13 +364,17 @@ class Engine:
             message = f"There are {MAX_PARALLEL_RESPONSES} responses in progress, which is the limit."
             raise ApiProblem(400, "rate_limit_exceeded", message)
         items = context(params, self.conversation, self.ids)
-        settings = response_settings(self.session, params, voice_locked=self.has_spoken)
+        settings = response_settings(
+            self.session, params, voice_locked=self.has_spoken, formats_given=self.door.formats_given
+        )
         self._runs += 1
         run = self._runs
-        response = Response(run, settings, None if out_of_band else self.conversation, self.ids)
+        conversation = None if out_of_band else self.conversation
+        response = Response(run, settings, conversation, self.ids, keeps_open=not self.door.plays)
         request = generation_request(self.session, params, response, items)
         whole = params is None or params.input is UNSET
-        request = self._window.ask(request, self.session.truncation, whole=whole)
+        self.tools.discover((params and params.tools) or ())
+        request = self._window.ask(self.tools.show(request), self.session.truncation, whole=whole)
         request = replace(request, verbatim=verbatim, apology=self.waiting.own.apology)
         self._responses[run] = response
         if not out_of_band:
@@ -379,7 +399,7 @@ class Engine:
             ending = Failed("invalid_request_error", "context_length_exceeded", fitted.message)
             self._end_response(self._responses[request.run], ending, ev.Usage())
         else:
-            self.emit(fitted)
+            self.emit(replace(fitted, items=as_model_reads(fitted.items)))
 
     def _end_response(self, response: Response, ending: Ending, usage: ev.Usage | None = None) -> None:
         """Close a response and account for it."""
@@ -387,6 +407,7 @@ class Engine:
             return
         run = response.run
         usage = self._window.close(response, usage)
+        self.door.finish(response, whole=isinstance(ending, Completed | Incomplete))
         self.send_all(response.close(ending, usage))
         self._budget.spend(usage.total_tokens, self._now)
         self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self._now),)))
@@ -400,6 +421,7 @@ class Engine:
             self._default = None
             self._answered_once = True
             self.waiting.response_ended(response, completed=isinstance(ending, Completed))
+        self.tools.response_ended(response)
 
     def _answer_waiting_turn(self) -> None:
         if self._turn_waits and self._default is None:
@@ -412,57 +434,49 @@ class Engine:
 
     # -- from the model
 
-    def _response_of(self, run: int) -> Response | None:
+    def response_of(self, run: int) -> Response | None:
+        """Return a response that still takes what its model produces."""
         response = self._responses.get(run)
         if response is None or self._playout.is_cancelling(response):
             return None
         return response
 
     def _text_produced(self, event: happened.TextProduced) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is not None:
             self.send_all(response.add_text(event.text))
-            self._stop_overrun(response)
+            self.stop_overrun(response)
 
     def _audio_produced(self, event: happened.AudioProduced) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is None or not response.wants_sound(event.message):
             return
         self.has_spoken = True
         self.send_all(response.add_audio(event.duration_ms, event.text, event.message))
+        self.door.say(response, event)
+
+    def play(self, response: Response, event: happened.AudioProduced) -> None:
+        """Queue a piece of an answer behind what is playing."""
         self._playout.queue(response)
         self.emit(do.Play(event.run, event.pcm, event.rate_hz))
 
-    def _tool_call_started(self, event: happened.ToolCallStarted) -> None:
-        response = self._response_of(event.run)
-        if response is not None:
-            self.send_all(response.start_call(event.index, event.name, event.call_id))
+    def _tools_moved(self, event: ToolInput) -> None:
+        self.tools.take(event)
 
-    def _tool_arguments_produced(self, event: happened.ToolArgumentsProduced) -> None:
-        response = self._response_of(event.run)
-        if response is not None:
-            self.send_all(response.add_arguments(event.index, event.delta))
-            self._stop_overrun(response)
-
-    def _stop_overrun(self, response: Response) -> None:
+    def stop_overrun(self, response: Response) -> None:
         """End a response that its backend should have ended."""
         if self._window.overruns(response):
             self.emit(do.CancelGeneration(response.run))
             self._end_response(response, Incomplete("max_output_tokens"))
 
-    def _words_finished(self, event: happened.WordsFinished) -> None:
-        response = self._response_of(event.run)
-        if response is not None:
-            self.send_all(response.finish_words())
-
     def _generation_finished(self, event: happened.GenerationFinished) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is not None:
             ending = Completed() if event.reason == "stop" else Incomplete(event.reason)
             self._end_response(response, ending, event.usage)
 
     def _generation_failed(self, event: happened.GenerationFailed) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is not None:
             self._end_response(response, Failed(event.kind, event.code, event.message))
 
@@ -471,23 +485,29 @@ class Engine:
     @property
     def agent_speaks(self) -> bool:
         """Whether the agent speaks, or is about to."""
-        return bool(self._playout.runs) or self._default is not None
+        return bool(self._playout.runs) or self._default is not None or self.door.silent_at > self._now
 
     @property
     def unsaid_ms(self) -> float:
         """How much longer the agent will speak; nobody knows while the model goes on."""
-        return self._playout.left_ms if self._default is None else inf
+        if self._default is not None:
+            return inf
+        return max(self._playout.left_ms, (self.door.silent_at - self._now) * 1000)
 
     def interrupt(self) -> None:
         """The caller takes the word: stop generating and playing."""
         self._turn_waits = False
+        self.door.interrupt()
         active = self._default
         if active is not None and not self._playout.is_cancelling(active):
             self.emit(do.CancelGeneration(active.run))
         if self._playout.busy:
             self._stop(active)
-        elif active is not None:
+        elif active is not None and self.door.plays:
             self._cut(active, 0.0, ends=True)
+        elif active is not None:
+            # Only the client knows what was heard, and truncates the item itself.
+            self._end_response(active, Cancelled("turn_detected"))
 
     def stop_playout(self) -> None:
         """Drop what is queued; what was really heard is known a tick later."""
@@ -598,7 +618,7 @@ class Engine:
 
     def send_session(self) -> None:
         """Say what the session is now."""
-        self.send(ev.SessionUpdated(event_id=self.ids.event(), session=without_secrets(self.session)))
+        self.door.tell_session()
 
     _HANDLERS: ClassVar[dict[type, Callable[..., None]]] = {
         happened.ClientSent: _client_sent,
@@ -617,9 +637,7 @@ class Engine:
         happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
         happened.TextProduced: _text_produced,
         happened.AudioProduced: _audio_produced,
-        happened.ToolCallStarted: _tool_call_started,
-        happened.ToolArgumentsProduced: _tool_arguments_produced,
-        happened.WordsFinished: _words_finished,
+        **dict.fromkeys(ToolInput.__args__, _tools_moved),
         happened.GenerationFinished: _generation_finished,
         happened.GenerationFailed: _generation_failed,
         happened.TranscriptGrew: _transcript_grew,

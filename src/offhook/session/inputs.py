@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from offhook.wire.client_events import ClientEvent
-from offhook.wire.items import LogProb
+from offhook.wire.items import LogProb, McpHttpError, McpListedTool, McpProtocolError, McpToolExecutionError
 from offhook.wire.server_events import Usage
 
 
@@ -178,13 +178,14 @@ class GenerationFailed(msgspec.Struct, frozen=True):
 class PauseHeard(msgspec.Struct, frozen=True):
     """What was said of a turn before its pause, for ``HearEarly`` that wanted to be told.
 
-    ``text`` is None when it will not be known before the turn has ended. ``over`` is the probability that the turn
-    sounds finished, None where nobody judges that.
+    ``text`` is None when it will not be known before the turn has ended. ``sure`` is how probable its last word and the
+    mark behind it are, ``over`` how probable it is that the turn is over by its sound; None where nobody can tell.
     """
 
     item_id: str
     text: str | None
     language: str = ""
+    sure: float | None = None
     over: float | None = None
 
 
@@ -211,6 +212,34 @@ class TranscriptFailed(msgspec.Struct, frozen=True):
     item_id: str
     code: str
     message: str
+
+
+# -- from MCP servers; ``item_id`` is the one that the command gave
+
+
+McpError = McpProtocolError | McpToolExecutionError | McpHttpError
+
+
+class McpToolsListed(msgspec.Struct, frozen=True):
+    """An MCP server has these tools."""
+
+    item_id: str
+    tools: tuple[McpListedTool, ...]
+
+
+class McpListFailed(msgspec.Struct, frozen=True):
+    """An MCP server could not be asked for its tools."""
+
+    item_id: str
+    message: str
+
+
+class McpCallFinished(msgspec.Struct, frozen=True):
+    """A tool of an MCP server has run, or failed (``error``)."""
+
+    item_id: str
+    output: str | None = None
+    error: McpError | None = None
 
 
 class DeadlinePassed(msgspec.Struct, frozen=True):
@@ -242,5 +271,8 @@ Input = (
     | TranscriptGrew
     | TranscriptCompleted
     | TranscriptFailed
+    | McpToolsListed
+    | McpListFailed
+    | McpCallFinished
     | DeadlinePassed
 )

@@ -10,6 +10,8 @@ from offhook.wire.items import Item
 from offhook.wire.own import Beep, PlayClip, Say
 from offhook.wire.server_events import ServerEvent
 from offhook.wire.session import (
+    AudioFormat,
+    McpTool,
     Modality,
     NoiseReduction,
     ToolChoice,
@@ -19,13 +21,21 @@ from offhook.wire.session import (
     TurnDetection,
     Voice,
 )
+from offhook.wire.transcription import TranscriptionEvent
 
 
 class Send(msgspec.Struct, frozen=True):
     """Send a server event: to every socket, or to ``origin`` alone."""
 
-    event: ServerEvent
+    event: ServerEvent | TranscriptionEvent
     origin: int | None = None
+
+
+class TakeInput(msgspec.Struct, frozen=True):
+    """The client brought input audio: keep it, and listen to it."""
+
+    audio: bytes
+    format: AudioFormat
 
 
 class SendWithAudio(msgspec.Struct, frozen=True):
@@ -150,8 +160,25 @@ class Duck(msgspec.Struct, frozen=True):
     ducked: bool
 
 
+class ListMcpTools(msgspec.Struct, frozen=True):
+    """Ask an MCP server for its tools; one that was reached in another way under this label is let go."""
+
+    item_id: str
+    server: McpTool
+
+
+class CallMcpTool(msgspec.Struct, frozen=True):
+    """Run a tool of an MCP server. ``arguments`` is what the model wrote, which may be no JSON at all."""
+
+    item_id: str
+    server: McpTool
+    name: str
+    arguments: str
+
+
 Output = (
     Send
+    | TakeInput
     | SendWithAudio
     | Generate
     | CancelGeneration
@@ -167,4 +194,6 @@ Output = (
     | ReduceNoise
     | EndTurn
     | Duck
+    | ListMcpTools
+    | CallMcpTool
 )

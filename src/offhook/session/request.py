@@ -12,7 +12,7 @@ from offhook.session.response import Response, ResponseSettings
 from offhook.wire.client_events import ResponseParams
 from offhook.wire.ids import Ids
 from offhook.wire.items import Item, ItemReference
-from offhook.wire.session import Session, Voice
+from offhook.wire.session import AudioFormat, Session, Voice
 
 
 def context(params: ResponseParams | None, conversation: Conversation, ids: Ids) -> tuple[Item, ...]:
@@ -35,8 +35,10 @@ def context(params: ResponseParams | None, conversation: Conversation, ids: Ids)
     return tuple(items)
 
 
-def response_settings(session: Session, params: ResponseParams | None, *, voice_locked: bool) -> ResponseSettings:
-    """Return what a response shows of its settings.
+def response_settings(
+    session: Session, params: ResponseParams | None, *, voice_locked: bool, formats_given: bool
+) -> ResponseSettings:
+    """Return what a response shows of its settings; on a call the format stays the negotiated one.
 
     Raises ApiProblem for another voice than the session's once the agent has spoken (``voice_locked``).
     """
@@ -50,7 +52,7 @@ def response_settings(session: Session, params: ResponseParams | None, *, voice_
     return ResponseSettings(
         modality=modalities[0],
         max_output_tokens=limit,
-        audio_format=session.audio.output.format,
+        audio_format=_format(session, given) if formats_given else session.audio.output.format,
         voice=voice,
         metadata=None if given.metadata is UNSET else given.metadata,
     )
@@ -60,6 +62,12 @@ def _voice(session: Session, given: ResponseParams) -> Voice:
     if given.audio is UNSET or given.audio.output is UNSET or given.audio.output.voice is UNSET:
         return session.audio.output.voice
     return given.audio.output.voice
+
+
+def _format(session: Session, given: ResponseParams) -> AudioFormat:
+    if given.audio is UNSET or given.audio.output is UNSET or given.audio.output.format is UNSET:
+        return session.audio.output.format
+    return given.audio.output.format
 
 
 def generation_request(

@@ -42,7 +42,7 @@ DEFAULT_INSTRUCTIONS = (
 )
 
 # Of these the session keeps and echoes the value, and nothing acts on it yet.
-WITHOUT_EFFECT = ("parallel_tool_calls", "reasoning", "tracing")
+WITHOUT_EFFECT = ("parallel_tool_calls", "reasoning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,18 @@ class SessionDefaults:
 
 
 def start_session(
-    params: SessionParams, *, session_id: str, audio_format: AudioFormat, expires_at: int, defaults: SessionDefaults
+    params: SessionParams,
+    *,
+    session_id: str,
+    audio_format: AudioFormat,
+    expires_at: int,
+    defaults: SessionDefaults,
+    formats_given: bool = False,
 ) -> Session:
-    """Return the effective session of an accepted call. The negotiated ``audio_format`` wins over a given one."""
+    """Return the effective session as it begins.
+
+    The ``audio_format`` negotiated for a call wins over given ones; a session without a call takes those.
+    """
     empty = Session(
         id=session_id,
         model=defaults.model,
@@ -77,7 +86,9 @@ def start_session(
         ),
         expires_at=expires_at,
     )
-    return update_session(empty, params, voice_locked=False, model_locked=False, defaults=defaults)
+    return update_session(
+        empty, params, voice_locked=False, model_locked=False, defaults=defaults, formats_given=formats_given
+    )
 
 
 def check_model(params: SessionParams, models: frozenset[str] | None) -> None:
@@ -88,9 +99,15 @@ def check_model(params: SessionParams, models: frozenset[str] | None) -> None:
 
 
 def update_session(
-    session: Session, params: SessionParams, *, voice_locked: bool, model_locked: bool, defaults: SessionDefaults
+    session: Session,
+    params: SessionParams,
+    *,
+    voice_locked: bool,
+    model_locked: bool,
+    defaults: SessionDefaults,
+    formats_given: bool = False,
 ) -> Session:
-    """Return the session after an update.
+    """Return the session after an update; on a call the formats stay the negotiated ones (not ``formats_given``).
 
     Raises ApiProblem for a change that is not allowed: another model once one was named (``model_locked``), another
     voice once the agent has spoken (``voice_locked``), tracing once it is on. The session given in is untouched then.
@@ -103,7 +120,9 @@ def update_session(
     return replace(
         session,
         model=_or(params.model, session.model),
-        audio=_audio(session.audio, params.audio, voice_locked=voice_locked, defaults=defaults),
+        audio=_audio(
+            session.audio, params.audio, voice_locked=voice_locked, defaults=defaults, formats_given=formats_given
+        ),
         include=_or(params.include, session.include),
         instructions=_or(params.instructions, session.instructions),
         max_output_tokens=_or(params.max_output_tokens, session.max_output_tokens),
@@ -133,34 +152,46 @@ def _merge(given: Any, present: Any) -> Any:
     return replace(present, **{name: value for name, value in members.items() if value is not UNSET})
 
 
-def _audio(present: AudioEcho, given: Audio | UnsetType, *, voice_locked: bool, defaults: SessionDefaults) -> AudioEcho:
+def _audio(
+    present: AudioEcho,
+    given: Audio | UnsetType,
+    *,
+    voice_locked: bool,
+    defaults: SessionDefaults,
+    formats_given: bool,
+) -> AudioEcho:
     if isinstance(given, UnsetType):
         return present
     return AudioEcho(
-        input=_input(present.input, given.input, defaults),
-        output=_output(present.output, given.output, voice_locked=voice_locked),
+        input=_input(present.input, given.input, defaults, formats_given=formats_given),
+        output=_output(present.output, given.output, voice_locked=voice_locked, formats_given=formats_given),
     )
 
 
-def _input(present: AudioInputEcho, given: AudioInput | UnsetType, defaults: SessionDefaults) -> AudioInputEcho:
+def _input(
+    present: AudioInputEcho, given: AudioInput | UnsetType, defaults: SessionDefaults, *, formats_given: bool
+) -> AudioInputEcho:
     if isinstance(given, UnsetType):
         return present
     return AudioInputEcho(
-        format=present.format,
+        format=_or(given.format, present.format) if formats_given else present.format,
         transcription=_transcription(given.transcription, present.transcription),
         noise_reduction=_noise_reduction(given.noise_reduction, present.noise_reduction),
         turn_detection=_turn_detection(given.turn_detection, present.turn_detection, defaults),
     )
 
 
-def _output(present: AudioOutputEcho, given: AudioOutput | UnsetType, *, voice_locked: bool) -> AudioOutputEcho:
+def _output(
+    present: AudioOutputEcho, given: AudioOutput | UnsetType, *, voice_locked: bool, formats_given: bool
+) -> AudioOutputEcho:
     if isinstance(given, UnsetType):
         return present
     voice = _or(given.voice, present.voice)
     if voice_locked and voice != present.voice:
         message = "Cannot update a conversation's voice if assistant audio is present."
         raise ApiProblem(400, "cannot_update_voice", message, param="session.audio.output.voice")
-    return AudioOutputEcho(format=present.format, voice=voice, speed=_or(given.speed, present.speed))
+    audio_format = _or(given.format, present.format) if formats_given else present.format
+    return AudioOutputEcho(format=audio_format, voice=voice, speed=_or(given.speed, present.speed))
 
 
 def _transcription(

@@ -34,7 +34,7 @@ class Silence:
         if self._timeout_s is None or not self._engine.is_quiet:
             self._since = None
         elif self._since is None:
-            self._since = self._engine.now
+            self._since = max(self._engine.now, self._engine.door.silent_at)
 
     def deadline(self) -> float | None:
         """Return when the silence has been long enough."""
@@ -46,7 +46,7 @@ class Silence:
         deadline, since = self.deadline(), self._since
         if since is not None and deadline is not None and self._engine.now >= deadline:
             self._since = None
-            self._break(self._engine.input_ms - round((self._engine.now - since) * 1000))
+            self._break(max(self._engine.input_ms - round((self._engine.now - since) * 1000), 0))
 
     def _break(self, start_ms: int) -> None:
         engine = self._engine

@@ -105,7 +105,7 @@ class Waiting:
     def speak_first(self) -> None:
         """Let the agent begin, if that is wanted and nobody has asked it anything yet."""
         wanted = self.own.speak_first
-        if wanted and not self._begun:
+        if wanted and not self._begun and self._engine.door.answers:
             self._engine.create_response(None, verbatim=wanted if isinstance(wanted, str) else "")
 
     # -- what the engine tells
@@ -182,7 +182,8 @@ class Waiting:
 
     def _begin(self) -> None:
         engine, filling = self._engine, self.own.filling
-        if filling is None or isinstance(self._sound, Sounding):
+        # Where the client plays, nothing could give way to the answer.
+        if filling is None or isinstance(self._sound, Sounding) or not engine.door.plays:
             return
         self._count += 1
         text = filling.text if isinstance(filling, Say) else ""

@@ -20,9 +20,11 @@ from offhook.wire.client_events import (
 )
 from offhook.wire.items import InputItem, McpListTools
 from offhook.wire.own import OwnParams, check_own
-from offhook.wire.problem import find_problem, invalid, missing_parameter
+from offhook.wire.problem import find_problem, invalid, missing_parameter, unsupported_value
+from offhook.wire.secrets import SecretParams, TranscriptionSecretParams
 from offhook.wire.session import FunctionTool, McpTool, SessionParams, Tool, Tracing
 from offhook.wire.target import is_target
+from offhook.wire.transcription import TranscriptionEvents, TranscriptionUpdate, as_update
 
 T = TypeVar("T")
 
@@ -30,8 +32,12 @@ _session_decoder = msgspec.json.Decoder(SessionParams)
 _reject_decoder = msgspec.json.Decoder(RejectParams)
 _refer_decoder = msgspec.json.Decoder(ReferParams)
 _event_decoder: msgspec.json.Decoder[ClientEvent] = msgspec.json.Decoder(ClientEvent)
+_transcription_decoder: msgspec.json.Decoder[TranscriptionEvents] = msgspec.json.Decoder(TranscriptionEvents)
+_secret_decoder = msgspec.json.Decoder(SecretParams)
+_transcription_secret_decoder = msgspec.json.Decoder(TranscriptionSecretParams)
 _any_decoder = msgspec.json.Decoder()
 
+SESSION_TYPES = ("realtime", "transcription")
 TARGET_SCHEMES = ("tel:", "sip:", "sips:")
 
 
@@ -43,6 +49,34 @@ def decode_session(body: bytes) -> SessionParams:
     params = _decode(body, _session_decoder, SessionParams, "session")
     check_session(params, "session")
     return params
+
+
+def decode_body(body: bytes, wanted: type[T]) -> T:
+    """Return a body of any other route, as its type says. Raises ApiProblem 400; no body is an empty object."""
+    return _decode(body.strip() or b"{}", msgspec.json.Decoder(wanted), wanted, "")
+
+
+def decode_secret(body: bytes) -> SecretParams | TranscriptionSecretParams:
+    """Return the body of ``client_secrets``, checked in full. Raises ApiProblem 400."""
+    body = body.strip() or b"{}"
+    kind = _session_type(body)
+    if isinstance(kind, str) and kind not in SESSION_TYPES:
+        raise unsupported_value("session.type", kind, SESSION_TYPES)
+    if kind == "transcription":
+        return _decode(body, _transcription_secret_decoder, TranscriptionSecretParams, "")
+    params = _decode(body, _secret_decoder, SecretParams, "")
+    if params.session is not UNSET:
+        check_session(params.session, "session")
+    return params
+
+
+def _session_type(body: bytes) -> object:
+    try:
+        value = _any_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None  # What is wrong with it is said by the decoder of the whole.
+    session = value.get("session") if isinstance(value, dict) else None
+    return session.get("type") if isinstance(session, dict) else None
 
 
 def decode_reject(body: bytes) -> RejectParams:
@@ -79,6 +113,14 @@ def decode_client_event(text: str | bytes) -> ClientEvent:
         case _:
             pass
     return event
+
+
+def decode_transcription_event(text: str | bytes) -> ClientEvent:
+    """Return the event of one message on the socket of a transcription session. Raises ApiProblem."""
+    event = _decode(text, _transcription_decoder, TranscriptionEvents, "")
+    if isinstance(event, TranscriptionUpdate):
+        return SessionUpdate(session=as_update(event.session), event_id=event.event_id)
+    return decode_client_event(text) if isinstance(event, ConversationItemCreate | ResponseCreate) else event
 
 
 def event_id_of(text: str | bytes) -> str | None:
@@ -127,7 +169,7 @@ def check_session(params: SessionParams, path: str) -> None:
     if isinstance(params.offhook, OwnParams):
         check_own(params.offhook, f"{path}.offhook")
     if isinstance(params.tracing, Tracing):
-        _check_nesting(params.tracing.metadata, f"{path}.tracing.metadata")
+        check_nesting(params.tracing.metadata, f"{path}.tracing.metadata")
 
 
 def _check_response(response: ResponseParams) -> None:
@@ -140,11 +182,12 @@ def _check_response(response: ResponseParams) -> None:
 def _check_item(item: InputItem, path: str) -> None:
     if isinstance(item, McpListTools):
         for index, tool in enumerate(item.tools):
-            _check_nesting(tool.input_schema, f"{path}.tools[{index}].input_schema")
-            _check_nesting(tool.annotations, f"{path}.tools[{index}].annotations")
+            check_nesting(tool.input_schema, f"{path}.tools[{index}].input_schema")
+            check_nesting(tool.annotations, f"{path}.tools[{index}].annotations")
 
 
-def _check_nesting(value: object, path: str) -> None:
+def check_nesting(value: object, path: str) -> None:
+    """Raise ApiProblem 400 for JSON of no fixed shape that is nested too deep to be written back."""
     if value is UNSET or value is None:
         return
     with suppress(RecursionError):
@@ -167,7 +210,7 @@ def _check_tools(tools: tuple[Tool, ...], path: str) -> None:
         here = f"{path}[{index}]"
         match tool:
             case FunctionTool(name=name, parameters=parameters):
-                _check_nesting(parameters, f"{here}.parameters")
+                check_nesting(parameters, f"{here}.parameters")
                 if name in names:
                     raise invalid(f"{here}.name", f"Invalid '{here}.name': there is already a function '{name}'.")
                 names.add(name)

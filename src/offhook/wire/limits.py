@@ -55,3 +55,23 @@ MAX_SIDEBAND_BACKLOG: Final = 1_000
 MAX_EARLY_BYTES: Final = MAX_CALL_BODY_BYTES
 # Inputs that wait for a call's task. A call makes under 100 a second.
 MAX_CALL_INBOX: Final = 1_000
+# The API documents 10 s to 2 h for a client secret, and 10 minutes when nothing is said.
+MIN_SECRET_S: Final = 10
+MAX_SECRET_S: Final = 7200
+DEFAULT_SECRET_S: Final = 600
+# The API documents one minute for the secrets of its older routes.
+LEGACY_SECRET_S: Final = 60
+# Client secrets that have not expired: one a second for their usual ten minutes, ten times over.
+MAX_SECRETS: Final = 6_000
+# And the sessions that they hold, which are as large as an accept may be; most have a few kilobytes.
+MAX_SECRETS_BYTES: Final = 64 * 1024 * 1024
+# The API documents 15 MiB of audio for one append.
+MAX_APPEND_BYTES: Final = 15 * 1024 * 1024
+# Stretches of input audio in different formats that are kept; nobody has a use for more than one change.
+MAX_FORMAT_CHANGES: Final = 4
+# Sessions on sockets of their own. At 0.2 % of a core each, twice as many as one core can serve.
+MAX_SOCKET_SESSIONS: Final = 1_000
+# Events that a session's own socket has not read yet: an answer of five minutes that was made at once, with its words.
+MAX_SOCKET_BACKLOG: Final = 4_000
+# Audio that was appended and not listened to yet; beyond it the socket is not read until it is.
+MAX_UNHEARD_MS: Final = 1_000

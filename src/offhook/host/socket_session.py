@@ -1,0 +1,211 @@
+"""The owner of one session on a socket of its own, without a call. It lives as long as its socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import UNSET
+
+from offhook.call.tokens import TokenStream
+from offhook.errors import ApiProblem
+from offhook.host.client_secrets import SecretSession
+from offhook.host.conversing import Conversing
+from offhook.host.project import Project
+from offhook.host.sideband import Closing, Sideband
+from offhook.host.socket_line import SocketLine
+from offhook.session import inputs as talk
+from offhook.session import outputs as do
+from offhook.session.engine import Engine
+from offhook.session.settings import start_session, without_effect
+from offhook.session.socket import SocketDoor, TranscriptionDoor
+from offhook.wire import limits
+from offhook.wire.client_events import InputAudioBufferAppend
+from offhook.wire.decode import decode_client_event, decode_transcription_event, event_id_of
+from offhook.wire.ids import Ids
+from offhook.wire.server_events import ErrorDetails, ErrorEvent, encode_event
+from offhook.wire.session import PcmFormat
+from offhook.wire.transcription import TranscriptionParams, as_start
+
+if TYPE_CHECKING:
+    from offhook.host.sessions import Sessions
+
+ORIGIN: Final = 1
+FAILED: Final = Closing(1011, "The server failed at an event of this session.")
+
+
+class SocketSession:
+    """One conversation with everything that belongs to it: engine, sound, socket, tasks.
+
+    Raises ApiProblem for a model, a prompt or a clip that is not there.
+    """
+
+    def __init__(self, sessions: Sessions, project: Project, params: SecretSession, *, own_events: bool) -> None:
+        services = sessions.services
+        options = services.options.engine
+        transcribes = isinstance(params, TranscriptionParams)
+        start = as_start(params) if isinstance(params, TranscriptionParams) else params
+        start = sessions.directory.prepare(start, project)
+        ids = Ids(TokenStream(services.seed()))
+        now = services.clock()
+        session_s = services.options.call.session_s
+        session = start_session(
+            start,
+            session_id=ids.session(),
+            audio_format=PcmFormat(),
+            expires_at=int(services.wall_s() + session_s) if session_s else 0,
+            defaults=options.defaults,
+            formats_given=True,
+        )
+        self.id = session.id
+        self.project = project
+        self.log = services.log.bind(session_id=session.id)
+        self.socket = Sideband(ORIGIN, own_events=own_events, backlog=limits.MAX_SOCKET_BACKLOG)
+        self._services = services
+        self._sessions = sessions
+        self._ids = ids
+        self._decode = decode_transcription_event if transcribes else decode_client_event
+        named = transcribes or start.model is not UNSET
+        door = TranscriptionDoor if transcribes else SocketDoor
+        self.engine = Engine(session, ids, options, now, model_named=named, own=start.offhook, door=door)
+        self.line = SocketLine(self, sessions.listening, sessions.directory.lines.options)
+        self._conversing = Conversing(self, services)
+        self._expires = now + session_s if session_s else None
+        self._inbox: deque[talk.Input] = deque()
+        self._working = False
+        self._closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_for: float | None = None
+        if ignored := without_effect(start):
+            self.log.warning("session members without effect", members=",".join(ignored))
+
+    def start(self) -> None:
+        """Begin the conversation."""
+        self._perform_all(self.engine.start())
+        self._arm()
+
+    # -- for the socket
+
+    async def room(self) -> None:
+        """Wait until more may be read: until what was sent is listened to, and what is to be told is taken."""
+        while self.line.is_full and not self._closed:
+            await self._sessions.listened()
+        await self.socket.room()
+
+    def hear_client(self, text: str | bytes) -> None:
+        """Take what the client sent."""
+        event: talk.Input
+        try:
+            asked = self._services.preparing.event(self._decode(text), self.project.id)
+            event = talk.ClientSent(asked, ORIGIN)
+        except ApiProblem as problem:
+            event = talk.ClientErred(problem.code, problem.message, problem.param, event_id_of(text), ORIGIN)
+        if not (isinstance(event, talk.ClientSent) and isinstance(event.event, InputAudioBufferAppend)):
+            self.line.catch_up()
+        self.take(event)
+
+    # -- the loop
+
+    def take(self, event: talk.Input) -> None:
+        """Take what happened, and do what follows from it."""
+        self._inbox.append(event)
+        if self._working or self._closed:
+            return
+        self._working = True
+        try:
+            while self._inbox and not self._closed:
+                self._perform_all(self.engine.handle(self._inbox.popleft(), self._services.clock()))
+        except Exception as bug:
+            self.log.error("session failed by a bug", failure=bug)
+            self.close(FAILED)
+        finally:
+            self._working = False
+        self._arm()
+
+    def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something of a session that has ended come to its own end."""
+        self._sessions.directory.part_with(work)
+
+    def _perform_all(self, outputs: list[do.Output]) -> None:
+        for output in outputs:
+            match output:
+                case do.TakeInput(audio=audio, format=audio_format):
+                    self.line.take(audio, audio_format)
+                    self._sessions.has_news()
+                case do.Hear(end_ms=end_ms):
+                    self._conversing.perform(output)
+                    self.line.release(end_ms)
+                case _:
+                    self._conversing.perform(output)
+
+    def _arm(self) -> None:
+        """Keep one timer for the next deadline; one that is early wakes the session for nothing and is set again."""
+        due = [time for time in (self.engine.next_deadline(), self._expires) if time is not None]
+        if self._closed or not due or (self._armed_for is not None and self._armed_for <= min(due)):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_for = min(due)
+        delay_s = max(self._armed_for - self._services.clock(), 0.0)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = self._armed_for = None
+        now = self._services.clock()
+        if self._expires is not None and now >= self._expires:
+            self._expire()
+            return
+        due = self.engine.next_deadline()
+        if due is not None and now >= due:
+            self.take(talk.DeadlinePassed())
+        else:
+            self._arm()
+
+    # -- telling
+
+    def broadcast(self, text: str) -> None:
+        """Send an event."""
+        self.socket.put(text)
+
+    def send_to(self, number: int, text: str) -> None:
+        """Send an event; there is one socket."""
+        del number
+        self.socket.put(text)
+
+    # -- the end
+
+    def _expire(self) -> None:
+        reason = expired_reason(self._services.options.call.session_s)
+        details = ErrorDetails(type="invalid_request_error", code="session_expired", message=reason)
+        self.end(Closing(1001, reason), ErrorEvent(event_id=self._ids.event(), error=details))
+
+    def end(self, closing: Closing, last: ErrorEvent | None = None) -> None:
+        """End the conversation: responses in progress are cancelled, all is told, then the socket closes."""
+        if self._closed:
+            return
+        self._perform_all(self.engine.close(self._services.clock()))
+        if last is not None:
+            self.broadcast(encode_event(last).decode())
+        self.close(closing)
+
+    def close(self, closing: Closing) -> None:
+        """Let go of everything; the socket is closed when it has been told what it was to be told."""
+        self.socket.close(closing)
+        if self._closed:
+            return
+        self._closed = True
+        self._inbox.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._conversing.close()
+        self.line.close()
+        self._sessions.ended(self)
+
+
+def expired_reason(session_s: float) -> str:
+    """Return the service's own words, which it has for 60 minutes."""
+    unit, count = ("minute", session_s / 60) if session_s >= 60 and session_s % 60 == 0 else ("second", session_s)
+    return f"Your session hit the maximum duration of {count:g} {unit}{'' if count == 1 else 's'}."
