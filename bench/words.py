@@ -38,6 +38,8 @@ from offhook.model.local.ear import EarOptions, LocalEar, local_ear
 
 RATE_HZ = 8000
 LEAD_MS, BEFORE_MS, AFTER_MS = 1500, 300, 500
+SPOKEN = 1600.0
+"""How loud every sentence is (-26 dBFS), so that a noise stays the same through the call, as noises do."""
 TALKERS = 6
 Floats = npt.NDArray[np.float64]
 Noise = Callable[[int, np.random.Generator], Floats]
@@ -90,11 +92,11 @@ def carried(line: Line, clips: list[Recording], ratio_db: float) -> Iterator[Sam
         world.plane.reduce_noise("leg", make(line.level))
     world.run(100)
     for clip in clips:
-        spoken = np.pad(clip.samples.astype(float), (LEAD_MS * 8, (AFTER_MS + 100) * 8))
+        said = clip.samples * (SPOKEN / np.sqrt(np.square(clip.samples.astype(float)).mean()))
+        spoken = np.pad(said, (LEAD_MS * 8, (AFTER_MS + 100) * 8))
         if line.noise is not None:
             noise = line.noise(len(spoken), random)
-            power = np.square(clip.samples.astype(float)).mean() / np.square(noise).mean()
-            spoken += noise * np.sqrt(power * 10 ** (-ratio_db / 10))
+            spoken += noise * (SPOKEN * 10 ** (-ratio_db / 20) / np.sqrt(np.square(noise).mean()))
         began_ms = round((world.now - 1000.0) * 1000)
         phone.say(saturate(spoken))
         world.run(len(spoken) / 8)

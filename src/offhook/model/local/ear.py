@@ -109,6 +109,15 @@ class LocalEar(Pooled):
         except ModelError:
             return None  # it is asked again at the turn's end, and refused with a reason
 
+    def hear_so_far(self, speech: Speech, wanted: TranscriptionEcho | None) -> Hearing | None:
+        """Begin with a turn that goes on; None unless another worker stays free for whoever comes to the end of one."""
+        if speech.seconds > limits.EARLY_S or self._pool.idle < 2:
+            return None
+        try:
+            return self.hear(speech, wanted, Urgency.OPTIONAL)
+        except ModelError:
+            return None
+
     async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the words of the caller, none when nobody spoke. Raises ModelError."""
         hearing = self.hear(speech, wanted, Urgency.AWAITED)
