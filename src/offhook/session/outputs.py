@@ -134,6 +134,15 @@ class HearEarly(msgspec.Struct, frozen=True):
     tell: bool = False
 
 
+class HearSoFar(msgspec.Struct, frozen=True):
+    """The caller speaks on, and somebody wants to read along: ``HeardSoFar`` follows."""
+
+    item_id: str
+    start_ms: int
+    end_ms: int
+    transcription: Transcription | TranscriptionEcho | None
+
+
 class DropEarly(msgspec.Struct, frozen=True):
     """It will not be asked: drop what ``HearEarly`` began."""
 
@@ -189,6 +198,7 @@ Output = (
     | StopFilling
     | Hear
     | HearEarly
+    | HearSoFar
     | DropEarly
     | ConfigureTurns
     | ReduceNoise
