@@ -14,7 +14,7 @@ from offhook.session import outputs as do
 from offhook.session.conversation import Conversation
 from offhook.session.engine import EngineOptions
 from offhook.session.settings import WITHOUT_EFFECT, without_effect
-from offhook.session.usage import estimate_input
+from offhook.session.usage import item_tokens
 from offhook.wire import limits
 from offhook.wire.decode import decode_session
 from offhook.wire.items import FunctionCall, FunctionCallOutput, InputText, Message, OutputAudio, OutputText
@@ -1002,7 +1002,7 @@ def test_all_that_the_model_reads_counts_as_input() -> None:
         FunctionCall(name="lookup", arguments='{"a":""}', call_id="c1"),
         FunctionCallOutput(call_id="c1", output="x" * 12),
     ]
-    assert estimate_input("", items, 0).text_tokens == 10 + 100 + 20 + 4 + 3
+    assert [item_tokens(item, 0).text for item in items] == [10, 100, 20, 4, 3]
 
 
 # -- silence and keys

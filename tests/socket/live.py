@@ -90,7 +90,7 @@ async def live(
 ) -> AsyncIterator[Live]:
     """Start a server; ``hook`` answers its webhooks, ``app`` acts on each call that is announced.
 
-    ``backend`` is its model, in the place of the one that the settings ask for.
+    ``backend`` is the model instead of those that flags name.
     """
     tasks: set[asyncio.Task[None]] = set()
     found: list[Live] = []
@@ -120,7 +120,8 @@ async def live(
         if projects:
             each = tuple(replace(project, webhook_url=hooks.url, webhook_secrets=(SECRET,)) for project in projects)
             config = replace(config, projects=each, api_key=(), webhook_url=None, webhook_secret=())
-        server = Server(config, THIS_MACHINE if backend is None else replace(THIS_MACHINE, backend=lambda _: backend))
+        around = THIS_MACHINE if backend is None else replace(THIS_MACHINE, backend=lambda _: backend)
+        server = Server(config, around)
         ready = await server.start()
         sdk = AsyncOpenAI(
             api_key=KEY, base_url=ready.http + "/v1", max_retries=0, http_client=DefaultAsyncHttpxClient()

@@ -66,7 +66,6 @@ class Ear:
 
 def hear(ear: Ear, *speech: Any, session: dict[str, Any] | None = None) -> str:
     """Let a caller say something to a server with this ear; return the transcript."""
-    backend = Cascade("x", ear, DemoBrain(), ScriptedVoice())
     transcripts: list[str] = []
 
     async def test(one: Live) -> None:
@@ -75,7 +74,7 @@ def hear(ear: Ear, *speech: Any, session: dict[str, Any] | None = None) -> str:
             await call.say(np.concatenate(speech))
             transcripts.append((await Socket(connection).until(COMPLETED))[-1]["transcript"])
 
-    run(test, backend=backend)
+    run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
     return transcripts[0]
 
 

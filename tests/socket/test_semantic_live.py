@@ -68,14 +68,13 @@ class Storyteller:
 
 def talk(ear: Ear, test: Any, **flags: Any) -> None:
     """Run a test on a call to a server with this ear, and a model that tells a story."""
-    backend = Cascade("x", ear, Storyteller(), ScriptedVoice())
 
     async def whole(one: Live) -> None:
         call, call_id = await one.talk(SEMANTIC)
         async with one.sdk.realtime.connect(call_id=call_id) as connection:
             await test(call, Socket(connection))
 
-    run(whole, backend=backend, **flags)
+    run(whole, backend=Cascade("x", ear, Storyteller(), ScriptedVoice()), **flags)
 
 
 def silence_before_the_end_ms(ear: Ear, **flags: Any) -> int:

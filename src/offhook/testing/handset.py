@@ -360,9 +360,9 @@ class AsyncHandset:
         return self._box
 
     def check(self) -> None:
-        """Raise ApplicationError when the application under test has raised."""
+        """Raise ApplicationError when the application under test has raised; each failure is told once."""
         if self._box is not None and self._box.failures:
-            failure = self._box.failures[0]
+            failure = self._box.failures.pop(0)
             raise ApplicationError(f"the application failed: {type(failure).__name__}: {failure}") from failure
 
     @property
