@@ -13,6 +13,7 @@ from offhook.wire.session import (
     AudioFormat,
     McpTool,
     Modality,
+    ReasoningEffort,
     ToolChoice,
     Tools,
     Transcription,
@@ -69,6 +70,8 @@ class Generate(msgspec.Struct, frozen=True):
     model: str
     verbatim: str = ""
     apology: str | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: ReasoningEffort | None = None
 
 
 class CancelGeneration(msgspec.Struct, frozen=True):
