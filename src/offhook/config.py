@@ -254,6 +254,13 @@ class Config:
     http: Address = _setting(
         Address("127.0.0.1", 8080), parse_address, "where the API listens; port 0 is any", show="HOST:PORT"
     )
+    tls_cert: Path | None = _setting(
+        None, _path, "a PEM certificate with its chain: the same port speaks HTTPS and wss too", show="FILE"
+    )
+    tls_key: Path | None = _setting(None, _path, "its key", show="FILE")
+    tls_self_signed: bool = _setting(
+        False, _switch, "the same with a certificate made for this machine; the start says how to trust it"
+    )
     sip: Address = _setting(
         Address("127.0.0.1", 5060), parse_address, "where SIP listens, on UDP and TCP; port 0 is any", show="HOST:PORT"
     )
@@ -312,7 +319,7 @@ class Config:
     apology: str = _setting(
         "I am sorry, something went wrong here. Could you say that again, please?",
         _text_or_none,
-        "what the local voice says when a model has failed; empty: nothing",
+        "what is said when a model has failed; empty: nothing",
         show="TEXT",
     )
     greeting: str = _setting(
@@ -484,6 +491,11 @@ def check(config: Config) -> Config:
     if input_limit(config.context_tokens, config.output_tokens) == 0:
         message = f"{config.output_tokens} of output leave no input in a context of {config.context_tokens}"
         raise ConfigError("--output-tokens", message, "give less, or a larger --context-tokens")
+    if (config.tls_cert is None) != (config.tls_key is None):
+        missing = "--tls-key" if config.tls_key is None else "--tls-cert"
+        raise ConfigError(missing, "is missing", "a certificate and its key go together")
+    if config.tls_self_signed and config.tls_cert is not None:
+        raise ConfigError("--tls-self-signed", "does not go with --tls-cert", "give one of them")
     if config.strict_models and not config.model_names:
         raise ConfigError("--strict-models", "leaves no model", "name some in [model_names]")
     return config

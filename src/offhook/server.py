@@ -11,13 +11,12 @@ import asyncio
 import contextlib
 import gc
 import os
-import random
 import secrets
 import signal
 import sys
-import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -40,23 +39,25 @@ from offhook.host.prompt import Prompts
 from offhook.host.sampler import LoadSampler
 from offhook.host.services import HostOptions, Services
 from offhook.host.sessions import Sessions
+from offhook.host.surroundings import THIS_MACHINE, Surroundings
 from offhook.host.telephone import Telephone
 from offhook.mcp.policy import McpOptions
 from offhook.media.edge import Edge
+from offhook.media.noise import load_processors
 from offhook.media.plane import MediaPlane
-from offhook.media.thread import MediaThread
 from offhook.media.vad import load_silero
 from offhook.model.demo_brain import DEMO
 from offhook.model.interface import Capabilities
 from offhook.model.local.ear import EarOptions
 from offhook.model.local.voice import VoiceOptions
-from offhook.model.registry import EndpointOptions, ModelOptions, choose_backend
+from offhook.model.registry import EndpointOptions, ModelOptions
 from offhook.model.scripted import SCRIPTED
 from offhook.model.turn_end import TurnEnds, load_turn_end
 from offhook.net.address import parse_public_address
 from offhook.net.http import HttpServer
-from offhook.net.rtp import PortRange, SocketPoller, raise_descriptor_limit
-from offhook.net.sip import SipTransport, SipTransportOptions
+from offhook.net.rtp import raise_descriptor_limit
+from offhook.net.sip import SipTransportOptions
+from offhook.net.tls import certificate_folder, local_certificate, tls_context
 from offhook.session.engine import EngineOptions
 from offhook.session.listening import Listening
 from offhook.session.settings import DEFAULT_INSTRUCTIONS, SessionDefaults
@@ -65,7 +66,7 @@ from offhook.sip.options import AgentOptions, GuardOptions
 from offhook.store.folder import FolderStore
 from offhook.telemetry.log import FactLog, set_up_logging
 from offhook.telemetry.otlp import OtlpExporter
-from offhook.webhook.delivery import Endpoint, WebhookOptions, WebhookSender
+from offhook.webhook.delivery import Endpoint, WebhookOptions
 from offhook.wire.ids import Ids
 from offhook.wire.own import Own, PlayClip
 from offhook.wire.signature import webhook_key
@@ -84,40 +85,43 @@ class Ready:
     pid: int
     api_key: str | None
     webhook_secret: str | None
+    https: str | None = None
+    certificate: str | None = None
 
 
 class Server:
     """All of offhook in one object: ``start``, then ``drain`` and ``stop``."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, around: Surroundings = THIS_MACHINE) -> None:
         self._config = config
+        self._clock = around.clock
         self._log = FactLog("server")
         self._made_key = "sk-" + secrets.token_urlsafe(24)
         self._made_secret = "whsec_" + secrets.token_urlsafe(24).replace("-", "+").replace("_", "/")
-        self._began_at = time.monotonic()
+        self._began_at = around.clock()
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
 
-        self.backend = choose_backend(model_options(config))
+        self.backend = around.backend(model_options(config))
         self.turn_ends = TurnEnds(load_turn_end(config.turn_detector), self._log) if config.turn_detector else None
         self.plane = MediaPlane(
-            self._deliver_edges, detector=load_silero(), pollers=SocketPoller, randbits=secrets.randbits
+            self._deliver_edges, detector=load_silero(), pollers=around.pollers, randbits=around.randbits
         )
-        self.media = MediaThread(self.plane)
-        self.webhooks = WebhookSender(
+        self.media = around.drive(self.plane)
+        self.webhooks = around.webhooks(
             WebhookOptions(config.webhook_seconds),
             user_agent=f"offhook/{__version__}",
-            clock=time.time,
-            jitter=random.random,
+            clock=around.wall_s,
+            jitter=around.share,
         )
         self.store = FolderStore(config.store, self._log) if config.store is not None else None
         self.otlp = OtlpExporter(config.otlp_url, __version__, self._log) if config.otlp_url is not None else None
         clips = load_clips(config.clips)
         mcp = McpOptions(frozenset(config.mcp_allow), config.mcp_connectors, config.mcp_seconds)
         services = Services(
-            clock=time.monotonic,
-            wall_s=time.time,
-            seed=lambda: secrets.token_bytes(SEED_BYTES),
+            clock=around.clock,
+            wall_s=around.wall_s,
+            seed=lambda: around.chance(SEED_BYTES),
             backend=self.backend,
             webhooks=self.webhooks,
             options=_host_options(config, self.backend.capabilities, clips),
@@ -134,10 +138,10 @@ class Server:
             span_sinks=tuple(filter(None, (self.store, self.otlp))),
         )
         self.admission = Admission(config.max_calls)
-        self.telephone = Telephone(retry_after_s=RETRY_AFTER_S, clock=time.monotonic, wall_s=time.time, log=self._log)
+        self.telephone = Telephone(retry_after_s=RETRY_AFTER_S, clock=around.clock, wall_s=around.wall_s, log=self._log)
         self.lines = Lines(
             media=self.plane,
-            ports=PortRange(config.sip.host, *config.rtp_ports),
+            ports=around.ports(config.sip.host, *config.rtp_ports),
             answer=config.answer,
             options=LineOptions(
                 onset_ms=config.vad_onset_ms,
@@ -145,33 +149,35 @@ class Server:
                 jitter_ms=config.jitter_ms,
                 media_timeout_s=config.media_seconds or None,
             ),
-            clock=time.monotonic,
-            wall_s=time.time,
+            clock=around.clock,
+            wall_s=around.wall_s,
             log=self._log,
+            noise=load_processors(),
         )
         projects = projects_of(config, self._made_key, self._made_secret)
         self.directory = Directory(projects, self.admission, services, self.telephone, self.lines)
         _check_answer(config, self.directory)
         self.agent = UserAgent(
-            agent_options(config), TokenStream(secrets.token_bytes(SEED_BYTES)), self.telephone.would_refuse
+            agent_options(config), TokenStream(around.chance(SEED_BYTES)), self.telephone.would_refuse
         )
-        self.sip = SipTransport(
+        self.sip = around.sip(
             self.agent,
             SipTransportOptions(config.sip.host, config.sip.port, config.public_address or ""),
             self.telephone.take,
+            clock=around.clock,
         )
-        request_ids = Ids(TokenStream(secrets.token_bytes(SEED_BYTES)))
-        self.secrets = ClientSecrets(time.monotonic, services.seed)
+        request_ids = Ids(TokenStream(around.chance(SEED_BYTES)))
+        self.secrets = ClientSecrets(around.clock, services.seed)
         self.sessions = Sessions(self.directory, Listening(load_silero))
         app = build_app(self.directory, self.secrets, self.sessions, self.health, request_ids.request, self._log)
-        self.http = HttpServer(app)
+        self.http = HttpServer(around.surround(app))
         self.sampler = LoadSampler(
             self.admission,
             media=self.plane.load,
             opened=lambda: self.lines.opened,
             model_wait_ms=lambda: self.backend.queue_wait_ms,
-            clock=time.monotonic,
-            cpu_clock=time.process_time,
+            clock=around.clock,
+            cpu_clock=around.cpu_clock,
         )
 
     # -- life
@@ -186,7 +192,9 @@ class Server:
         if self.otlp is not None:
             self.otlp.start()
         self.media.start()
-        http_host, http_port = await self.http.start(config.http.host, config.http.port)
+        certificate = _certificate(config)
+        context = None if certificate is None else tls_context(*certificate)
+        http_host, http_port = await self.http.start(config.http.host, config.http.port, context)
         self.telephone.connect(self.sip, self.directory)
         await self.sip.start()
         self._spawn(self.sampler.run())
@@ -195,6 +203,8 @@ class Server:
         made = not config.projects
         ready = Ready(
             http=f"http://{_host(http_host)}:{http_port}",
+            https=None if context is None else f"https://{_host(http_host)}:{http_port}",
+            certificate=str(certificate[0]) if certificate and config.tls_self_signed else None,
             sip=f"sip:{_host(told_host)}:{told_port or sip_port}",
             pid=os.getpid(),
             api_key=(config.api_key or (self._made_key,))[0] if made else None,
@@ -221,8 +231,8 @@ class Server:
             return
         self._draining = True
         self._log.info("draining", calls=self.directory.calls, seconds=self._config.drain_seconds)
-        self.sip.perform(self.agent.drain(time.monotonic()))
-        self.directory.drain(time.monotonic() + self._config.drain_seconds)
+        self.sip.perform(self.agent.drain(self._clock()))
+        self.directory.drain(self._clock() + self._config.drain_seconds)
         self.sessions.drain(self._config.drain_seconds)
 
     async def drained(self) -> None:
@@ -232,7 +242,7 @@ class Server:
 
     async def stop(self) -> None:
         """End the calls that are left, and close everything."""
-        self.directory.drain(time.monotonic())
+        self.directory.drain(self._clock())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 await self.telephone.quiet.wait()
@@ -270,7 +280,7 @@ class Server:
         return {
             "status": "draining" if self._draining else "ok",
             "version": __version__,
-            "uptime_s": round(time.monotonic() - self._began_at, 1),
+            "uptime_s": round(self._clock() - self._began_at, 1),
             "models": self.backend.report(),
             "calls": {
                 "active": self.directory.calls,
@@ -285,6 +295,7 @@ class Server:
                 "late_p99_ms": round(load.late_p99_ms, 2),
                 "legs": load.legs,
                 "failures": load.failures,
+                "noise_reduction": "webrtc" if self.lines.noise is not None else None,
             },
             "loop_late_ms": round(self.sampler.loop_late_ms, 2),
             "rtp_ports": {"pairs": self.lines.ports.pairs, "in_use": self.lines.ports.in_use},
@@ -417,6 +428,21 @@ def _endpoint(project: str, url: str | None, secrets_: tuple[str, ...]) -> Endpo
     return Endpoint(url, tuple(map(webhook_key, secrets_)))
 
 
+def _certificate(config: Config) -> tuple[Path, Path] | None:
+    """Return the files for TLS, made if that is wanted. Raises ConfigError."""
+    if config.tls_cert is not None and config.tls_key is not None:
+        return config.tls_cert, config.tls_key
+    if not config.tls_self_signed:
+        return None
+    hosts = [host for host in (config.http.host, _public_host(config)) if host and host not in {"0.0.0.0", "::"}]  # noqa: S104 - no name to certify
+    return local_certificate(hosts, certificate_folder())
+
+
+def _public_host(config: Config) -> str:
+    parsed = parse_public_address(config.public_address or "")
+    return parsed[0] if parsed else ""
+
+
 def _host(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
@@ -472,8 +498,14 @@ def _say_ready(config: Config, ready: Ready) -> None:
         lines = [
             f"offhook {__version__} takes calls.",
             f"  call it      {ready.sip}   (UDP and TCP)",
-            f"  API          {ready.http}/v1",
+            f"  API          {ready.http}/v1" + (f"   and {ready.https}/v1" if ready.https else ""),
         ]
+        if ready.certificate:
+            lines += [
+                f"  certificate  {ready.certificate}   (made for this machine; clients have to be told)",
+                f"    Node       NODE_EXTRA_CA_CERTS={ready.certificate}",
+                f"    Python     SSL_CERT_FILE={ready.certificate}   (no others are trusted then)",
+            ]
         if not config.api_key and ready.api_key:
             lines.append(f"  API key      {ready.api_key}   (made for this run; --api-key sets one)")
         if config.webhook_url and not config.webhook_secret and ready.webhook_secret:

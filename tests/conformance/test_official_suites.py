@@ -98,7 +98,7 @@ class RingingCalls:
 async def run_suites(suites: Path, files: list[str], url: str, *, ours: bool) -> str:
     """Run their files in a pytest of its own; returns what it printed. It fails when one of its tests does."""
     command = [sys.executable, "-m", "pytest", "-c", str(SHIM / "pytest.ini"), "--rootdir", str(suites), "-q"]
-    command += shlex.split("-p no:cacheprovider -p no:hypothesispytest -k") + [NOT_RUN]
+    command += [*shlex.split("-p no:cacheprovider -p no:hypothesispytest -k"), NOT_RUN]
     command += [*(["-p", "offhook_shim"] if ours else []), *files]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "PYTEST_"))}
     environment |= {"TEST_API_BASE_URL": url, "PYTHONPATH": os.pathsep.join([str(suites), str(SHIM), *sys.path])}

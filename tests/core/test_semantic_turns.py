@@ -117,6 +117,11 @@ def test_a_detector_of_sound_delays_words_that_only_look_whole(text: str | None,
     assert says(text, semantic_talk(), over=over) == expected
 
 
+@pytest.mark.parametrize(("sure", "expected"), [(0.9, 240), (0.3, 700), (None, 240)])
+def test_an_end_of_which_the_recogniser_is_not_sure_is_no_end_yet(sure: float | None, expected: int) -> None:
+    assert says("I want it.", semantic_talk(), sure=sure) == expected
+
+
 def test_a_caller_who_speaks_on_is_not_ended() -> None:
     talk = semantic_talk()
     starts(talk)

@@ -217,13 +217,21 @@ def test_mcp_secrets_are_never_echoed() -> None:
 
 def test_members_without_effect_are_members_of_a_session() -> None:
     assert set(WITHOUT_EFFECT) <= set(SessionParams.__struct_fields__)
-    given = {
-        "type": "realtime",
-        "reasoning": {"effort": "low"},
-        "audio": {"input": {"noise_reduction": {"type": "near_field"}}},
-    }
-    assert without_effect(decode_session(json.dumps(given).encode())) == ["reasoning", "audio.input.noise_reduction"]
+    given = {"type": "realtime", "reasoning": {"effort": "low"}, "instructions": "Be brief."}
+    assert without_effect(decode_session(json.dumps(given).encode())) == ["reasoning"]
     assert without_effect(decode_session(b'{"type": "realtime", "tracing": null}')) == []
+
+
+def test_noise_reduction_is_asked_for_when_it_is_wanted_and_when_it_changes() -> None:
+    near = {"audio": {"input": {"noise_reduction": {"type": "near_field"}}}}
+    talk = Talk(**near)
+    assert talk.last(do.ReduceNoise).noise_reduction.strength == 1
+    talk.client("session.update", session={"type": "realtime", **near})
+    talk.client("session.update", session={"type": "realtime", "instructions": "Be brief."})
+    assert talk.count(do.ReduceNoise) == 1, "nothing has changed"
+    talk.client("session.update", session={"type": "realtime", "audio": {"input": {"noise_reduction": None}}})
+    assert talk.last(do.ReduceNoise).noise_reduction is None
+    assert Talk().count(do.ReduceNoise) == 0
 
 
 # -- a turn

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from tests.socket.live import Live, Socket, run, until
 
-from offhook import server as wiring
 from offhook.audio.pcm import silence
 from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DemoBrain
@@ -65,10 +64,8 @@ class Ear:
         yield Words("Heard late.")
 
 
-def hear(monkeypatch: pytest.MonkeyPatch, ear: Ear, *speech: Any, session: dict[str, Any] | None = None) -> str:
+def hear(ear: Ear, *speech: Any, session: dict[str, Any] | None = None) -> str:
     """Let a caller say something to a server with this ear; return the transcript."""
-    backend = Cascade("x", ear, DemoBrain(), ScriptedVoice())
-    monkeypatch.setattr(wiring, "choose_backend", lambda _: backend)
     transcripts: list[str] = []
 
     async def test(one: Live) -> None:
@@ -77,20 +74,20 @@ def hear(monkeypatch: pytest.MonkeyPatch, ear: Ear, *speech: Any, session: dict[
             await call.say(np.concatenate(speech))
             transcripts.append((await Socket(connection).until(COMPLETED))[-1]["transcript"])
 
-    run(test)
+    run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
     return transcripts[0]
 
 
-def test_the_words_of_a_turn_come_from_the_pause_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_words_of_a_turn_come_from_the_pause_at_its_end() -> None:
     ear = Ear()
-    assert hear(monkeypatch, ear, voice(900)) == f"Guess {len(ear.guesses)}."
+    assert hear(ear, voice(900)) == f"Guess {len(ear.guesses)}."
     assert 0.9 < ear.guesses[-1].seconds < 0.9 + 0.3 + 0.3, "with the prefix, and without the silence of the end"
     assert ear.asked_late == 0
 
 
-def test_a_pause_that_was_not_the_end_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_that_was_not_the_end_is_forgotten() -> None:
     ear = Ear()
-    heard = hear(monkeypatch, ear, voice(900), silence(300 * 8), voice(900))
+    heard = hear(ear, voice(900), silence(300 * 8), voice(900))
     *others, last = ear.guesses
     assert heard == f"Guess {last.number}."
     assert others
@@ -99,24 +96,23 @@ def test_a_pause_that_was_not_the_end_is_forgotten(monkeypatch: pytest.MonkeyPat
     assert ear.asked_late == 0
 
 
-def test_a_guess_that_had_to_make_room_is_made_good_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guess_that_had_to_make_room_is_made_good_at_the_end() -> None:
     ear = Ear(ModelError("overloaded", "Others were more urgent."))
-    assert hear(monkeypatch, ear, voice(900)) == "Heard late."
+    assert hear(ear, voice(900)) == "Heard late."
     assert ear.asked_late == 1
 
 
-def test_nothing_is_guessed_where_the_end_comes_too_soon_to_gain_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_guessed_where_the_end_comes_too_soon_to_gain_anything() -> None:
     """A turn that ends with its first silence has no pause before it."""
     detection = {"type": "server_vad", "silence_duration_ms": 0}
     session = {"audio": {"input": HEARS["audio"]["input"] | {"turn_detection": detection}}}
     ear = Ear()
-    assert hear(monkeypatch, ear, voice(900), session=session) == "Heard late."
+    assert hear(ear, voice(900), session=session) == "Heard late."
     assert ear.guesses == []
 
 
-def test_a_caller_who_hangs_up_in_a_pause_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_caller_who_hangs_up_in_a_pause_leaves_nothing_behind() -> None:
     ear = Ear()
-    monkeypatch.setattr(wiring, "choose_backend", lambda _: Cascade("x", ear, DemoBrain(), ScriptedVoice()))
 
     async def test(one: Live) -> None:
         detection = {"type": "server_vad", "silence_duration_ms": 5000}
@@ -126,7 +122,7 @@ def test_a_caller_who_hangs_up_in_a_pause_leaves_nothing_behind(monkeypatch: pyt
         await call.hang_up()
         await until(lambda: ear.guesses[0].cancelled)
 
-    run(test)
+    run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
 
 
 # -- the local ear

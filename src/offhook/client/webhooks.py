@@ -30,6 +30,11 @@ class Webhooks:
     def __init__(self, secret: str | None) -> None:
         self._secret = secret
 
+    @property
+    def has_secret(self) -> bool:
+        """Whether webhooks can be verified without being given a secret."""
+        return bool(self._secret)
+
     def unwrap(
         self, payload: str | bytes, headers: HeadersLike, *, secret: str | None = None
     ) -> RealtimeCallIncoming | Other:

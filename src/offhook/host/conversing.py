@@ -7,6 +7,7 @@ import base64
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
+from math import exp
 from typing import Any, cast
 
 from msgspec.structs import replace
@@ -130,6 +131,8 @@ class Conversing:
                 line.end_turn()
             case do.Duck(ducked=ducked):
                 line.duck(ducked=ducked)
+            case do.ReduceNoise(noise_reduction=noise):
+                line.reduce_noise(noise)
             case do.ConfigureTurns(turn_detection=detection):
                 line.configure_turns(detection)
             case _:
@@ -183,7 +186,8 @@ class Conversing:
         words, over = await asyncio.gather(self._all_words(hearing), self._sounds_over(speech))
         text = None if words is None else "".join(piece.text for piece in words)
         spoken = next((piece.language for piece in words or [] if piece.language), self._language)
-        self._owner.take(talk.PauseHeard(wanted.item_id, text, spoken or _language_of(wanted.transcription), over))
+        language = spoken or _language_of(wanted.transcription)
+        self._owner.take(talk.PauseHeard(wanted.item_id, text, language, _certainty(words or []), over))
 
     async def _all_words(self, hearing: EarlyHearing | None) -> list[Words] | None:
         """Return the words of what is heard early; None when there will be none."""
@@ -285,6 +289,12 @@ class Conversing:
             item = replace(item, content=content)
         event = ev.ConversationItemRetrieved(event_id=wanted.event_id, item=item)
         self._owner.send_to(wanted.origin, encode_event(event).decode())
+
+
+def _certainty(words: list[Words]) -> float | None:
+    """Return how probable the last word and the mark behind it are; None when the recogniser does not tell."""
+    tokens = [token for piece in words for token in piece.logprobs]
+    return exp(min(token.logprob for token in tokens[-2:])) if tokens else None
 
 
 def _language_of(transcription: Transcription | TranscriptionEcho | None) -> str:

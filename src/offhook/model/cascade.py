@@ -184,12 +184,15 @@ class Cascade:
         await sentences.put(None)
 
     async def _speak(self, request: Generate, outputs: _Outputs, sentences: _Sentences) -> None:
+        # A voice with another one in reserve changes once in an answer at most.
+        speaker = getattr(self._voice, "speaker", None)
+        voice: TextToSpeech = self._voice if speaker is None else speaker()
         while (waiting := await sentences.get()) is not None:
             sentence, message = waiting
             if not sentence.strip():
                 continue
             unplaced = sentence
-            async for sound in self._voice.speak(sentence, request.voice, request.speed):
+            async for sound in voice.speak(sentence, request.voice, request.speed):
                 # A voice that does not place its words speaks the whole sentence from its first piece on.
                 text, unplaced = sound.text or unplaced, ""
                 await outputs.put(_produced(request.run, sound, text, message))

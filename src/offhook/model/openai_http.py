@@ -6,6 +6,7 @@ vLLM, Ollama, llama.cpp's server, LM Studio, LocalAI, Speaches and the hosted se
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -55,6 +56,7 @@ MAX_ARGUMENTS_CHARS = 256 * 1024
 MAX_TOOL_CALLS = 128
 SPEECH_CHUNK_BYTES = 9600
 UNSEEN = "[The user sent an image, which you cannot see.]"
+_DONE = b"[DONE]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +109,19 @@ class ChatCompletions:
             aclosing(data_lines(self._server.chunks(response))) as lines,
         ):
             try:
-                async for line in lines:
-                    if line == b"[DONE]":
+                clock = asyncio.get_running_loop().time
+                until = clock() + self._server.timeout_s
+                while True:
+                    # Signs of life are no words: a server that sends only those is silent too.
+                    async with asyncio.timeout_at(until):
+                        line = await anext(lines, _DONE)
+                    if line == _DONE:
                         break
                     for output in reader.read(line):
                         yield output
+                        until = clock() + self._server.timeout_s
+            except TimeoutError:
+                raise self._server.too_late() from None
             except SseError as broken:
                 raise ModelError("model_error", f"The {self._server.name} sent {broken}.") from broken
         for output in reader.end():
@@ -207,6 +217,17 @@ class _ToolCall:
     name: str
     call_id: str | None
     arguments: list[str] = field(default_factory=list)
+
+    @property
+    def is_half(self) -> bool:
+        """Whether the arguments begin as JSON and break off; what is wrong otherwise is for the application to say."""
+        try:
+            msgspec.json.decode("".join(self.arguments) or "{}", type=msgspec.Raw)
+        except msgspec.DecodeError as failure:
+            return "truncated" in str(failure)
+        except RecursionError:
+            pass
+        return False
 
     @property
     def is_whole(self) -> bool | None:
@@ -320,6 +341,8 @@ class _ChatReader:
         outputs = [output for number in range(1, len(self._calls)) for output in self._pass_on(number)]
         if self._reason is None and self._usage is None:
             raise ModelError("model_error", "The language model broke off in the middle of its answer.")
+        if self._reason not in {"length", "content_filter"} and any(call.is_half for call in self._calls):
+            raise ModelError("model_error", "The language model broke off in the middle of a function call.")
         match self._reason:
             case "length":
                 outputs.append(GenerationFinished(self._run, "max_output_tokens", self._usage))

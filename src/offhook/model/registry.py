@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,10 +13,11 @@ from offhook.model.demo_brain import DemoBrain
 from offhook.model.http import ModelServer
 from offhook.model.interface import Backend, SpeechToText, TextToSpeech
 from offhook.model.local.ear import EarOptions, local_ear
-from offhook.model.local.voice import LocalVoice, VoiceOptions, local_voice
+from offhook.model.local.voice import VoiceOptions, local_voice
 from offhook.model.local.voices import assets
 from offhook.model.local.whisper import folder
 from offhook.model.openai_http import ChatCompletions, ChatOptions, SpokenOverHttp, Transcriptions
+from offhook.model.reserve import ReservedVoice
 from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
 
 
@@ -38,7 +40,7 @@ class EndpointOptions:
 class ModelOptions:
     """Which models hear, think and speak. ``voice`` and ``rate_hz`` are the speech endpoint's own.
 
-    ``ear`` and ``speaker`` are of the local models. ``apology`` is what the local voice says when a model has failed.
+    ``ear`` and ``speaker`` are of the local models. ``apology`` is said when a model has failed.
     """
 
     which: Literal["auto", "scripted", "local"] = "auto"
@@ -69,7 +71,7 @@ def choose_backend(options: ModelOptions) -> Backend:
         return ScriptedBackend()
     mind = DemoBrain() if options.llm is None else _chat(options.llm, options.names)
     ear, voice = _ear(options), _voice(options)
-    return Cascade(mind.name, ear, mind, voice, options.apology if isinstance(voice, LocalVoice) else "")
+    return Cascade(mind.name, ear, mind, voice, "" if isinstance(voice, ScriptedVoice) else options.apology)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,10 @@ def _voice(options: ModelOptions) -> TextToSpeech:
             mend = f"it may be {', '.join(map(str, RATES_HZ))}"
             raise ConfigError("--tts-rate", f"sound of {options.rate_hz} Hz cannot be played", mend)
         server = _server("voice", options.tts)
-        return SpokenOverHttp(server, options.tts.model, options.voice, options.rate_hz)
+        spoken = SpokenOverHttp(server, options.tts.model, options.voice, options.rate_hz)
+        if options.which == "scripted" or not assets.is_installed():
+            return spoken
+        return ReservedVoice(spoken, local_voice(options.speaker), time.monotonic)
     if options.which == "scripted":
         return ScriptedVoice()
     _refuse(options, "--tts-url")

@@ -150,7 +150,10 @@ class Engine:
         """Return what has to be done when the session begins."""
         self._out = []
         self.door.enter()
-        self.emit(do.ConfigureTurns(self.session.audio.input.turn_detection))
+        wanted = self.session.audio.input
+        self.emit(do.ConfigureTurns(wanted.turn_detection))
+        if wanted.noise_reduction is not None:
+            self.emit(do.ReduceNoise(wanted.noise_reduction))
         self.tools.discover(self.session.tools)
         self.waiting.speak_first()
         self.waiting.watch(self._now, self._playout, speaks=False)

@@ -178,13 +178,14 @@ class GenerationFailed(msgspec.Struct, frozen=True):
 class PauseHeard(msgspec.Struct, frozen=True):
     """What was said of a turn before its pause, for ``HearEarly`` that wanted to be told.
 
-    ``text`` is None when it will not be known before the turn has ended. ``over`` is the probability that the turn
-    sounds finished, None where nobody judges that.
+    ``text`` is None when it will not be known before the turn has ended. ``sure`` is how probable its last word and the
+    mark behind it are, ``over`` how probable it is that the turn is over by its sound; None where nobody can tell.
     """
 
     item_id: str
     text: str | None
     language: str = ""
+    sure: float | None = None
     over: float | None = None
 
 

@@ -13,6 +13,7 @@ from offhook.wire.session import (
     AudioFormat,
     McpTool,
     Modality,
+    NoiseReduction,
     ReasoningEffort,
     ToolChoice,
     Tools,
@@ -146,6 +147,12 @@ class ConfigureTurns(msgspec.Struct, frozen=True):
     turn_detection: TurnDetection | None
 
 
+class ReduceNoise(msgspec.Struct, frozen=True):
+    """Take noise out of the caller's audio from now on; None leaves it as it is."""
+
+    noise_reduction: NoiseReduction | None
+
+
 class EndTurn(msgspec.Struct, frozen=True):
     """The caller's turn ends in this pause, unless the caller speaks on by now; ``VoiceStopped`` follows."""
 
@@ -187,6 +194,7 @@ Output = (
     | HearEarly
     | DropEarly
     | ConfigureTurns
+    | ReduceNoise
     | EndTurn
     | Duck
     | ListMcpTools

@@ -32,6 +32,9 @@ ANSWER_MS: Final = 1500
 
 # From this probability on, a turn sounds as if it were over.
 _SOUNDS_OVER: Final = 0.5
+# A recogniser makes a sentence of everything, but is less sure of an end that it made up: of recorded sentences, whole
+# and cut inside, this keeps 95 % of the whole ones and takes away two thirds of the cut ones that read like whole ones.
+_SURE: Final = 0.6
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -187,7 +190,8 @@ def _wait_ms(event: happened.PauseHeard, patience: Patience) -> int:
         return patience.whole_ms if sounds_over else patience.cut_ms
     match read(event.text, event.language):
         case Reading.WHOLE:
-            return patience.open_ms if sounds_over is False else patience.whole_ms
+            is_doubtful = sounds_over is False or (event.sure is not None and event.sure < _SURE)
+            return patience.open_ms if is_doubtful else patience.whole_ms
         case Reading.OPEN:
             return patience.open_ms
         case Reading.CUT:

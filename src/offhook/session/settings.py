@@ -41,8 +41,7 @@ DEFAULT_INSTRUCTIONS = (
     "sentences, without lists or markup. Ask when something is unclear. Say so when you do not know."
 )
 
-# Of these, and of ``audio.input.noise_reduction``, the session keeps and echoes the value, and nothing acts on it yet;
-# a model that reasons is told how much.
+# Of these the session keeps and echoes the value, and nothing acts on it; a model that reasons is told how much.
 WITHOUT_EFFECT = ("reasoning",)
 
 
@@ -141,10 +140,7 @@ def update_session(
 def without_effect(params: SessionParams, *, reasons: bool = False) -> list[str]:
     """Return the given members that are kept and echoed but that nothing acts on; ``reasons``: the model can."""
     ignored = [name for name in WITHOUT_EFFECT if not reasons or name != "reasoning"]
-    given = [name for name in ignored if getattr(params, name) not in (UNSET, None)]
-    if params.audio is not UNSET and params.audio.input is not UNSET and params.audio.input.noise_reduction:
-        given.append("audio.input.noise_reduction")
-    return given
+    return [name for name in ignored if getattr(params, name) not in (UNSET, None)]
 
 
 def _or(given: T | UnsetType, present: T) -> T:
