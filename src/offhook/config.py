@@ -298,6 +298,8 @@ class Config:
     llm_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that thinks", show="URL")
     llm_model: str = _setting("default", _text, "what that API calls the model", show="NAME")
     llm_key: str | None = _setting(None, _text, "its key", show="KEY")
+    llm_sees: bool = _setting(False, _switch, "give it the images of a conversation: its model can see")
+    llm_reasons: bool = _setting(False, _switch, "tell it the reasoning.effort of a session: its model can reason")
     llm_seconds: float = _setting(20.0, _number(0.1, 600), "how long it may be silent", show="S")
     llm_gguf: Path | None = _setting(
         None, _path, "a GGUF file that thinks, in a process of its own (offhook[llm])", show="FILE"

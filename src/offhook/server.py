@@ -15,7 +15,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -332,9 +332,12 @@ def model_options(config: Config) -> ModelOptions:
     def endpoint(url: str | None, model: str, key: str | None) -> EndpointOptions | None:
         return EndpointOptions(url, model, key, config.llm_seconds) if url is not None else None
 
+    llm = endpoint(config.llm_url, config.llm_model, config.llm_key)
+    if llm is not None:
+        llm = replace(llm, sees=config.llm_sees, reasons=config.llm_reasons)
     return ModelOptions(
         which=config.models,
-        llm=endpoint(config.llm_url, config.llm_model, config.llm_key),
+        llm=llm,
         gguf=_gguf_options(config),
         stt=endpoint(config.stt_url, config.stt_model, config.stt_key),
         tts=endpoint(config.tts_url, config.tts_model, config.tts_key),
