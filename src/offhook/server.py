@@ -15,7 +15,8 @@ import secrets
 import signal
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -57,6 +58,7 @@ from offhook.net.address import parse_public_address
 from offhook.net.http import HttpServer
 from offhook.net.rtp import raise_descriptor_limit
 from offhook.net.sip import SipTransportOptions
+from offhook.net.tls import certificate_folder, local_certificate, tls_context
 from offhook.session.engine import EngineOptions
 from offhook.session.listening import Listening
 from offhook.session.settings import DEFAULT_INSTRUCTIONS, SessionDefaults
@@ -84,6 +86,8 @@ class Ready:
     pid: int
     api_key: str | None
     webhook_secret: str | None
+    https: str | None = None
+    certificate: str | None = None
     brain: str = ""
 
 
@@ -190,7 +194,9 @@ class Server:
         if self.otlp is not None:
             self.otlp.start()
         self.media.start()
-        http_host, http_port = await self.http.start(config.http.host, config.http.port)
+        certificate = _certificate(config)
+        context = None if certificate is None else tls_context(*certificate)
+        http_host, http_port = await self.http.start(config.http.host, config.http.port, context)
         self.telephone.connect(self.sip, self.directory)
         await self.sip.start()
         self._spawn(self.sampler.run())
@@ -199,6 +205,8 @@ class Server:
         made = not config.projects
         ready = Ready(
             http=f"http://{_host(http_host)}:{http_port}",
+            https=None if context is None else f"https://{_host(http_host)}:{http_port}",
+            certificate=str(certificate[0]) if certificate and config.tls_self_signed else None,
             sip=f"sip:{_host(told_host)}:{told_port or sip_port}",
             pid=os.getpid(),
             api_key=(config.api_key or (self._made_key,))[0] if made else None,
@@ -257,8 +265,8 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 await self.telephone.quiet.wait()
-        await self.directory.stop()
         await self.sessions.stop()
+        await self.directory.stop()
         for task in list(self._background):
             task.cancel()
         await self.sip.close()
@@ -324,9 +332,12 @@ def model_options(config: Config) -> ModelOptions:
     def endpoint(url: str | None, model: str, key: str | None) -> EndpointOptions | None:
         return EndpointOptions(url, model, key, config.llm_seconds) if url is not None else None
 
+    llm = endpoint(config.llm_url, config.llm_model, config.llm_key)
+    if llm is not None:
+        llm = replace(llm, sees=config.llm_sees, reasons=config.llm_reasons)
     return ModelOptions(
         which=config.models,
-        llm=endpoint(config.llm_url, config.llm_model, config.llm_key),
+        llm=llm,
         gguf=_gguf_options(config),
         stt=endpoint(config.stt_url, config.stt_model, config.stt_key),
         tts=endpoint(config.tts_url, config.tts_model, config.tts_key),
@@ -449,6 +460,21 @@ def _endpoint(project: str, url: str | None, secrets_: tuple[str, ...]) -> Endpo
     return Endpoint(url, tuple(map(webhook_key, secrets_)))
 
 
+def _certificate(config: Config) -> tuple[Path, Path] | None:
+    """Return the files for TLS, made if that is wanted. Raises ConfigError."""
+    if config.tls_cert is not None and config.tls_key is not None:
+        return config.tls_cert, config.tls_key
+    if not config.tls_self_signed:
+        return None
+    hosts = [host for host in (config.http.host, _public_host(config)) if host and host not in {"0.0.0.0", "::"}]  # noqa: S104 - no name to certify
+    return local_certificate(hosts, certificate_folder())
+
+
+def _public_host(config: Config) -> str:
+    parsed = parse_public_address(config.public_address or "")
+    return parsed[0] if parsed else ""
+
+
 def _host(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
@@ -504,9 +530,15 @@ def _say_ready(config: Config, ready: Ready, models: str) -> None:
         lines = [
             f"offhook {__version__} takes calls.",
             f"  call it      {ready.sip}   (UDP and TCP)",
-            f"  API          {ready.http}/v1",
+            f"  API          {ready.http}/v1" + (f"   and {ready.https}/v1" if ready.https else ""),
             f"  models       {models}",
         ]
+        if ready.certificate:
+            lines += [
+                f"  certificate  {ready.certificate}   (made for this machine; clients have to be told)",
+                f"    Node       NODE_EXTRA_CA_CERTS={ready.certificate}",
+                f"    Python     SSL_CERT_FILE={ready.certificate}   (no others are trusted then)",
+            ]
         if not config.api_key and ready.api_key:
             lines.append(f"  API key      {ready.api_key}   (made for this run; --api-key sets one)")
         if config.webhook_url and not config.webhook_secret and ready.webhook_secret:

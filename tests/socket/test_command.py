@@ -229,6 +229,19 @@ def test_offhook_call_to_a_name_that_nobody_knows_says_so() -> None:
     assert "Traceback" not in err
 
 
+def test_offhook_call_shows_sip_and_speech_on_one_line_of_time() -> None:
+    async def test() -> None:
+        async with serving("--answer", "echo") as (_, ready):
+            _, out, _ = await ends(await offhook("call", ready["sip"], "--hangup-after", "0.1"))
+        told = [" ".join(line.partition(" s  ")[2].split()) for line in out.splitlines()]
+        order = ["caller ---> INVITE", "caller <--- 200 OK", "caller ---> ACK", "caller ---> BYE"]
+        places = [told.index(line) for line in order]
+        assert places == sorted(places)
+        assert any("hears that somebody picks up" in line for line in told[places[1] : places[3]])
+
+    asyncio.run(test())
+
+
 def test_offhook_call_says_why_a_call_failed() -> None:
     async def test() -> None:
         async with serving("--answer", "reject:486") as (_, ready):

@@ -25,12 +25,17 @@ from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
 
 @dataclass(frozen=True, slots=True)
 class EndpointOptions:
-    """An OpenAI-compatible API and what it calls its model. ``silence_s``: how long it may say nothing."""
+    """An OpenAI-compatible API and what it calls its model. ``silence_s``: how long it may say nothing.
+
+    A language model may see images (``sees``) and be told how much to think (``reasons``).
+    """
 
     url: str
     model: str
     key: str | None = field(default=None, repr=False)
     silence_s: float = 20.0
+    sees: bool = False
+    reasons: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,8 @@ def _mind(options: ModelOptions) -> LanguageModel:
 
 
 def _chat(llm: EndpointOptions, names: dict[str, str]) -> ChatCompletions:
-    return ChatCompletions(_server("language model", llm), ChatOptions(llm.model, names=names))
+    options = ChatOptions(llm.model, names=names, sees=llm.sees, reasons=llm.reasons)
+    return ChatCompletions(_server("language model", llm), options)
 
 
 def _ear(options: ModelOptions) -> SpeechToText:

@@ -305,6 +305,11 @@ class Pool:
         awaited = self._waiting[Urgency.AWAITED]
         return max(mean_ms, awaited[0].waiting_s(now) * 1000 if awaited else 0.0)
 
+    @property
+    def idle(self) -> int:
+        """How many workers have nothing to do, nor will have when each that waits has one."""
+        return max(len(self.pids) - self._serving - sum(map(len, self._waiting.values())), 0)
+
     def report(self) -> dict[str, Any]:
         """Return the figures of ``/health``."""
         now = {"workers": len(self.pids), "serving": self._serving, "waiting": sum(map(len, self._waiting.values()))}
