@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 import threading
@@ -358,6 +359,13 @@ def test_an_asynchronous_client_outlives_its_event_loop() -> None:
         assert server.connections == 2
 
 
+def test_a_client_that_nobody_closed_goes_in_silence() -> None:
+    with http_peer(answer_all) as server:
+        offhook.Client(api_key=KEY, base_url=server.url).realtime.calls.hangup("rtc_1")
+        gc.collect()  # a socket that is left open would be an unraisable warning, which is an error here
+        assert server.end() == 1
+
+
 @BOTH
 def test_a_closed_client_says_so(kind: Any) -> None:
     async def test(server: HttpPeer) -> None:
@@ -367,6 +375,24 @@ def test_a_closed_client_says_so(kind: Any) -> None:
             await one.hangup()
 
     with http_peer(answer_all) as server:
+        run(test(server))
+
+
+def test_closing_a_client_ends_what_waits() -> None:
+    def talk(peer: Peer) -> bool:
+        peer.request()
+        arrived.set()
+        return peer.closed_by_client()
+
+    async def test(server: HttpPeer) -> None:
+        async with Async(server.url, transport=AsyncioTransport(max_connections=1)) as one:
+            tasks = [asyncio.create_task(one.hangup()) for _ in range(3)]
+            assert await asyncio.to_thread(arrived.wait, PATIENCE_S)
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(end) for end in ends} == {offhook.APIConnectionError}
+
+    arrived = threading.Event()
+    with http_peer(talk) as server:
         run(test(server))
 
 

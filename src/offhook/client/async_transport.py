@@ -13,6 +13,7 @@ from offhook.client.http1 import AnswerReader, BrokenAnswerError, encode_request
 from offhook.client.proxy import Proxy, connect_request, connect_status
 from offhook.client.request import Request
 from offhook.client.transport import (
+    CLOSED,
     Route,
     broken,
     connect_too_late,
@@ -267,6 +268,9 @@ class _Pool:
             return
         for wire in wires:
             wire.abort()
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_exception(APIConnectionError(CLOSED))
 
     def _take(self, origin: str) -> _Wire | None:
         idle = self._idle.get(origin)
@@ -326,7 +330,7 @@ class _Pool:
             async with asyncio.timeout(timeout_s):
                 await turn
         except BaseException as end:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._give_slot()
             elif turn in self._waiting:
                 self._waiting.remove(turn)
@@ -389,7 +393,7 @@ class AsyncioTransport:
 
     def _of_this_loop(self) -> _Pool:
         if self._closed:
-            raise APIConnectionError("The client is closed.")
+            raise APIConnectionError(CLOSED)
         loop = asyncio.get_running_loop()
         if self._pool is None or self._pool.loop is not loop:
             if self._pool is not None:

@@ -16,6 +16,7 @@ from offhook.client.http1 import AnswerReader, BrokenAnswerError, encode_request
 from offhook.client.proxy import Proxy, connect_request, connect_status
 from offhook.client.request import Request
 from offhook.client.transport import (
+    CLOSED,
     Route,
     broken,
     connect_too_late,
@@ -148,6 +149,11 @@ class SyncTransport:
         self._pid = os.getpid()
         self._closed = False
 
+    def __del__(self) -> None:
+        # A client that nobody closed takes its idle connections along, in silence.
+        if hasattr(self, "_idle"):
+            self._drop_idle()
+
     def send(self, request: Request, timeout_s: float | None) -> Answer:
         """Return the answer, whole within ``timeout_s``. Raises APIConnectionError, APITimeoutError."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -183,11 +189,11 @@ class SyncTransport:
             # One for each base URL that a program uses; the environment is read once.
             route = self._routes[request.origin] = route_to(request.origin)
         data = encode_request(request, route.reader)
-        if self._closed:
-            raise APIConnectionError("The client is closed.")
         if not self._slots.acquire(timeout=timeout_s):
             raise too_late(request.origin, timeout_s)
         try:
+            if self._closed:
+                raise APIConnectionError(CLOSED)
             wire = self._take(request.origin) or self._connect(request.origin, route, timeout_s, deadline)
         except BaseException:
             self._slots.release()

@@ -82,6 +82,7 @@ class AsyncTransport(Protocol):
         """Close all connections."""
 
 
+CLOSED: Final = "The client is closed."
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
