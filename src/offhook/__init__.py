@@ -1,7 +1,7 @@
 """offhook: the OpenAI Realtime Calls API as software that you run yourself.
 
-The client is here by name: `Client`, `AsyncClient`, what they raise, and ``offhook.types``. Each name is loaded when it
-is first used, so that importing offhook costs next to nothing.
+The client is here by name: `Client`, `AsyncClient`, what they raise, and ``offhook.types``; and `App`, which answers
+calls. Each name is loaded when it is first used, so that importing offhook costs next to nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from msgspec import UNSET
 
     from offhook import types
+    from offhook.app.application import App
+    from offhook.app.events import CallEnded, Reconnected
+    from offhook.app.incoming import CallDecidedError, IncomingCall
+    from offhook.app.session import CallSession
+    from offhook.app.tool import Tool, ToolError
     from offhook.client.async_client import AsyncClient
     from offhook.client.errors import (
         APIConnectionError,
@@ -44,19 +49,27 @@ __all__ = [
     "APIResponseValidationError",
     "APIStatusError",
     "APITimeoutError",
+    "App",
     "AsyncClient",
     "AuthenticationError",
     "BadRequestError",
+    "CallDecidedError",
+    "CallEnded",
+    "CallSession",
     "Client",
     "ConflictError",
     "ConnectionClosedError",
+    "IncomingCall",
     "InternalServerError",
     "InvalidWebhookSignatureError",
     "NotFoundError",
     "OffhookError",
     "PermissionDeniedError",
     "RateLimitError",
+    "Reconnected",
     "RedirectError",
+    "Tool",
+    "ToolError",
     "UnprocessableEntityError",
     "__version__",
     "types",
@@ -64,9 +77,17 @@ __all__ = [
 
 _PLACES = {
     "UNSET": "msgspec",
+    "App": "offhook.app.application",
     "AsyncClient": "offhook.client.async_client",
+    "CallDecidedError": "offhook.app.incoming",
+    "CallEnded": "offhook.app.events",
+    "CallSession": "offhook.app.session",
     "Client": "offhook.client.sync_client",
+    "IncomingCall": "offhook.app.incoming",
     "OffhookError": "offhook.errors",
+    "Reconnected": "offhook.app.events",
+    "Tool": "offhook.app.tool",
+    "ToolError": "offhook.app.tool",
 }
 
 

@@ -254,6 +254,13 @@ class Config:
     http: Address = _setting(
         Address("127.0.0.1", 8080), parse_address, "where the API listens; port 0 is any", show="HOST:PORT"
     )
+    tls_cert: Path | None = _setting(
+        None, _path, "a PEM certificate with its chain: the same port speaks HTTPS and wss too", show="FILE"
+    )
+    tls_key: Path | None = _setting(None, _path, "its key", show="FILE")
+    tls_self_signed: bool = _setting(
+        False, _switch, "the same with a certificate made for this machine; the start says how to trust it"
+    )
     sip: Address = _setting(
         Address("127.0.0.1", 5060), parse_address, "where SIP listens, on UDP and TCP; port 0 is any", show="HOST:PORT"
     )
@@ -291,7 +298,13 @@ class Config:
     llm_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that thinks", show="URL")
     llm_model: str = _setting("default", _text, "what that API calls the model", show="NAME")
     llm_key: str | None = _setting(None, _text, "its key", show="KEY")
+    llm_sees: bool = _setting(False, _switch, "give it the images of a conversation: its model can see")
+    llm_reasons: bool = _setting(False, _switch, "tell it the reasoning.effort of a session: its model can reason")
     llm_seconds: float = _setting(20.0, _number(0.1, 600), "how long it may be silent", show="S")
+    llm_gguf: Path | None = _setting(
+        None, _path, "a GGUF file that thinks, in a process of its own (offhook[llm])", show="FILE"
+    )
+    llm_threads: int = _setting(0, _integer(0, 256), "cores for it; 0 is all but one", show="N")
     stt_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that transcribes", show="URL")
     stt_model: str = _setting("whisper-1", _text, "what that API calls the model", show="NAME")
     stt_key: str | None = _setting(None, _text, "its key", show="KEY")
@@ -482,6 +495,13 @@ def check(config: Config) -> Config:
     if input_limit(config.context_tokens, config.output_tokens) == 0:
         message = f"{config.output_tokens} of output leave no input in a context of {config.context_tokens}"
         raise ConfigError("--output-tokens", message, "give less, or a larger --context-tokens")
+    if (config.tls_cert is None) != (config.tls_key is None):
+        missing = "--tls-key" if config.tls_key is None else "--tls-cert"
+        raise ConfigError(missing, "is missing", "a certificate and its key go together")
+    if config.tls_self_signed and config.tls_cert is not None:
+        raise ConfigError("--tls-self-signed", "does not go with --tls-cert", "give one of them")
+    if config.llm_gguf is not None and config.llm_url is not None:
+        raise ConfigError("--llm-gguf", "does not go with --llm-url", "only one of them can think")
     if config.strict_models and not config.model_names:
         raise ConfigError("--strict-models", "leaves no model", "name some in [model_names]")
     return config

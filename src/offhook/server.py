@@ -15,7 +15,8 @@ import secrets
 import signal
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -42,11 +43,13 @@ from offhook.host.surroundings import THIS_MACHINE, Surroundings
 from offhook.host.telephone import Telephone
 from offhook.mcp.policy import McpOptions
 from offhook.media.edge import Edge
+from offhook.media.noise import load_processors
 from offhook.media.plane import MediaPlane
 from offhook.media.vad import load_silero
 from offhook.model.demo_brain import DEMO
 from offhook.model.interface import Capabilities
 from offhook.model.local.ear import EarOptions
+from offhook.model.local.gguf.brain import CONTEXT_TOKENS, GgufOptions
 from offhook.model.local.voice import VoiceOptions
 from offhook.model.registry import EndpointOptions, ModelOptions
 from offhook.model.scripted import SCRIPTED
@@ -55,6 +58,7 @@ from offhook.net.address import parse_public_address
 from offhook.net.http import HttpServer
 from offhook.net.rtp import raise_descriptor_limit
 from offhook.net.sip import SipTransportOptions
+from offhook.net.tls import certificate_folder, local_certificate, tls_context
 from offhook.session.engine import EngineOptions
 from offhook.session.listening import Listening
 from offhook.session.settings import DEFAULT_INSTRUCTIONS, SessionDefaults
@@ -82,6 +86,9 @@ class Ready:
     pid: int
     api_key: str | None
     webhook_secret: str | None
+    https: str | None = None
+    certificate: str | None = None
+    brain: str = ""
 
 
 class Server:
@@ -147,6 +154,7 @@ class Server:
             clock=around.clock,
             wall_s=around.wall_s,
             log=self._log,
+            noise=load_processors(),
         )
         projects = projects_of(config, self._made_key, self._made_secret)
         self.directory = Directory(projects, self.admission, services, self.telephone, self.lines)
@@ -186,7 +194,9 @@ class Server:
         if self.otlp is not None:
             self.otlp.start()
         self.media.start()
-        http_host, http_port = await self.http.start(config.http.host, config.http.port)
+        certificate = _certificate(config)
+        context = None if certificate is None else tls_context(*certificate)
+        http_host, http_port = await self.http.start(config.http.host, config.http.port, context)
         self.telephone.connect(self.sip, self.directory)
         await self.sip.start()
         self._spawn(self.sampler.run())
@@ -195,21 +205,40 @@ class Server:
         made = not config.projects
         ready = Ready(
             http=f"http://{_host(http_host)}:{http_port}",
+            https=None if context is None else f"https://{_host(http_host)}:{http_port}",
+            certificate=str(certificate[0]) if certificate and config.tls_self_signed else None,
             sip=f"sip:{_host(told_host)}:{told_port or sip_port}",
             pid=os.getpid(),
             api_key=(config.api_key or (self._made_key,))[0] if made else None,
             webhook_secret=(config.webhook_secret or (self._made_secret,))[0] if made else None,
+            brain=self._part("brain"),
         )
         self._log.info("ready", http=ready.http, sip=ready.sip, models=self.backend.name, version=__version__)
         self._warn()
         return ready
+
+    def _part(self, role: str) -> str:
+        """Return the name of what plays a part in the conversations."""
+        report = self.backend.report()
+        return str(report[role]["name"] if role in report else report["name"])
+
+    def models(self) -> str:
+        """Say in a line what callers talk to. A brain that is none never passes for one."""
+        ear, brain, voice = map(self._part, ("ear", "brain", "voice"))
+        if brain == SCRIPTED:
+            return "scripted: callers hear tones, and nobody understands them"
+        if brain == DEMO:
+            brain = "the demo brain, which repeats what it hears (give --llm-url or --llm-gguf)"
+        return f"hears with {ear}, thinks with {brain}, speaks with {voice}"
 
     def _warn(self) -> None:
         config = self._config
         if config.models == "auto" and self.backend.name == SCRIPTED:
             self._log.warning("no models are configured: callers hear tones, and nobody understands them")
         if self.backend.name == DEMO:
-            self._log.warning("no language model is configured: a demo brain answers; give one with --llm-url")
+            self._log.warning(
+                "no language model is configured: a demo brain answers; give one with --llm-url or --llm-gguf"
+            )
         if isinstance(config.answer, AnswerByWebhook) and not any(p.endpoint for p in self.directory.projects):
             self._log.warning("no webhook is configured: accept calls by their id, from /offhook/v1/calls")
         if not config.allow and not config.sip.is_loopback:
@@ -236,8 +265,8 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 await self.telephone.quiet.wait()
-        await self.directory.stop()
         await self.sessions.stop()
+        await self.directory.stop()
         for task in list(self._background):
             task.cancel()
         await self.sip.close()
@@ -285,6 +314,7 @@ class Server:
                 "late_p99_ms": round(load.late_p99_ms, 2),
                 "legs": load.legs,
                 "failures": load.failures,
+                "noise_reduction": "webrtc" if self.lines.noise is not None else None,
             },
             "loop_late_ms": round(self.sampler.loop_late_ms, 2),
             "rtp_ports": {"pairs": self.lines.ports.pairs, "in_use": self.lines.ports.in_use},
@@ -302,9 +332,13 @@ def model_options(config: Config) -> ModelOptions:
     def endpoint(url: str | None, model: str, key: str | None) -> EndpointOptions | None:
         return EndpointOptions(url, model, key, config.llm_seconds) if url is not None else None
 
+    llm = endpoint(config.llm_url, config.llm_model, config.llm_key)
+    if llm is not None:
+        llm = replace(llm, sees=config.llm_sees, reasons=config.llm_reasons)
     return ModelOptions(
         which=config.models,
-        llm=endpoint(config.llm_url, config.llm_model, config.llm_key),
+        llm=llm,
+        gguf=_gguf_options(config),
         stt=endpoint(config.stt_url, config.stt_model, config.stt_key),
         tts=endpoint(config.tts_url, config.tts_model, config.tts_key),
         voice=config.tts_voice,
@@ -314,6 +348,18 @@ def model_options(config: Config) -> ModelOptions:
         speaker=VoiceOptions(config.voices),
         apology=config.apology,
     )
+
+
+def _gguf_options(config: Config) -> GgufOptions | None:
+    if config.llm_gguf is None:
+        return None
+    return GgufOptions(config.llm_gguf, config.llm_threads, _context_tokens(config), config.llm_seconds)
+
+
+def _context_tokens(config: Config) -> int:
+    """Return what a conversation may fill of the model: of one on this machine no more than there is memory for."""
+    most = config.context_tokens if config.llm_gguf is None else CONTEXT_TOKENS
+    return min(config.context_tokens, most)
 
 
 def own_defaults(config: Config, clips: Collection[str]) -> Own:
@@ -342,8 +388,8 @@ def _host_options(config: Config, model: Capabilities, clips: Collection[str]) -
             strict_models=frozenset(config.model_names) if config.strict_models else None,
             clips=frozenset(clips),
             defaults=defaults,
-            context_tokens=config.context_tokens,
-            output_tokens=config.output_tokens,
+            context_tokens=_context_tokens(config),
+            output_tokens=min(config.output_tokens, _context_tokens(config) // 2),
         ),
         answer=config.answer,
         model_names=tuple(config.model_names),
@@ -414,6 +460,21 @@ def _endpoint(project: str, url: str | None, secrets_: tuple[str, ...]) -> Endpo
     return Endpoint(url, tuple(map(webhook_key, secrets_)))
 
 
+def _certificate(config: Config) -> tuple[Path, Path] | None:
+    """Return the files for TLS, made if that is wanted. Raises ConfigError."""
+    if config.tls_cert is not None and config.tls_key is not None:
+        return config.tls_cert, config.tls_key
+    if not config.tls_self_signed:
+        return None
+    hosts = [host for host in (config.http.host, _public_host(config)) if host and host not in {"0.0.0.0", "::"}]  # noqa: S104 - no name to certify
+    return local_certificate(hosts, certificate_folder())
+
+
+def _public_host(config: Config) -> str:
+    parsed = parse_public_address(config.public_address or "")
+    return parsed[0] if parsed else ""
+
+
 def _host(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
@@ -449,7 +510,7 @@ async def _serve(config: Config) -> int:
         gc.freeze()
         # Calls come and go faster than the usual thresholds (700, 10, 10) mean it: a twentieth less work, and earlier.
         gc.set_threshold(5000, 20, 20)
-        _say_ready(config, ready)
+        _say_ready(config, ready, server.models())
         await asked.get()
         server.drain()
         second = asyncio.ensure_future(asked.get())
@@ -462,15 +523,22 @@ async def _serve(config: Config) -> int:
     return 0
 
 
-def _say_ready(config: Config, ready: Ready) -> None:
+def _say_ready(config: Config, ready: Ready, models: str) -> None:
     if config.ready_json:
         sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
     else:
         lines = [
             f"offhook {__version__} takes calls.",
             f"  call it      {ready.sip}   (UDP and TCP)",
-            f"  API          {ready.http}/v1",
+            f"  API          {ready.http}/v1" + (f"   and {ready.https}/v1" if ready.https else ""),
+            f"  models       {models}",
         ]
+        if ready.certificate:
+            lines += [
+                f"  certificate  {ready.certificate}   (made for this machine; clients have to be told)",
+                f"    Node       NODE_EXTRA_CA_CERTS={ready.certificate}",
+                f"    Python     SSL_CERT_FILE={ready.certificate}   (no others are trusted then)",
+            ]
         if not config.api_key and ready.api_key:
             lines.append(f"  API key      {ready.api_key}   (made for this run; --api-key sets one)")
         if config.webhook_url and not config.webhook_secret and ready.webhook_secret:

@@ -69,6 +69,51 @@ class CallerEnded(Struct, frozen=True, tag_field="type", tag="input_audio_buffer
     """The caller's turn is over."""
 
 
+class Item(Struct, frozen=True):
+    """An item of the conversation."""
+
+    type: str = ""
+    call_id: str = ""
+
+
+class ItemAdded(Struct, frozen=True, tag_field="type", tag="conversation.item.added"):
+    """An item entered the conversation."""
+
+    item: Item
+
+
+class TurnFacts(Struct, frozen=True):
+    """Turn detection, when it is on."""
+
+    create_response: bool | None = None
+
+
+class _Input(Struct, frozen=True):
+    turn_detection: TurnFacts | None | UnsetType = UNSET
+
+
+class _Audio(Struct, frozen=True):
+    input: _Input = _Input()
+
+
+class _Session(Struct, frozen=True):
+    audio: _Audio = _Audio()
+
+
+class SessionChanged(Struct, frozen=True, tag_field="type", tag="session.updated"):
+    """The session has other settings now."""
+
+    session: _Session
+
+    @property
+    def takes_turns(self) -> bool | None:
+        """Whether the server answers the caller by itself; None when it does not say so."""
+        detection = self.session.audio.input.turn_detection
+        if detection is UNSET:
+            return None
+        return detection is not None and detection.create_response is not False
+
+
 class ErrorFacts(Struct, frozen=True):
     """What was refused; ``event_id`` names the client's event."""
 
@@ -119,17 +164,19 @@ Fact = (
     | PlayingCut
     | CallerBegan
     | CallerEnded
+    | ItemAdded
+    | SessionChanged
     | Refused
     | TransferMoved
     | CallOver
 )
 
-_decode = msgspec.json.Decoder(Fact).decode
+_decoder: msgspec.json.Decoder[Fact] = msgspec.json.Decoder(Fact)
 
 
 def read_fact(data: bytes) -> Fact | None:
     """Return what an event tells; None for one that tells nothing of these, or cannot be read."""
     try:
-        return _decode(data)
+        return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
@@ -94,20 +95,30 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """This response is under way; ``wish`` is what it fulfils, None for one that is not ours."""
+    """This response is under way, "" when only that is known. ``wish`` is what it fulfils, None for one not ours.
+
+    ``doubted``: the event that asked for it, as long as that is a guess.
+    """
 
     response_id: str
-    wish: Wish | None
+    wish: Wish | None = None
+    doubted: str = ""
 
 
 class Floor:
-    """Follows one conversation. ``takes_turns``: the server answers the caller by itself (turn detection)."""
+    """Follows one conversation.
 
-    def __init__(self, *, takes_turns: bool = True) -> None:
+    ``name`` is what its requests begin with: another one's on the same call is not taken for ours. ``takes_turns``:
+    the server answers the caller by itself (turn detection).
+    """
+
+    def __init__(self, name: str = "app", *, takes_turns: bool = True) -> None:
         self.takes_turns = takes_turns
+        self._name = name
         self._state: Free | Asked | Taken = Free()
         self._sentences: deque[Sentence] = deque()
         self._answer_owed = False
+        self._unseen: set[str] = set()  # function calls whose outputs the server has not told to have
         self._caller_speaks = False
         self._audible: dict[str, bool] = {}  # responses with sound to come; True when it began
         self._heard_early: set[str] = set()  # played to the end before the response was told to be done
@@ -130,9 +141,13 @@ class Floor:
         """Nobody waits for a sentence any more; one that has not begun is not said."""
         self._sentences = deque(each for each in self._sentences if each.number != number)
 
-    def answer(self) -> list[Action]:
-        """Let the model go on, once; a response that the server begins before that is as good."""
+    def answer(self, call_ids: Iterable[str]) -> list[Action]:
+        """Let the model go on with the outputs of these calls.
+
+        A response that the server begins by itself is as good, if it has the outputs by then.
+        """
         self._answer_owed = True
+        self._unseen.update(call_ids)
         return self._next()
 
     def lose(self) -> list[Action]:
@@ -177,6 +192,10 @@ class Floor:
                 self._caller_speaks = True
             case facts.CallerEnded():
                 self._caller_speaks = False
+            case facts.ItemAdded(item=item):
+                self._unseen.discard(item.call_id)
+            case facts.SessionChanged(takes_turns=takes_turns):
+                self.takes_turns = self.takes_turns if takes_turns is None else takes_turns
             case facts.Refused(error=error):
                 return self._refused(error)
             case facts.TransferMoved() | facts.CallOver():
@@ -188,18 +207,19 @@ class Floor:
     def _began(self, response: ResponseFacts) -> list[Action]:
         if response.conversation_id is None:
             return []
-        wish: Wish | None = None
-        if isinstance(self._state, Asked):
+        state, taken = self._state, Taken(response.id)
+        if isinstance(state, Asked):
             mark = (response.metadata or {}).get(MARK)
-            if mark == self._state.event_id:
-                wish = self._state.wish
+            if mark == state.event_id:
+                taken = Taken(response.id, state.wish)
+            elif mark is None:
+                # Not every server shows metadata. If this one is the server's own, it refuses ours.
+                taken = Taken(response.id, state.wish, doubted=state.event_id)
             else:
-                # The server was faster; it will refuse ours, or has no place for the mark.
-                self._postpone(self._state.wish)
-        if not isinstance(wish, Sentence):
-            # Whatever the model says now, it says knowing the outputs.
+                self._postpone(state.wish)
+        if not isinstance(taken.wish, Sentence) and not self._unseen:
             self._answer_owed = False
-        self._state = Taken(response.id, wish)
+        self._state = taken
         return []
 
     def _ended(self, response: ResponseFacts) -> list[Action]:
@@ -207,7 +227,7 @@ class Floor:
             return []
         actions: list[Action] = []
         wish: Wish | None = None
-        if isinstance(self._state, Taken) and self._state.response_id == response.id:
+        if isinstance(self._state, Taken) and self._state.response_id in {response.id, ""}:
             wish, self._state = self._state.wish, Free()
         completed = response.status == "completed"
         heard_early = response.id in self._heard_early
@@ -233,22 +253,26 @@ class Floor:
         return [] if number is None else [SentenceSettled(number, heard=heard)]
 
     def _refused(self, error: facts.ErrorFacts) -> list[Action]:
-        state = self._state
-        if not isinstance(state, Asked) or error.event_id not in {state.event_id, None}:
-            return []
+        """Take a refusal of what was asked for last; servers sometimes leave out which event they refuse."""
         busy = error.code == BUSY
-        if error.event_id is None and not busy:
-            return []  # some other event was refused; ours would have been named, or was for being early
-        if busy:
-            # A response that began before this socket listened, or that the server began meanwhile: its end is told.
-            self._postpone(state.wish)
-            self._state = Taken("", None)
-            return []
-        self._state = Free()
-        actions: list[Action] = [RequestFailed(error.code or "", error.message or "")]
-        if isinstance(state.wish, Sentence):
-            actions.append(SentenceSettled(state.wish.number, heard=False))
-        return actions + self._next()
+        match self._state:
+            case Taken(response_id=response_id, wish=Sentence() | Answer() as wish, doubted=asked) if asked:
+                if busy and error.event_id in {asked, None}:
+                    self._postpone(wish)
+                    self._state = Taken(response_id)
+            case Asked(event_id=asked, wish=wish) if busy and error.event_id in {asked, None}:
+                # One began before this socket listened; its end will be told.
+                self._postpone(wish)
+                self._state = Taken("")
+            case Asked(event_id=asked, wish=wish) if error.event_id == asked:
+                self._state = Free()
+                actions: list[Action] = [RequestFailed(error.code or "", error.message or "")]
+                if isinstance(wish, Sentence):
+                    actions.append(SentenceSettled(wish.number, heard=False))
+                return actions + self._next()
+            case _:
+                pass
+        return []
 
     # -- asking
 
@@ -269,12 +293,13 @@ class Floor:
         # While the caller speaks nobody talks; the server answers both, the words and the outputs.
         if self._answer_owed and not (self._caller_speaks and self.takes_turns):
             self._answer_owed = False
+            self._unseen.clear()
             return [self._ask(Answer())]
         return []
 
     def _ask(self, wish: Wish) -> SendEvent:
         self._count += 1
-        event_id = f"app_{self._count}"
+        event_id = f"{self._name}_{self._count}"
         self._state = Asked(event_id, wish)
         response: dict[str, Any] = {"metadata": {MARK: event_id}}
         if isinstance(wish, Sentence):
@@ -283,8 +308,8 @@ class Floor:
 
 
 def said_verbatim(text: str) -> dict[str, Any]:
-    """Return the members of a response in which offhook says a text as it stands."""
-    return said_if_possible(text)
+    """Return the members of a response in which offhook says a text as it stands: no model is asked."""
+    return {"offhook": {"say": text}, "input": []}
 
 
 def said_if_possible(text: str) -> dict[str, Any]:

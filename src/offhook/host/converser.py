@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from offhook.audio.pcm import Samples
 from offhook.session import inputs as talk
 from offhook.telemetry.log import FactLog
-from offhook.wire.session import TurnDetection
+from offhook.wire.session import NoiseReduction, TurnDetection
 
 
 class Sound(Protocol):
@@ -44,6 +44,10 @@ class Sound(Protocol):
 
     def end_turn(self) -> None:
         """End the caller's turn in its pause, if that lasts still."""
+        ...
+
+    def reduce_noise(self, wanted: NoiseReduction | None) -> None:
+        """Clean what comes in in this way, or no more."""
         ...
 
     def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:

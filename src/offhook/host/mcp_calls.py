@@ -1,20 +1,18 @@
-"""Carries out what the conversation of one call wants of MCP servers."""
+"""Carries out what the conversation wants of MCP servers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from offhook.call.call import Output
+from offhook.host.converser import Converser
 from offhook.mcp.connection import McpConnections, McpServerError
 from offhook.mcp.policy import McpOptions
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.wire.items import McpToolExecutionError
-
-if TYPE_CHECKING:
-    from offhook.host.converser import Converser
 
 
 class McpCalls:

@@ -36,6 +36,7 @@ from offhook.media.command import (
     Negotiated,
     OpenLeg,
     Play,
+    ReduceNoise,
     SendDtmf,
     StopFilling,
     StopPlayout,
@@ -47,6 +48,7 @@ from offhook.media.hearing import Hearing
 from offhook.media.input_audio import InputAudio
 from offhook.media.leg import Leg
 from offhook.media.load import Load, LoadMeter
+from offhook.media.noise import NoiseReducer, Processor
 from offhook.media.ports import DatagramPort, Poller, Ports
 from offhook.media.stats import LegStats
 from offhook.media.vad import VoiceDetector
@@ -160,6 +162,10 @@ class MediaPlane:
     def duck(self, leg: str, *, ducked: bool) -> None:
         """Play softly while it is not known whether the caller interrupts, or as loud as before."""
         self._post(Duck(leg, ducked))
+
+    def reduce_noise(self, leg: str, processor: Processor | None) -> None:
+        """Clean what comes in on a leg from here on: for the detector and `input_audio`, not for a recording."""
+        self._post(ReduceNoise(leg, processor))
 
     def send_dtmf(self, leg: str, digits: str, duration_ms: int = 100) -> None:
         """Press keys for the caller; `DtmfSent` follows. What plays waits meanwhile."""
@@ -340,6 +346,8 @@ class MediaPlane:
                 self._hearing.end_turn(leg, self._edges)
             case Duck(ducked=ducked):
                 leg.outbound.ducking.duck(ducked=ducked)
+            case ReduceNoise(processor=processor):
+                leg.inbound.reducer = None if processor is None else NoiseReducer(processor, leg.codec)
             case SendDtmf(digits=digits, duration_ms=duration_ms):
                 leg.outbound.keypad.press(digits, duration_ms)
             case _:

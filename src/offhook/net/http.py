@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 
 from offhook.errors import ConfigError
+from offhook.net.either import EitherListener
 from offhook.wire import limits
 
 # Browsers, SDKs and proxies keep connections for a minute; a shorter time makes their next request meet a closed one.
@@ -44,8 +47,9 @@ class _StallWatch:
         self._stalled_s = stalled_s
         self._left_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        # Whatever waits counts: at the usual limit of 64 KB a stalled reader would be noticed late or never.
-        transport.set_write_buffer_limits(high=0)
+        # Whatever waits counts: at the usual limit of 64 KB a stalled reader would be noticed late or never. A TLS
+        # transport takes the limit itself for too much, and would never be ready with 0.
+        transport.set_write_buffer_limits(high=1)
 
     def begin(self) -> None:
         """Something waits."""
@@ -203,25 +207,36 @@ class HttpServer:
         )
         self._state = ServerState()
         self._server: asyncio.Server | None = None
+        self._either: EitherListener | None = None
 
     @property
     def connections(self) -> int:
         """Open connections."""
         return len(self._state.connections)
 
-    async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen; returns the address that was bound. Raises ConfigError when it is taken or not ours."""
+    async def start(self, host: str, port: int, context: ssl.SSLContext | None = None) -> tuple[str, int]:
+        """Listen, with a context for TLS too; returns the address that was bound.
+
+        Raises ConfigError when it is taken or not ours.
+        """
         self._config.load()
-        loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(self._protocol, host, port, backlog=BACKLOG)
+            sockets = await self._listen(host, port, context)
         except OSError as failure:
             mend = "choose another port with --http" if port else "choose another address with --http"
             raise ConfigError("--http", f"cannot listen on {host}:{port}: {failure.strerror}", mend) from None
-        bound = self._server.sockets[0].getsockname()
-        for listening in self._server.sockets:
+        bound = sockets[0].getsockname()
+        for listening in sockets:
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return bound[0], bound[1]
+
+    async def _listen(self, host: str, port: int, context: ssl.SSLContext | None) -> Sequence[Any]:
+        if context is None:
+            self._server = await asyncio.get_running_loop().create_server(self._protocol, host, port, backlog=BACKLOG)
+            return self._server.sockets
+        options = self.options
+        self._either = EitherListener(self._protocol, context, patience_s=options.request_s, most=options.connections)
+        return await self._either.start(host, port, BACKLOG)
 
     def _protocol(self) -> asyncio.Protocol:
         return _Requests(self._config, self._state, self.options)
@@ -231,9 +246,10 @@ class HttpServer:
 
     async def stop(self, grace_s: float) -> None:
         """Accept nothing more, let running requests end, then close what is left."""
-        if self._server is None:
-            return
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
+        if self._either is not None:
+            await self._either.close()
         for connection in list(self._state.connections):
             connection.shutdown()
         if self._state.tasks:
@@ -244,4 +260,4 @@ class HttpServer:
             transport = getattr(connection, "transport", None)
             if transport is not None:
                 transport.abort()
-        self._server = None
+        self._server = self._either = None

@@ -27,6 +27,7 @@ from offhook.wire.items import (
     OutputAudio,
     OutputText,
 )
+from offhook.wire.own import OwnResponse
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
@@ -79,7 +80,10 @@ class ClientRequests:
         )
         engine.waiting.own = own
         engine.model_named = engine.model_named or wanted.model is not UNSET
-        detection = engine.session.audio.input.turn_detection
+        wanted_input = engine.session.audio.input
+        if wanted_input.noise_reduction != before.audio.input.noise_reduction:
+            engine.emit(do.ReduceNoise(wanted_input.noise_reduction))
+        detection = wanted_input.turn_detection
         if detection != before.audio.input.turn_detection:
             engine.reconfigure_turns(detection)
         engine.send_session()
@@ -198,7 +202,10 @@ class ClientRequests:
     # -- responses
 
     def _create_response(self, event: asked.ResponseCreate, _: int) -> None:
-        self._engine.create_response(None if event.response is UNSET else event.response)
+        params = None if event.response is UNSET else event.response
+        own = None if params is None else params.offhook
+        said = own.say if isinstance(own, OwnResponse) and own.say is not UNSET else ""
+        self._engine.create_response(params, verbatim=said)
 
     def _cancel_response(self, event: asked.ResponseCancel, _: int) -> None:
         engine = self._engine

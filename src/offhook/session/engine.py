@@ -24,6 +24,7 @@ from offhook.session.door import Door, TelephoneDoor
 from offhook.session.inputs import Input
 from offhook.session.mcp import as_model_reads
 from offhook.session.outputs import Output
+from offhook.session.partial import Partials
 from offhook.session.pending import PendingRequests
 from offhook.session.playout import Flowing, Playout, Stopping
 from offhook.session.request import context, generation_request, response_settings
@@ -140,6 +141,7 @@ class Engine:
         self.transcripts = Transcripts(self)
         self._pending = PendingRequests(self)
         self._semantic = SemanticTurns(self)
+        self._partials = Partials(self)
         self._silence = Silence(self)
         self.waiting = Waiting(self, own)
         self.tools = ToolBox(self)
@@ -150,7 +152,10 @@ class Engine:
         """Return what has to be done when the session begins."""
         self._out = []
         self.door.enter()
-        self.emit(do.ConfigureTurns(self.session.audio.input.turn_detection))
+        wanted = self.session.audio.input
+        self.emit(do.ConfigureTurns(wanted.turn_detection))
+        if wanted.noise_reduction is not None:
+            self.emit(do.ReduceNoise(wanted.noise_reduction))
         self.tools.discover(self.session.tools)
         self.waiting.speak_first()
         self.waiting.watch(self._now, self._playout, speaks=False)
@@ -162,13 +167,14 @@ class Engine:
         self._out = []
         self._HANDLERS[type(event)](self, event)
         self._answer_waiting_turn()
+        self._partials.watch()
         self._silence.watch()
         self.waiting.watch(now, self._playout, speaks=isinstance(self._turn, Speaking))
         return self._out
 
     def next_deadline(self) -> float | None:
         """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
-        parts = (self._playout, self._silence, self._semantic, self.waiting)
+        parts = (self._playout, self._silence, self._semantic, self._partials, self.waiting)
         times = (part.deadline() for part in parts)
         return min((time for time in times if time is not None), default=None)
 
@@ -236,6 +242,9 @@ class Engine:
 
     def _pause_heard(self, event: happened.PauseHeard) -> None:
         self._semantic.heard(event)
+
+    def _heard_so_far(self, event: happened.HeardSoFar) -> None:
+        self._partials.heard(event)
 
     def _voice_stopped(self, event: happened.VoiceStopped) -> None:
         detection = self.session.audio.input.turn_detection
@@ -325,6 +334,7 @@ class Engine:
             self._finish_stop()
         self._silence.pass_deadline()
         self._semantic.pass_deadline()
+        self._partials.pass_deadline()
         self.waiting.pass_deadline(self._now)
 
     @property
@@ -482,14 +492,12 @@ class Engine:
     @property
     def agent_speaks(self) -> bool:
         """Whether the agent speaks, or is about to."""
-        return bool(self._playout.runs) or self._default is not None or self.door.silent_at > self._now
+        return bool(self._playout.runs) or self._default is not None
 
     @property
     def unsaid_ms(self) -> float:
         """How much longer the agent will speak; nobody knows while the model goes on."""
-        if self._default is not None:
-            return inf
-        return max(self._playout.left_ms, (self.door.silent_at - self._now) * 1000)
+        return self._playout.left_ms if self._default is None else inf
 
     def interrupt(self) -> None:
         """The caller takes the word: stop generating and playing."""
@@ -625,6 +633,7 @@ class Engine:
         happened.VoiceResumed: _voice_resumed,
         happened.VoiceStopped: _voice_stopped,
         happened.PauseHeard: _pause_heard,
+        happened.HeardSoFar: _heard_so_far,
         happened.DigitPressed: _digit_pressed,
         happened.PlayoutStarted: _playout_started,
         happened.PlayoutAdvanced: _playout_advanced,

@@ -178,14 +178,22 @@ class GenerationFailed(msgspec.Struct, frozen=True):
 class PauseHeard(msgspec.Struct, frozen=True):
     """What was said of a turn before its pause, for ``HearEarly`` that wanted to be told.
 
-    ``text`` is None when it will not be known before the turn has ended. ``over`` is the probability that the turn
-    sounds finished, None where nobody judges that.
+    ``text`` is None when it will not be known before the turn has ended. ``sure`` is how probable its last word and the
+    mark behind it are, ``over`` how probable it is that the turn is over by its sound; None where nobody can tell.
     """
 
     item_id: str
     text: str | None
     language: str = ""
+    sure: float | None = None
     over: float | None = None
+
+
+class HeardSoFar(msgspec.Struct, frozen=True):
+    """What was said so far of a turn that goes on, for ``HearSoFar``; None when nobody had the time to listen."""
+
+    item_id: str
+    text: str | None
 
 
 class TranscriptGrew(msgspec.Struct, frozen=True):
@@ -267,6 +275,7 @@ Input = (
     | GenerationFinished
     | GenerationFailed
     | PauseHeard
+    | HeardSoFar
     | TranscriptGrew
     | TranscriptCompleted
     | TranscriptFailed

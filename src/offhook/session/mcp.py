@@ -7,7 +7,6 @@ Source: API reference, "MCP tool"; Model Context Protocol, "Tools".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from msgspec import UNSET
@@ -26,6 +25,7 @@ from offhook.wire.session import FunctionTool, McpApprovalFilter, McpTool, McpTo
 
 # Chat completions take names of functions up to this long.
 MAX_FUNCTION_NAME_CHARS = 64
+_ONLY_OURS = frozenset((McpCall, McpListTools, McpApprovalRequest, McpApprovalResponse))
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -100,8 +100,10 @@ def _matches(wanted: object, listed: McpListedTool) -> bool:
     return wanted.read_only is UNSET or wanted.read_only is reads_only
 
 
-def as_model_reads(items: Iterable[Item]) -> tuple[Item, ...]:
+def as_model_reads(items: tuple[Item, ...]) -> tuple[Item, ...]:
     """Return the items of a context without those that only clients read; calls of tools become functions."""
+    if _ONLY_OURS.isdisjoint(map(type, items)):
+        return items
     read: list[Item] = []
     for item in items:
         match item:

@@ -13,6 +13,8 @@ from offhook.wire.session import (
     AudioFormat,
     McpTool,
     Modality,
+    NoiseReduction,
+    ReasoningEffort,
     ToolChoice,
     Tools,
     Transcription,
@@ -69,6 +71,8 @@ class Generate(msgspec.Struct, frozen=True):
     model: str
     verbatim: str = ""
     apology: str | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: ReasoningEffort | None = None
 
 
 class CancelGeneration(msgspec.Struct, frozen=True):
@@ -133,6 +137,15 @@ class HearEarly(msgspec.Struct, frozen=True):
     tell: bool = False
 
 
+class HearSoFar(msgspec.Struct, frozen=True):
+    """The caller speaks on, and somebody wants to read along: ``HeardSoFar`` follows."""
+
+    item_id: str
+    start_ms: int
+    end_ms: int
+    transcription: Transcription | TranscriptionEcho | None
+
+
 class DropEarly(msgspec.Struct, frozen=True):
     """It will not be asked: drop what ``HearEarly`` began."""
 
@@ -141,6 +154,12 @@ class ConfigureTurns(msgspec.Struct, frozen=True):
     """Detect turns like this from now on; None is not at all."""
 
     turn_detection: TurnDetection | None
+
+
+class ReduceNoise(msgspec.Struct, frozen=True):
+    """Take noise out of the caller's audio from now on; None leaves it as it is."""
+
+    noise_reduction: NoiseReduction | None
 
 
 class EndTurn(msgspec.Struct, frozen=True):
@@ -182,8 +201,10 @@ Output = (
     | StopFilling
     | Hear
     | HearEarly
+    | HearSoFar
     | DropEarly
     | ConfigureTurns
+    | ReduceNoise
     | EndTurn
     | Duck
     | ListMcpTools
