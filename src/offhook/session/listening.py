@@ -93,6 +93,16 @@ class Ear:
         """Whether there has been something to judge lately."""
         return self._turns is not None and self._turns.awake
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether turns are detected and none is under way, as far as was listened."""
+        return self._turns is not None and self._turns.listening
+
+    @property
+    def listened_ms(self) -> int:
+        """How far was listened."""
+        return int(self._position - self.waiting_ms)
+
     def configure(self, options: TurnOptions | None) -> bool:
         """Change the turn detection from here on; None is off. Says whether it was off before and is on now."""
         if options is None:
