@@ -32,7 +32,8 @@ def settings() -> str:
         )
     lines += [
         "",
-        "Only in the TOML file: `[projects.ID]` with `api_keys`, `webhook_url` and `webhook_secrets`; `[model_names]`.",
+        "Only in the TOML file: `[projects.ID]` with `api_keys`, `webhook_url` and `webhook_secrets`; `[model_names]`;",
+        "`[mcp_connectors]`.",
         "",
     ]
     return "\n".join(lines)

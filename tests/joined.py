@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from offhook.audio.g711 import Codec
 from offhook.audio.pcm import Samples, silence
+from offhook.host.line import PAUSE_MS, LineOptions, turn_options
 from offhook.media import edge as told
 from offhook.media.command import LegOptions
 from offhook.media.vad import VoiceDetector
@@ -22,6 +25,15 @@ STEP_MS = 5
 WARM_UP_MS = 100
 
 
+@dataclass(frozen=True)
+class Understood:
+    """What a recogniser made of a turn, how sure it is of the end, and how long it took."""
+
+    text: str | None
+    sure: float | None = None
+    needed_s: float = 0.0
+
+
 class Joined:
     """One call: ``talk`` is its conversation, ``phone`` the caller's side."""
 
@@ -32,8 +44,14 @@ class Joined:
         codec: Codec = Codec.PCMU,
         weather: Weather | None = None,
         detector: VoiceDetector | None = None,
+        hear: Callable[[Samples], Understood] | None = None,
+        judge: Callable[[Samples], float] | None = None,
         **session: Any,
     ) -> None:
+        """``hear`` is a recogniser; ``judge`` returns how probable it is that a turn is over by its sound."""
+        self._hear = hear
+        self._judge = judge
+        self._guess: tuple[float, happened.PauseHeard] | None = None
         self.world = World(seed=seed, detector=detector)
         self.talk = Talk(**session)
         codecs = ((codec.value, codec),)
@@ -46,6 +64,9 @@ class Joined:
         for _ in range(ms // STEP_MS):
             self.world.run(STEP_MS)
             self.talk.waits(STEP_MS / 1000)
+            if self._guess is not None and self._guess[0] <= self.talk.now:
+                (_, guess), self._guess = self._guess, None
+                self.talk.happens(guess)
             self.pump()
 
     def pump(self) -> None:
@@ -65,11 +86,33 @@ class Joined:
                     plane.finish_run(LEG, run)
                 case do.StopPlayout():
                     plane.stop_playout(LEG)
+                case do.ConfigureTurns(turn_detection=detection) if self._hear is not None:
+                    plane.configure_turns(LEG, turn_options(detection, LineOptions(pause_ms=PAUSE_MS)))
+                case do.HearEarly() if self._hear is not None:
+                    sound = plane.input_audio(LEG, output.start_ms, output.end_ms)
+                    heard = self._hear(sound)
+                    over = None if self._judge is None else self._judge(sound)
+                    guess = happened.PauseHeard(output.item_id, heard.text, sure=heard.sure, over=over)
+                    self._guess = (self.talk.now + heard.needed_s, guess)
+                case do.DropEarly():
+                    self._guess = None
+                case do.EndTurn():
+                    plane.end_turn(LEG)
+                case do.Duck(ducked=ducked):
+                    plane.duck(LEG, ducked=ducked)
                 case _:
                     pass
 
     def _tell(self, edge: told.Edge) -> None:
         match edge:
+            case told.SpeechStarted(at_ms=at_ms):
+                self.talk.happens(happened.VoiceStarted(at_ms))
+            case told.SpeechPaused(at_ms=end_ms, decided_ms=decided_ms):
+                self.talk.happens(happened.VoicePaused(end_ms, decided_ms))
+            case told.SpeechResumed():
+                self.talk.happens(happened.VoiceResumed())
+            case told.SpeechStopped(at_ms=end_ms, decided_ms=decided_ms):
+                self.talk.happens(happened.VoiceStopped(end_ms, decided_ms))
             case told.PlayoutStarted(run=run):
                 self.talk.happens(happened.PlayoutStarted(run))
             case told.Played(run=run, played_ms=played_ms):

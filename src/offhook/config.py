@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from offhook.errors import ApiProblem, ConfigError
 from offhook.host.answer import Answer, AnswerAlways, AnswerByWebhook, AnswerEcho, AnswerReject
@@ -21,6 +21,7 @@ from offhook.telemetry.log import LEVELS
 from offhook.wire import limits
 from offhook.wire.decode import decode_session
 from offhook.wire.own import Beep, PlayClip, Say
+from offhook.wire.session import ConnectorId
 from offhook.wire.signature import webhook_key
 from offhook.wire.url import check_url
 
@@ -125,6 +126,14 @@ def _networks(key: str, value: Any) -> tuple[str, ...]:
         except ValueError:
             raise ConfigError(key, f"'{network}' is not a network", "for example 203.0.113.0/24") from None
     return tuple(networks)
+
+
+def _hosts(key: str, value: Any) -> tuple[str, ...]:
+    hosts = tuple(host.strip().lower() for host in _texts(key, value))
+    for host in hosts:
+        if not host or any(char in host for char in "/ @"):
+            raise ConfigError(key, f"'{host}' is not the name or address of a host", "for example crm.internal")
+    return hosts
 
 
 def _url(key: str, value: Any) -> str:
@@ -289,7 +298,13 @@ class Config:
     llm_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that thinks", show="URL")
     llm_model: str = _setting("default", _text, "what that API calls the model", show="NAME")
     llm_key: str | None = _setting(None, _text, "its key", show="KEY")
+    llm_sees: bool = _setting(False, _switch, "give it the images of a conversation: its model can see")
+    llm_reasons: bool = _setting(False, _switch, "tell it the reasoning.effort of a session: its model can reason")
     llm_seconds: float = _setting(20.0, _number(0.1, 600), "how long it may be silent", show="S")
+    llm_gguf: Path | None = _setting(
+        None, _path, "a GGUF file that thinks, in a process of its own (offhook[llm])", show="FILE"
+    )
+    llm_threads: int = _setting(0, _integer(0, 256), "cores for it; 0 is all but one", show="N")
     stt_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that transcribes", show="URL")
     stt_model: str = _setting("whisper-1", _text, "what that API calls the model", show="NAME")
     stt_key: str | None = _setting(None, _text, "its key", show="KEY")
@@ -308,7 +323,7 @@ class Config:
     apology: str = _setting(
         "I am sorry, something went wrong here. Could you say that again, please?",
         _text_or_none,
-        "what the local voice says when a model has failed; empty: nothing",
+        "what is said when a model has failed; empty: nothing",
         show="TEXT",
     )
     greeting: str = _setting(
@@ -349,6 +364,10 @@ class Config:
     default_model: str = _setting("gpt-realtime", _text, "the model of a session that names none", show="NAME")
     voice: str = _setting("marin", _text, "the voice of a session that names none", show="NAME")
     instructions: str | None = _setting(None, _text, "the instructions of a session that gives none", show="TEXT")
+    mcp_allow: tuple[str, ...] = _setting(
+        (), _hosts, "a host whose MCP server may have a private address", show="HOST", repeat=True
+    )
+    mcp_seconds: float = _setting(30.0, _number(0.1, 600), "how long an MCP server may take to answer", show="S")
     prompts: Path | None = _setting(None, _path, "a folder of stored prompts, for sessions that name one", show="DIR")
     strict_models: bool = _setting(False, _switch, "refuse models that the [model_names] table does not name")
     vad_onset_ms: int = _setting(60, _integer(10, 1000), "how much speech begins a turn", show="MS")
@@ -359,12 +378,14 @@ class Config:
     media_seconds: float = _setting(
         30.0, _number(0, 3600), "a caller who sends nothing for so long is gone; 0: never", show="S"
     )
+    otlp_url: str | None = _setting(None, _base_url, "an OpenTelemetry collector (OTLP over HTTP)", show="URL")
     store: Path | None = _setting(None, _path, "a folder for call records and journals", show="DIR")
     log_level: str = _setting("info", _choice(*LEVELS), "how much is logged: debug, info, warning, error", show="LEVEL")
     log_pii: bool = _setting(False, _switch, "log numbers and what was said too")
     ready_json: bool = _setting(False, _switch, "print one line of JSON when calls can be taken")
     projects: tuple[ProjectConfig, ...] = ()
     model_names: Mapping[str, str] = field(default_factory=dict)
+    mcp_connectors: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Config(http={self.http}, sip={self.sip})"
@@ -402,6 +423,7 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str], path: Path | N
             values[name] = parse(f"{path}: {name}", table[name])
     values["projects"] = _projects(path, table.get("projects", {}))
     values["model_names"] = _model_names(path, table.get("model_names", {}))
+    values["mcp_connectors"] = _mcp_connectors(path, table.get("mcp_connectors", {}))
     return check(Config(**values))
 
 
@@ -415,7 +437,7 @@ def _read_table(path: Path | None) -> dict[str, Any]:
         raise ConfigError("--config", f"cannot read {path}: {failure.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
         raise ConfigError("--config", f"{path} is not TOML: {failure}") from None
-    known = {each.name for each in SETTINGS} | {"projects", "model_names"}
+    known = {each.name for each in SETTINGS} | {"projects", "model_names", "mcp_connectors"}
     for name in table:
         if name not in known:
             raise ConfigError(f"{path}: {name}", "is no setting of offhook", "see offhook serve --help")
@@ -451,6 +473,16 @@ def _model_names(path: Path | None, table: Any) -> dict[str, str]:
     return table
 
 
+def _mcp_connectors(path: Path | None, table: Any) -> dict[str, str]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: mcp_connectors", "is not a table", 'write connector_gmail = "https://..."')
+    known = get_args(ConnectorId)
+    for name in table:
+        if name not in known:
+            raise ConfigError(f"{path}: mcp_connectors.{name}", f"is no connector; there are {', '.join(known)}")
+    return {name: _url(f"{path}: mcp_connectors.{name}", url) for name, url in table.items()}
+
+
 def check(config: Config) -> Config:
     """Return the settings when they fit together. Raises ConfigError when they cannot work."""
     if config.projects:
@@ -468,6 +500,8 @@ def check(config: Config) -> Config:
         raise ConfigError(missing, "is missing", "a certificate and its key go together")
     if config.tls_self_signed and config.tls_cert is not None:
         raise ConfigError("--tls-self-signed", "does not go with --tls-cert", "give one of them")
+    if config.llm_gguf is not None and config.llm_url is not None:
+        raise ConfigError("--llm-gguf", "does not go with --llm-url", "only one of them can think")
     if config.strict_models and not config.model_names:
         raise ConfigError("--strict-models", "leaves no model", "name some in [model_names]")
     return config

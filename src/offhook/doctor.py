@@ -14,6 +14,7 @@ from offhook.call.tokens import SEED_BYTES, TokenStream
 from offhook.config import Config
 from offhook.errors import ConfigError, OffhookError
 from offhook.host.answer import AnswerByWebhook
+from offhook.media import noise
 from offhook.media.vad import load_silero
 from offhook.model.demo_brain import DEMO
 from offhook.model.interface import Backend, ModelError, Speech
@@ -68,6 +69,7 @@ async def _examine(config: Config) -> list[Finding]:
         _rtp_ports,
         _descriptors,
         _detector,
+        _noise_reduction,
         _models,
         _projects,
         _store,
@@ -128,6 +130,14 @@ async def _detector(_: Config) -> list[Finding]:
     return [Finding(_GOOD, "voice detector", f"loaded in {(time.perf_counter() - began) * 1000:.0f} ms")]
 
 
+async def _noise_reduction(_: Config) -> list[Finding]:
+    if noise.load_processors() is None:
+        return [
+            Finding(_NOTE, "noise reduction", "not installed: sessions that ask for it go on without", noise.INSTALL)
+        ]
+    return [Finding(_GOOD, "noise reduction", "WebRTC's")]
+
+
 async def _models(config: Config) -> list[Finding]:
     backend = choose_backend(model_options(config))
     if backend.name == SCRIPTED:
@@ -148,7 +158,11 @@ def _parts(backend: Backend, took_ms: float) -> list[Finding]:
         if role == "name":
             continue
         if part["name"] == DEMO:
-            found.append(Finding(_NOTE, role, "demo: it repeats what callers say", "give --llm-url for a conversation"))
+            found.append(
+                Finding(
+                    _NOTE, role, "demo: it repeats what callers say", "give --llm-url or --llm-gguf for a conversation"
+                )
+            )
         else:
             workers = f", {part['workers']} worker(s), ready in {took_ms:.0f} ms" if "workers" in part else ""
             found.append(Finding(_GOOD, role, part["name"] + workers))

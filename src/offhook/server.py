@@ -11,13 +11,11 @@ import asyncio
 import contextlib
 import gc
 import os
-import random
 import secrets
 import signal
 import sys
-import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,22 +39,25 @@ from offhook.host.prompt import Prompts
 from offhook.host.sampler import LoadSampler
 from offhook.host.services import HostOptions, Services
 from offhook.host.sessions import Sessions
+from offhook.host.surroundings import THIS_MACHINE, Surroundings
 from offhook.host.telephone import Telephone
+from offhook.mcp.policy import McpOptions
 from offhook.media.edge import Edge
+from offhook.media.noise import load_processors
 from offhook.media.plane import MediaPlane
-from offhook.media.thread import MediaThread
 from offhook.media.vad import load_silero
 from offhook.model.demo_brain import DEMO
 from offhook.model.interface import Capabilities
 from offhook.model.local.ear import EarOptions
+from offhook.model.local.gguf.brain import CONTEXT_TOKENS, GgufOptions
 from offhook.model.local.voice import VoiceOptions
-from offhook.model.registry import EndpointOptions, ModelOptions, choose_backend
+from offhook.model.registry import EndpointOptions, ModelOptions
 from offhook.model.scripted import SCRIPTED
 from offhook.model.turn_end import TurnEnds, load_turn_end
 from offhook.net.address import parse_public_address
 from offhook.net.http import HttpServer
-from offhook.net.rtp import PortRange, SocketPoller, raise_descriptor_limit
-from offhook.net.sip import SipTransport, SipTransportOptions
+from offhook.net.rtp import raise_descriptor_limit
+from offhook.net.sip import SipTransportOptions
 from offhook.net.tls import certificate_folder, local_certificate, tls_context
 from offhook.session.engine import EngineOptions
 from offhook.session.listening import Listening
@@ -65,7 +66,8 @@ from offhook.sip.agent import UserAgent
 from offhook.sip.options import AgentOptions, GuardOptions
 from offhook.store.folder import FolderStore
 from offhook.telemetry.log import FactLog, set_up_logging
-from offhook.webhook.delivery import Endpoint, WebhookOptions, WebhookSender
+from offhook.telemetry.otlp import OtlpExporter
+from offhook.webhook.delivery import Endpoint, WebhookOptions
 from offhook.wire.ids import Ids
 from offhook.wire.own import Own, PlayClip
 from offhook.wire.signature import webhook_key
@@ -86,38 +88,42 @@ class Ready:
     webhook_secret: str | None
     https: str | None = None
     certificate: str | None = None
+    brain: str = ""
 
 
 class Server:
     """All of offhook in one object: ``start``, then ``drain`` and ``stop``."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, around: Surroundings = THIS_MACHINE) -> None:
         self._config = config
+        self._clock = around.clock
         self._log = FactLog("server")
         self._made_key = "sk-" + secrets.token_urlsafe(24)
         self._made_secret = "whsec_" + secrets.token_urlsafe(24).replace("-", "+").replace("_", "/")
-        self._began_at = time.monotonic()
+        self._began_at = around.clock()
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
 
-        self.backend = choose_backend(model_options(config))
+        self.backend = around.backend(model_options(config))
         self.turn_ends = TurnEnds(load_turn_end(config.turn_detector), self._log) if config.turn_detector else None
         self.plane = MediaPlane(
-            self._deliver_edges, detector=load_silero(), pollers=SocketPoller, randbits=secrets.randbits
+            self._deliver_edges, detector=load_silero(), pollers=around.pollers, randbits=around.randbits
         )
-        self.media = MediaThread(self.plane)
-        self.webhooks = WebhookSender(
+        self.media = around.drive(self.plane)
+        self.webhooks = around.webhooks(
             WebhookOptions(config.webhook_seconds),
             user_agent=f"offhook/{__version__}",
-            clock=time.time,
-            jitter=random.random,
+            clock=around.wall_s,
+            jitter=around.share,
         )
         self.store = FolderStore(config.store, self._log) if config.store is not None else None
+        self.otlp = OtlpExporter(config.otlp_url, __version__, self._log) if config.otlp_url is not None else None
         clips = load_clips(config.clips)
+        mcp = McpOptions(frozenset(config.mcp_allow), config.mcp_connectors, config.mcp_seconds)
         services = Services(
-            clock=time.monotonic,
-            wall_s=time.time,
-            seed=lambda: secrets.token_bytes(SEED_BYTES),
+            clock=around.clock,
+            wall_s=around.wall_s,
+            seed=lambda: around.chance(SEED_BYTES),
             backend=self.backend,
             webhooks=self.webhooks,
             options=_host_options(config, self.backend.capabilities, clips),
@@ -126,14 +132,18 @@ class Server:
             store=self.store,
             turn_ends=self.turn_ends,
             preparing=Preparing(
-                prompts_of(config), most_post_instructions=config.context_tokens - config.output_tokens
+                prompts_of(config),
+                most_post_instructions=config.context_tokens - config.output_tokens,
+                mcp=mcp,
             ),
+            mcp=mcp,
+            span_sinks=tuple(filter(None, (self.store, self.otlp))),
         )
         self.admission = Admission(config.max_calls)
-        self.telephone = Telephone(retry_after_s=RETRY_AFTER_S, clock=time.monotonic, wall_s=time.time, log=self._log)
+        self.telephone = Telephone(retry_after_s=RETRY_AFTER_S, clock=around.clock, wall_s=around.wall_s, log=self._log)
         self.lines = Lines(
             media=self.plane,
-            ports=PortRange(config.sip.host, *config.rtp_ports),
+            ports=around.ports(config.sip.host, *config.rtp_ports),
             answer=config.answer,
             options=LineOptions(
                 onset_ms=config.vad_onset_ms,
@@ -141,33 +151,35 @@ class Server:
                 jitter_ms=config.jitter_ms,
                 media_timeout_s=config.media_seconds or None,
             ),
-            clock=time.monotonic,
-            wall_s=time.time,
+            clock=around.clock,
+            wall_s=around.wall_s,
             log=self._log,
+            noise=load_processors(),
         )
         projects = projects_of(config, self._made_key, self._made_secret)
         self.directory = Directory(projects, self.admission, services, self.telephone, self.lines)
         _check_answer(config, self.directory)
         self.agent = UserAgent(
-            agent_options(config), TokenStream(secrets.token_bytes(SEED_BYTES)), self.telephone.would_refuse
+            agent_options(config), TokenStream(around.chance(SEED_BYTES)), self.telephone.would_refuse
         )
-        self.sip = SipTransport(
+        self.sip = around.sip(
             self.agent,
             SipTransportOptions(config.sip.host, config.sip.port, config.public_address or ""),
             self.telephone.take,
+            clock=around.clock,
         )
-        request_ids = Ids(TokenStream(secrets.token_bytes(SEED_BYTES)))
-        self.secrets = ClientSecrets(time.monotonic, services.seed)
+        request_ids = Ids(TokenStream(around.chance(SEED_BYTES)))
+        self.secrets = ClientSecrets(around.clock, services.seed)
         self.sessions = Sessions(self.directory, Listening(load_silero))
         app = build_app(self.directory, self.secrets, self.sessions, self.health, request_ids.request, self._log)
-        self.http = HttpServer(app)
+        self.http = HttpServer(around.surround(app))
         self.sampler = LoadSampler(
             self.admission,
             media=self.plane.load,
             opened=lambda: self.lines.opened,
             model_wait_ms=lambda: self.backend.queue_wait_ms,
-            clock=time.monotonic,
-            cpu_clock=time.process_time,
+            clock=around.clock,
+            cpu_clock=around.cpu_clock,
         )
 
     # -- life
@@ -179,6 +191,8 @@ class Server:
         raise_descriptor_limit()
         await self.backend.start()
         self.webhooks.start()
+        if self.otlp is not None:
+            self.otlp.start()
         self.media.start()
         certificate = _certificate(config)
         context = None if certificate is None else tls_context(*certificate)
@@ -197,17 +211,34 @@ class Server:
             pid=os.getpid(),
             api_key=(config.api_key or (self._made_key,))[0] if made else None,
             webhook_secret=(config.webhook_secret or (self._made_secret,))[0] if made else None,
+            brain=self._part("brain"),
         )
         self._log.info("ready", http=ready.http, sip=ready.sip, models=self.backend.name, version=__version__)
         self._warn()
         return ready
+
+    def _part(self, role: str) -> str:
+        """Return the name of what plays a part in the conversations."""
+        report = self.backend.report()
+        return str(report[role]["name"] if role in report else report["name"])
+
+    def models(self) -> str:
+        """Say in a line what callers talk to. A brain that is none never passes for one."""
+        ear, brain, voice = map(self._part, ("ear", "brain", "voice"))
+        if brain == SCRIPTED:
+            return "scripted: callers hear tones, and nobody understands them"
+        if brain == DEMO:
+            brain = "the demo brain, which repeats what it hears (give --llm-url or --llm-gguf)"
+        return f"hears with {ear}, thinks with {brain}, speaks with {voice}"
 
     def _warn(self) -> None:
         config = self._config
         if config.models == "auto" and self.backend.name == SCRIPTED:
             self._log.warning("no models are configured: callers hear tones, and nobody understands them")
         if self.backend.name == DEMO:
-            self._log.warning("no language model is configured: a demo brain answers; give one with --llm-url")
+            self._log.warning(
+                "no language model is configured: a demo brain answers; give one with --llm-url or --llm-gguf"
+            )
         if isinstance(config.answer, AnswerByWebhook) and not any(p.endpoint for p in self.directory.projects):
             self._log.warning("no webhook is configured: accept calls by their id, from /offhook/v1/calls")
         if not config.allow and not config.sip.is_loopback:
@@ -219,8 +250,8 @@ class Server:
             return
         self._draining = True
         self._log.info("draining", calls=self.directory.calls, seconds=self._config.drain_seconds)
-        self.sip.perform(self.agent.drain(time.monotonic()))
-        self.directory.drain(time.monotonic() + self._config.drain_seconds)
+        self.sip.perform(self.agent.drain(self._clock()))
+        self.directory.drain(self._clock() + self._config.drain_seconds)
         self.sessions.drain(self._config.drain_seconds)
 
     async def drained(self) -> None:
@@ -230,18 +261,20 @@ class Server:
 
     async def stop(self) -> None:
         """End the calls that are left, and close everything."""
-        self.directory.drain(time.monotonic())
+        self.directory.drain(self._clock())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 await self.telephone.quiet.wait()
-        await self.directory.stop()
         await self.sessions.stop()
+        await self.directory.stop()
         for task in list(self._background):
             task.cancel()
         await self.sip.close()
         await self.http.stop(FAREWELL_S)
         self.media.stop()
         await self.webhooks.stop()
+        if self.otlp is not None:
+            await self.otlp.stop()
         await self.backend.stop()
         if self.turn_ends is not None:
             self.turn_ends.close()
@@ -266,7 +299,7 @@ class Server:
         return {
             "status": "draining" if self._draining else "ok",
             "version": __version__,
-            "uptime_s": round(time.monotonic() - self._began_at, 1),
+            "uptime_s": round(self._clock() - self._began_at, 1),
             "models": self.backend.report(),
             "calls": {
                 "active": self.directory.calls,
@@ -281,6 +314,7 @@ class Server:
                 "late_p99_ms": round(load.late_p99_ms, 2),
                 "legs": load.legs,
                 "failures": load.failures,
+                "noise_reduction": "webrtc" if self.lines.noise is not None else None,
             },
             "loop_late_ms": round(self.sampler.loop_late_ms, 2),
             "rtp_ports": {"pairs": self.lines.ports.pairs, "in_use": self.lines.ports.in_use},
@@ -298,9 +332,13 @@ def model_options(config: Config) -> ModelOptions:
     def endpoint(url: str | None, model: str, key: str | None) -> EndpointOptions | None:
         return EndpointOptions(url, model, key, config.llm_seconds) if url is not None else None
 
+    llm = endpoint(config.llm_url, config.llm_model, config.llm_key)
+    if llm is not None:
+        llm = replace(llm, sees=config.llm_sees, reasons=config.llm_reasons)
     return ModelOptions(
         which=config.models,
-        llm=endpoint(config.llm_url, config.llm_model, config.llm_key),
+        llm=llm,
+        gguf=_gguf_options(config),
         stt=endpoint(config.stt_url, config.stt_model, config.stt_key),
         tts=endpoint(config.tts_url, config.tts_model, config.tts_key),
         voice=config.tts_voice,
@@ -310,6 +348,18 @@ def model_options(config: Config) -> ModelOptions:
         speaker=VoiceOptions(config.voices),
         apology=config.apology,
     )
+
+
+def _gguf_options(config: Config) -> GgufOptions | None:
+    if config.llm_gguf is None:
+        return None
+    return GgufOptions(config.llm_gguf, config.llm_threads, _context_tokens(config), config.llm_seconds)
+
+
+def _context_tokens(config: Config) -> int:
+    """Return what a conversation may fill of the model: of one on this machine no more than there is memory for."""
+    most = config.context_tokens if config.llm_gguf is None else CONTEXT_TOKENS
+    return min(config.context_tokens, most)
 
 
 def own_defaults(config: Config, clips: Collection[str]) -> Own:
@@ -338,8 +388,8 @@ def _host_options(config: Config, model: Capabilities, clips: Collection[str]) -
             strict_models=frozenset(config.model_names) if config.strict_models else None,
             clips=frozenset(clips),
             defaults=defaults,
-            context_tokens=config.context_tokens,
-            output_tokens=config.output_tokens,
+            context_tokens=_context_tokens(config),
+            output_tokens=min(config.output_tokens, _context_tokens(config) // 2),
         ),
         answer=config.answer,
         model_names=tuple(config.model_names),
@@ -460,7 +510,7 @@ async def _serve(config: Config) -> int:
         gc.freeze()
         # Calls come and go faster than the usual thresholds (700, 10, 10) mean it: a twentieth less work, and earlier.
         gc.set_threshold(5000, 20, 20)
-        _say_ready(config, ready)
+        _say_ready(config, ready, server.models())
         await asked.get()
         server.drain()
         second = asyncio.ensure_future(asked.get())
@@ -473,7 +523,7 @@ async def _serve(config: Config) -> int:
     return 0
 
 
-def _say_ready(config: Config, ready: Ready) -> None:
+def _say_ready(config: Config, ready: Ready, models: str) -> None:
     if config.ready_json:
         sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
     else:
@@ -481,6 +531,7 @@ def _say_ready(config: Config, ready: Ready) -> None:
             f"offhook {__version__} takes calls.",
             f"  call it      {ready.sip}   (UDP and TCP)",
             f"  API          {ready.http}/v1" + (f"   and {ready.https}/v1" if ready.https else ""),
+            f"  models       {models}",
         ]
         if ready.certificate:
             lines += [

@@ -28,7 +28,7 @@ def message(tokens: int, item_id: str) -> Message:
 
 
 def tokens_of(item: Item) -> int:
-    return item_tokens(item, 0, reads_words=True)
+    return item_tokens(item, 0).read(reads_words=True)
 
 
 def ratio(part: float, post_instructions: int | None = None) -> RetentionRatio:

@@ -26,6 +26,7 @@ from offhook.call.machine import CallOptions
 from offhook.session import inputs as talk
 from offhook.session.engine import EngineOptions
 from offhook.wire.decode import decode_client_event, decode_session
+from offhook.wire.items import McpHttpError, McpListedTool
 from offhook.wire.session import PcmaFormat
 
 HEAD = Head("rtc_u1_x", b"0123456789abcdef", 5.0, CallOptions(), EngineOptions(needs_transcripts=False))
@@ -105,6 +106,8 @@ def test_every_input_can_be_written_and_read() -> None:
         telephone.AcceptAsked: telephone.AcceptAsked(SESSION, b"{}", 1),
         talk.FillerSpoken: talk.FillerSpoken(1, (("One", 300.5), (" moment.", 400.0))),
         talk.ClientSent: talk.ClientSent(decode_client_event('{"type": "response.cancel"}')),
+        talk.McpToolsListed: talk.McpToolsListed("i", (McpListedTool(name="t", input_schema={"a": [1]}),)),
+        talk.McpCallFinished: talk.McpCallFinished("i", None, McpHttpError(code=500, message="m")),
     }
     for kind in kinds:
         if kind in samples:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.core.talk import Talk, one, types
+from tests.core.talk import SocketTalk, Talk, one, types
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
@@ -115,6 +115,11 @@ def test_of_another_language_the_function_words_are_not_read() -> None:
 )
 def test_a_detector_of_sound_delays_words_that_only_look_whole(text: str | None, over: float, expected: int) -> None:
     assert says(text, semantic_talk(), over=over) == expected
+
+
+@pytest.mark.parametrize(("sure", "expected"), [(0.9, 240), (0.3, 700), (None, 240)])
+def test_an_end_of_which_the_recogniser_is_not_sure_is_no_end_yet(sure: float | None, expected: int) -> None:
+    assert says("I want it.", semantic_talk(), sure=sure) == expected
 
 
 def test_a_caller_who_speaks_on_is_not_ended() -> None:
@@ -342,6 +347,18 @@ def test_where_words_do_not_count_every_speech_interrupts_at_once(detection: str
     agent_speaks(talk)
     starts(talk)
     assert was_stopped(talk)
+    assert talk.count(do.Duck) == 0
+
+
+def test_a_client_that_plays_by_itself_is_interrupted_at_once() -> None:
+    """It stops playing at ``speech_started``: an answer that went on after that would be heard in pieces."""
+    options = EngineOptions(needs_transcripts=False, hears_early=True)
+    talk = SocketTalk(options=options, audio={"input": {"turn_detection": {"type": "semantic_vad"}}})
+    talk.client("response.create")
+    run = talk.generate().run
+    talk.audio(run, 400, "one two ")
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    assert talk.last(do.CancelGeneration).run == run
     assert talk.count(do.Duck) == 0
 
 

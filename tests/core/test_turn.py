@@ -299,3 +299,13 @@ def test_nothing_ends_outside_of_a_pause() -> None:
     assert not line.detector.end()
     line.speech(500)
     assert not line.detector.end()
+
+
+def test_a_detector_that_lets_go_late_makes_one_pause_of_one_silence() -> None:
+    """Told by energy alone, the pause ended with every window that still held the word, and began again."""
+    line = listen(pause_ms=60, silence_duration_ms=4000).silence(1000).speech(800)
+    line.play(96, SILENT, 1.0).silence(1000)
+    (paused,) = line.events[1:]
+    assert isinstance(paused, SpeechPaused)
+    assert paused.end_ms == pytest.approx(1800, abs=20)
+    assert paused.decided_ms - 1800 <= 96 + 32 + 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.core.talk import Talk, one, types
 
@@ -13,6 +14,7 @@ from offhook.session import outputs as do
 from offhook.session.engine import EngineOptions
 from offhook.session.settings import SessionDefaults
 from offhook.session.waiting import LONGEST_S, RESPONSE_GRACE_S
+from offhook.wire.decode import decode_client_event
 from offhook.wire.own import Beep, Own, PlayClip, Say
 
 TOOL = {"type": "function", "name": "look_up", "parameters": {}}
@@ -270,6 +272,30 @@ def test_an_update_can_ask_for_it_until_something_was_said() -> None:
     talk.answers("Hello.")
     talk.client("session.update", session={"type": "realtime", "offhook": {"speak_first": "Hello again."}})
     assert talk.count(do.Generate) == 1
+
+
+def test_any_response_can_be_given_its_words() -> None:
+    talk = Talk()
+    talk.client("response.create", response={"offhook": {"say": "The doctor is late."}, "input": []})
+    assert talk.generate().verbatim == "The doctor is late."
+    talk.answers("The doctor is late.")
+    talk.client("response.create")
+    assert talk.generate().verbatim == ""
+
+
+@pytest.mark.parametrize("own", [None, {}])
+def test_a_response_without_words_of_its_own_is_the_models(own: dict[str, Any] | None) -> None:
+    talk = Talk()
+    talk.client("response.create", response={"offhook": own})
+    assert talk.generate().verbatim == ""
+
+
+@pytest.mark.parametrize("own", [{"say": ""}, {"say": "x" * 1001}, {"says": "Hello."}])
+def test_words_that_cannot_be_said_are_refused(own: dict[str, Any]) -> None:
+    event = {"type": "response.create", "response": {"offhook": own}}
+    with pytest.raises(ApiProblem) as refused:
+        decode_client_event(msgspec.json.encode(event).decode())
+    assert str(refused.value.param).startswith("response.offhook")
 
 
 # -- settings and updates

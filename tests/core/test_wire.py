@@ -22,14 +22,6 @@ NOT_SENT = {
     "conversation.created",
     "conversation.item.created",
     "conversation.item.input_audio_transcription.segment",
-    "mcp_list_tools.in_progress",
-    "mcp_list_tools.completed",
-    "mcp_list_tools.failed",
-    "response.mcp_call_arguments.delta",
-    "response.mcp_call_arguments.done",
-    "response.mcp_call.in_progress",
-    "response.mcp_call.completed",
-    "response.mcp_call.failed",
 }
 
 FULL_ACCEPT: dict[str, Any] = {

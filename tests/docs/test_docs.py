@@ -13,6 +13,8 @@ from tests.socket.live import SECRET, Live, run
 
 from offhook.cli import _parser
 from offhook.config import load_config
+from offhook.testing.handset import AsyncHandset
+from offhook.testing.sync import Handset, JumpingTime
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md")])
@@ -63,6 +65,7 @@ def test_settings_named_in_the_text_exist() -> None:
 
     known = {flag_of(setting.name) for setting in SETTINGS} | {"--config", "--help", "--once"}
     known |= {"--say", "--hear", "--interrupt-after", "--json", "--dtmf", "--hangup-after", "--bind"}
+    known |= {"--phone-recordings"}
     for path in DOCUMENTS:
         for flag in re.findall(r"`(--[a-z-]+)", path.read_text(encoding="utf-8")):
             assert flag in known, (path.name, flag)
@@ -87,6 +90,28 @@ def test_the_telephone_of_the_calling_page_makes_a_call(capsys: pytest.CaptureFi
 
     run(test, answer=f"always:{session}")
     assert re.fullmatch(r"answered \d+ ms after the last sound\n", capsys.readouterr().out)
+
+
+def test_the_tests_of_the_testing_page_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, awaited = blocks(DOCS / "testing.md", "python")
+    names: dict[str, Any] = {}
+    exec(plain, names)
+    exec(awaited, names)
+    with Handset() as phone:
+        names["test_offers_days"](phone)
+        assert "which day" in str(phone.ladder)
+    clock = JumpingTime()
+
+    async def whole() -> None:
+        async with AsyncHandset() as phone:
+            monkeypatch.setenv("OPENAI_BASE_URL", phone.access.base_url)
+            monkeypatch.setenv("OPENAI_API_KEY", phone.access.api_key)
+            await names["test_books_an_appointment"](phone)
+
+    try:
+        clock.run(whole())
+    finally:
+        clock.close()
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -19,6 +19,8 @@ from tests.socket.model_server import ModelHost, Received, Reply, serve
 from offhook import server as wiring
 from offhook.config import ProjectConfig, load_config
 from offhook.host.project import Projects
+from offhook.host.surroundings import THIS_MACHINE
+from offhook.model.interface import Backend
 from offhook.server import Ready, Server
 from offhook.testing.phone import Phone, PhoneCall
 
@@ -83,9 +85,13 @@ async def live(
     hook: Callable[[Received], Reply] | None = None,
     app: Callable[[Live, Incoming], Awaitable[None]] | None = None,
     projects: tuple[ProjectConfig, ...] = (),
+    backend: Backend | None = None,
     **flags: Any,
 ) -> AsyncIterator[Live]:
-    """Start a server; ``hook`` answers its webhooks, ``app`` acts on each call that is announced."""
+    """Start a server; ``hook`` answers its webhooks, ``app`` acts on each call that is announced.
+
+    ``backend`` is the model instead of those that flags name.
+    """
     tasks: set[asyncio.Task[None]] = set()
     found: list[Live] = []
 
@@ -114,7 +120,8 @@ async def live(
         if projects:
             each = tuple(replace(project, webhook_url=hooks.url, webhook_secrets=(SECRET,)) for project in projects)
             config = replace(config, projects=each, api_key=(), webhook_url=None, webhook_secret=())
-        server = Server(config)
+        around = THIS_MACHINE if backend is None else replace(THIS_MACHINE, backend=lambda _: backend)
+        server = Server(config, around)
         ready = await server.start()
         sdk = AsyncOpenAI(
             api_key=KEY, base_url=ready.http + "/v1", max_retries=0, http_client=DefaultAsyncHttpxClient()

@@ -81,7 +81,8 @@ def session_file(tmp_path: Path) -> str:
 def test_ready_json_is_exactly_one_line_on_standard_output() -> None:
     async def test() -> None:
         async with serving() as (process, ready):
-            assert set(ready) == {"http", "sip", "pid", "api_key", "webhook_secret"}
+            assert set(ready) == {"http", "sip", "pid", "api_key", "webhook_secret", "brain"}
+            assert ready["brain"] == "scripted"
             assert ready["http"].startswith("http://127.0.0.1:")
             assert ready["sip"].startswith("sip:127.0.0.1:")
             assert int(ready["pid"]) == process.pid
@@ -97,13 +98,14 @@ def test_without_ready_json_people_are_told_how_to_call_it() -> None:
     async def test() -> None:
         process = await offhook("serve", *ANY)
         assert process.stdout is not None
-        lines = [(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode() for _ in range(4)]
+        lines = [(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode() for _ in range(5)]
         process.send_signal(signal.SIGINT)
         status, _, err = await ends(process)
         assert status == 0
         assert "takes calls" in lines[0]
         assert "sip:127.0.0.1:" in lines[1]
-        assert "sk-" in lines[3]
+        assert "scripted: callers hear tones, and nobody understands them" in lines[3]
+        assert "sk-" in lines[4]
         assert "nobody understands them" not in err, "scripted was asked for"
 
     asyncio.run(test())
@@ -225,6 +227,19 @@ def test_offhook_call_to_a_name_that_nobody_knows_says_so() -> None:
     assert status == 1
     assert "nosuch.invalid" in err
     assert "Traceback" not in err
+
+
+def test_offhook_call_shows_sip_and_speech_on_one_line_of_time() -> None:
+    async def test() -> None:
+        async with serving("--answer", "echo") as (_, ready):
+            _, out, _ = await ends(await offhook("call", ready["sip"], "--hangup-after", "0.1"))
+        told = [" ".join(line.partition(" s  ")[2].split()) for line in out.splitlines()]
+        order = ["caller ---> INVITE", "caller <--- 200 OK", "caller ---> ACK", "caller ---> BYE"]
+        places = [told.index(line) for line in order]
+        assert places == sorted(places)
+        assert any("hears that somebody picks up" in line for line in told[places[1] : places[3]])
+
+    asyncio.run(test())
 
 
 def test_offhook_call_says_why_a_call_failed() -> None:

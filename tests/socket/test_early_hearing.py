@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from tests.socket.live import Live, Socket, run, until
 
-from offhook import server as wiring
 from offhook.audio.pcm import silence
 from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DemoBrain
@@ -23,6 +22,7 @@ from offhook.testing.voice import voice
 from offhook.wire.session import TranscriptionEcho
 
 HEARS = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+DELTA = "conversation.item.input_audio_transcription.delta"
 COMPLETED = "conversation.item.input_audio_transcription.completed"
 
 
@@ -65,10 +65,8 @@ class Ear:
         yield Words("Heard late.")
 
 
-def hear(monkeypatch: pytest.MonkeyPatch, ear: Ear, *speech: Any, session: dict[str, Any] | None = None) -> str:
+def hear(ear: Ear, *speech: Any, session: dict[str, Any] | None = None) -> str:
     """Let a caller say something to a server with this ear; return the transcript."""
-    backend = Cascade("x", ear, DemoBrain(), ScriptedVoice())
-    monkeypatch.setattr(wiring, "choose_backend", lambda _: backend)
     transcripts: list[str] = []
 
     async def test(one: Live) -> None:
@@ -77,20 +75,20 @@ def hear(monkeypatch: pytest.MonkeyPatch, ear: Ear, *speech: Any, session: dict[
             await call.say(np.concatenate(speech))
             transcripts.append((await Socket(connection).until(COMPLETED))[-1]["transcript"])
 
-    run(test)
+    run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
     return transcripts[0]
 
 
-def test_the_words_of_a_turn_come_from_the_pause_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_words_of_a_turn_come_from_the_pause_at_its_end() -> None:
     ear = Ear()
-    assert hear(monkeypatch, ear, voice(900)) == f"Guess {len(ear.guesses)}."
+    assert hear(ear, voice(900)) == f"Guess {len(ear.guesses)}."
     assert 0.9 < ear.guesses[-1].seconds < 0.9 + 0.3 + 0.3, "with the prefix, and without the silence of the end"
     assert ear.asked_late == 0
 
 
-def test_a_pause_that_was_not_the_end_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_that_was_not_the_end_is_forgotten() -> None:
     ear = Ear()
-    heard = hear(monkeypatch, ear, voice(900), silence(300 * 8), voice(900))
+    heard = hear(ear, voice(900), silence(300 * 8), voice(900))
     *others, last = ear.guesses
     assert heard == f"Guess {last.number}."
     assert others
@@ -99,24 +97,23 @@ def test_a_pause_that_was_not_the_end_is_forgotten(monkeypatch: pytest.MonkeyPat
     assert ear.asked_late == 0
 
 
-def test_a_guess_that_had_to_make_room_is_made_good_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guess_that_had_to_make_room_is_made_good_at_the_end() -> None:
     ear = Ear(ModelError("overloaded", "Others were more urgent."))
-    assert hear(monkeypatch, ear, voice(900)) == "Heard late."
+    assert hear(ear, voice(900)) == "Heard late."
     assert ear.asked_late == 1
 
 
-def test_nothing_is_guessed_where_the_end_comes_too_soon_to_gain_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_guessed_where_the_end_comes_too_soon_to_gain_anything() -> None:
     """A turn that ends with its first silence has no pause before it."""
     detection = {"type": "server_vad", "silence_duration_ms": 0}
     session = {"audio": {"input": HEARS["audio"]["input"] | {"turn_detection": detection}}}
     ear = Ear()
-    assert hear(monkeypatch, ear, voice(900), session=session) == "Heard late."
+    assert hear(ear, voice(900), session=session) == "Heard late."
     assert ear.guesses == []
 
 
-def test_a_caller_who_hangs_up_in_a_pause_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_caller_who_hangs_up_in_a_pause_leaves_nothing_behind() -> None:
     ear = Ear()
-    monkeypatch.setattr(wiring, "choose_backend", lambda _: Cascade("x", ear, DemoBrain(), ScriptedVoice()))
 
     async def test(one: Live) -> None:
         detection = {"type": "server_vad", "silence_duration_ms": 5000}
@@ -126,10 +123,83 @@ def test_a_caller_who_hangs_up_in_a_pause_leaves_nothing_behind(monkeypatch: pyt
         await call.hang_up()
         await until(lambda: ear.guesses[0].cancelled)
 
-    run(test)
+    run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
+
+
+class ReadingEar(Ear):
+    """Hears a word a second too while the caller speaks."""
+
+    WORDS = "one two three four five six seven eight nine ten"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked_between = 0
+
+    def hear_so_far(self, speech: Speech, wanted: TranscriptionEcho | None) -> Early | None:
+        self.asked_between += 1
+        if self.asked_between == 1:
+            return None  # no time
+        words = " ".join(self.WORDS.split()[: 1 + self.asked_between])
+        return SoFar(words, speech)
+
+    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        yield Words(self.WORDS)
+
+    def hear_early(self, speech: Speech, wanted: TranscriptionEcho | None) -> None:
+        return None
+
+
+class SoFar(Early):
+    """What was said up to now."""
+
+    def __init__(self, text: str, speech: Speech) -> None:
+        super().__init__(0, speech, None)
+        self.text = text
+
+    async def words(self) -> AsyncIterator[Words]:
+        yield Words(self.text)
+
+
+def test_a_streaming_transcript_is_read_along_and_its_deltas_are_the_transcript() -> None:
+    ear = ReadingEar()
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk({"audio": {"input": {"transcription": {"model": "gpt-realtime-whisper"}}}})
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            call.begin_saying(np.concatenate([voice(1600)] * 4))
+            before = await socket.until("input_audio_buffer.speech_stopped")
+            after = await socket.until(COMPLETED)
+            early, late = ([each["delta"] for each in events if each["type"] == DELTA] for events in (before, after))
+            assert early, "words came while the caller spoke"
+            assert "".join(early + late) == after[-1]["transcript"] == ear.WORDS
+            assert len({each["item_id"] for each in before + after if each["type"] == DELTA}) == 1
+
+    run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
 
 
 # -- the local ear
+
+
+def test_the_local_ear_lets_nobody_read_along_unless_a_worker_stays_free() -> None:
+    async def test() -> None:
+        pool = Pool(PoolOptions("ear", "tests.socket.worker_engine:load", workers=2))
+        ear = LocalEar(pool)
+        await ear.start()
+        try:
+            assert ear.hear_so_far(speech_of(limits.EARLY_S + 1), None) is None
+            reading = ear.hear_so_far(speech_of(1), None)
+            assert reading is not None
+            assert ear.hear_so_far(speech_of(1), None) is None, "only one at a time of two"
+            reading.cancel()
+            await until(lambda: pool.idle == 2)
+            held = pool.ask({"do": "hold"})
+            assert ear.hear_so_far(speech_of(1), None) is None
+            held.cancel()
+        finally:
+            await ear.stop()
+
+    asyncio.run(test())
 
 
 def test_the_local_ear_guesses_at_no_long_turn_and_not_while_callers_wait() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.socket.live import Live, Socket, run
+from tests.undisturbed import undisturbed
 
 from offhook import server as wiring
 from offhook.audio.pcm import Samples, silence
@@ -65,20 +66,18 @@ class Storyteller:
         yield GenerationFinished(request.run)
 
 
-def talk(monkeypatch: pytest.MonkeyPatch, ear: Ear, test: Any, **flags: Any) -> None:
+def talk(ear: Ear, test: Any, **flags: Any) -> None:
     """Run a test on a call to a server with this ear, and a model that tells a story."""
-    backend = Cascade("x", ear, Storyteller(), ScriptedVoice())
-    monkeypatch.setattr(wiring, "choose_backend", lambda _: backend)
 
     async def whole(one: Live) -> None:
         call, call_id = await one.talk(SEMANTIC)
         async with one.sdk.realtime.connect(call_id=call_id) as connection:
             await test(call, Socket(connection))
 
-    run(whole, **flags)
+    run(whole, backend=Cascade("x", ear, Storyteller(), ScriptedVoice()), **flags)
 
 
-def silence_before_the_end_ms(monkeypatch: pytest.MonkeyPatch, ear: Ear, **flags: Any) -> int:
+def silence_before_the_end_ms(ear: Ear, **flags: Any) -> int:
     """Return how long a caller was silent when the turn ended."""
     silences: list[int] = []
 
@@ -90,14 +89,14 @@ def silence_before_the_end_ms(monkeypatch: pytest.MonkeyPatch, ear: Ear, **flags
         assert (await socket.until(COMPLETED))[-1]["transcript"] == (ear.texts[0] or "Heard late.")
         await socket.until("response.done")
 
-    talk(monkeypatch, ear, test, **flags)
+    talk(ear, test, **flags)
     return silences[0]
 
 
-def test_a_turn_ends_sooner_after_a_whole_sentence_than_after_half_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = silence_before_the_end_ms(monkeypatch, Ear("I would like a table for two."))
-    unheard = silence_before_the_end_ms(monkeypatch, Ear(None))
-    cut = silence_before_the_end_ms(monkeypatch, Ear("I would like a table for"))
+def test_a_turn_ends_sooner_after_a_whole_sentence_than_after_half_of_one() -> None:
+    whole = silence_before_the_end_ms(Ear("I would like a table for two."))
+    unheard = silence_before_the_end_ms(Ear(None))
+    cut = silence_before_the_end_ms(Ear("I would like a table for"))
     assert 200 <= whole < unheard < cut
     assert unheard >= 650
     assert cut >= 1550
@@ -107,7 +106,8 @@ def volume(samples: Samples) -> float:
     return float(10 * np.log10(np.mean(samples.astype(np.float64) ** 2)))
 
 
-def test_ok_does_not_interrupt_an_agent_who_only_speaks_softer_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+@undisturbed
+def test_ok_does_not_interrupt_an_agent_who_only_speaks_softer_meanwhile() -> None:
     """Complaints 32 and 33: a nod cut the agent's story; it is heard to its end, without a gap."""
 
     async def test(call: Any, socket: Socket) -> None:
@@ -128,10 +128,10 @@ def test_ok_does_not_interrupt_an_agent_who_only_speaks_softer_meanwhile(monkeyp
         assert max(volumes) - min(volumes) == pytest.approx(DUCKED_DB, abs=1)
         assert volumes[-1] == pytest.approx(max(volumes), abs=1), "and is as loud as before when that is over"
 
-    talk(monkeypatch, Ear("Okay."), test)
+    talk(Ear("Okay."), test)
 
 
-def test_more_than_a_nod_interrupts_the_agent_in_mid_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_a_nod_interrupts_the_agent_in_mid_word() -> None:
     async def test(call: Any, socket: Socket) -> None:
         await socket.connection.response.create()
         await call.hears_sound()
@@ -139,7 +139,7 @@ def test_more_than_a_nod_interrupts_the_agent_in_mid_word(monkeypatch: pytest.Mo
         events = await socket.until("output_audio_buffer.cleared")
         assert "input_audio_buffer.speech_stopped" not in [event["type"] for event in events]
 
-    talk(monkeypatch, Ear("Excuse me, I have a question."), test)
+    talk(Ear("Excuse me, I have a question."), test)
 
 
 class Doubtful:
@@ -158,7 +158,7 @@ class Doubtful:
 def test_a_detector_of_sound_has_its_say_beside_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
     detector = Doubtful()
     monkeypatch.setattr(wiring, "load_turn_end", lambda _: detector)
-    doubted = silence_before_the_end_ms(monkeypatch, Ear("That is all."), turn_detector="doubtful")
+    doubted = silence_before_the_end_ms(Ear("That is all."), turn_detector="doubtful")
     assert doubted >= 650
     ((length, rate_hz),) = detector.asked
     assert rate_hz == 8000

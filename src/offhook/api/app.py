@@ -63,6 +63,8 @@ def build_app(
         Route("/health", Endpoint(own.health), methods=["GET"]),
         Route("/offhook/v1/calls", Endpoint(own.calls), methods=["GET"]),
         Route("/offhook/v1/calls/{call_id}", Endpoint(own.call), methods=["GET"]),
+        Route("/offhook/v1/calls/{call_id}/spans", Endpoint(own.spans), methods=["GET"]),
+        Route("/metrics", Endpoint(own.metrics), methods=["GET"]),
         Route("/offhook/v1/prompts", Endpoint(prompts.newest), methods=["GET"]),
         Route("/offhook/v1/prompts/{prompt_id}/versions", Endpoint(prompts.versions), methods=["GET"]),
         Route("/offhook/v1/prompts/{prompt_id}/versions", Endpoint(prompts.add), methods=["POST"]),

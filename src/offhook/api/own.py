@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -11,6 +12,9 @@ from starlette.responses import Response
 from offhook.api.answer import find_project, json_response
 from offhook.call.machine import NOT_FOUND
 from offhook.host.directory import Directory
+from offhook.host.owner import CallOwner
+from offhook.telemetry.metrics import CONTENT_TYPE
+from offhook.telemetry.trace import Span
 
 
 class OwnRoutes:
@@ -38,3 +42,35 @@ class OwnRoutes:
         if call is None:
             raise NOT_FOUND
         return json_response(call.record())
+
+    async def spans(self, request: Request) -> Response:
+        """Show the trace of a call whose session wants one: of a call that has ended, what the store keeps."""
+        project = find_project(self._directory.projects, request.headers)
+        call = self._directory.find(project, request.path_params["call_id"])
+        if call is None:
+            raise NOT_FOUND
+        store = self._directory.services.store
+        spans: Sequence[Span] = ()
+        if isinstance(call, CallOwner):
+            spans = call.spans
+        elif store is not None:
+            spans = await asyncio.to_thread(store.read_spans, request.path_params["call_id"])
+        return json_response({"object": "list", "data": spans})
+
+    async def metrics(self, _: Request) -> Response:
+        """Tell Prometheus what was counted and measured."""
+        text = self._directory.services.metrics.text(_gauges(self._health()))
+        return Response(text, headers={"content-type": CONTENT_TYPE})
+
+
+def _gauges(state: dict[str, Any]) -> dict[str, tuple[str, float]]:
+    calls, media = state["calls"], state["media"]
+    return {
+        "offhook_calls_active": ("calls in progress", calls["active"]),
+        "offhook_calls_limit": ("calls that this machine holds on time", calls["limit"]),
+        "offhook_calls_refused": ("calls refused since the start", calls["refused"]),
+        "offhook_media_busy_ratio": ("how busy the audio thread is, of one core", media["busy"]),
+        "offhook_media_late_seconds": ("how late audio goes out, 99th percentile", media["late_p99_ms"] / 1000),
+        "offhook_loop_late_seconds": ("how late the event loop is", state["loop_late_ms"] / 1000),
+        "offhook_uptime_seconds": ("how long the server runs", state["uptime_s"]),
+    }

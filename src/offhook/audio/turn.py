@@ -278,6 +278,9 @@ class TurnDetector:
         if silent_ms < wanted_ms or self._judged_ms < end_ms or self._rising():
             return _NOTHING
         end_ms = max(end_ms, state.start_ms)
+        if pause and self._likely:
+            # Energy falls before the detector lets go of a word: told now, a pause would end with the next window.
+            return _NOTHING
         if pause:
             state.paused_ms = self._heard_ms
             return (SpeechPaused(state.start_ms, end_ms, self._heard_ms),)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from offhook.audio.pcm import Samples
 from offhook.session import inputs as talk
 from offhook.telemetry.log import FactLog
-from offhook.wire.session import TurnDetection
+from offhook.wire.session import NoiseReduction, TurnDetection
 
 
 class Sound(Protocol):
@@ -45,6 +46,10 @@ class Sound(Protocol):
         """End the caller's turn in its pause, if that lasts still."""
         ...
 
+    def reduce_noise(self, wanted: NoiseReduction | None) -> None:
+        """Clean what comes in in this way, or no more."""
+        ...
+
     def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:
         """Return 16-bit mono samples between two positions of the input, and their rate in Hz."""
         ...
@@ -66,6 +71,10 @@ class Converser(Protocol):
 
     def take(self, event: talk.Input) -> None:
         """Take what happened."""
+        ...
+
+    def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something that belongs to it come to its own end after it."""
         ...
 
     def broadcast(self, text: str) -> None:

@@ -7,6 +7,7 @@ import base64
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
+from math import exp
 from typing import Any, cast
 
 from msgspec.structs import replace
@@ -14,8 +15,9 @@ from msgspec.structs import replace
 from offhook.call.call import Output
 from offhook.host.converser import Converser, Sound
 from offhook.host.filling import Filling
+from offhook.host.mcp_calls import McpCalls
 from offhook.host.services import Services
-from offhook.model.interface import EarlyHearing, ModelError, Speech, Words
+from offhook.model.interface import EarlyHearing, HearsSoFar, ModelError, Speech, Words
 from offhook.model.verbatim import say_verbatim
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
@@ -59,8 +61,10 @@ class Conversing:
         self._generating: dict[int, asyncio.Task[None]] = {}
         self._hearing: set[asyncio.Task[None]] = set()
         self._early: _Early | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._filling = Filling(owner, services)
         self._language = ""
+        self._mcp = McpCalls(owner, services.mcp)
 
     def close(self) -> None:
         """Stop everything that is under way."""
@@ -68,6 +72,9 @@ class Conversing:
         self.stop_speaking()
         for task in self._hearing:
             task.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
+        self._mcp.close()
 
     def stop_speaking(self) -> None:
         """Stop what the models still want to say."""
@@ -105,10 +112,14 @@ class Conversing:
                 self._hear(output)
             case do.HearEarly():
                 self._hear_early(output)
+            case do.HearSoFar():
+                self._reading = self._spawn(self._tell_so_far(output))
             case do.DropEarly():
                 self._drop_early()
             case do.SendWithAudio():
                 self._send_with_audio(output)
+            case do.ListMcpTools() | do.CallMcpTool():
+                self._mcp.perform(output)
             case _ if owner.line is not None:
                 self._use_line(owner.line, output)
 
@@ -125,6 +136,8 @@ class Conversing:
                 line.end_turn()
             case do.Duck(ducked=ducked):
                 line.duck(ducked=ducked)
+            case do.ReduceNoise(noise_reduction=noise):
+                line.reduce_noise(noise)
             case do.ConfigureTurns(turn_detection=detection):
                 line.configure_turns(detection)
             case _:
@@ -178,7 +191,22 @@ class Conversing:
         words, over = await asyncio.gather(self._all_words(hearing), self._sounds_over(speech))
         text = None if words is None else "".join(piece.text for piece in words)
         spoken = next((piece.language for piece in words or [] if piece.language), self._language)
-        self._owner.take(talk.PauseHeard(wanted.item_id, text, spoken or _language_of(wanted.transcription), over))
+        language = spoken or _language_of(wanted.transcription)
+        self._owner.take(talk.PauseHeard(wanted.item_id, text, language, _certainty(words or []), over))
+
+    async def _tell_so_far(self, wanted: do.HearSoFar) -> None:
+        """Tell the conversation what was said of a turn that goes on."""
+        backend, hearing = self._services.backend, None
+        if isinstance(backend, HearsSoFar):
+            speech = self._speech(wanted.start_ms, wanted.end_ms)
+            hearing = backend.hear_so_far(speech, cast("Any", wanted.transcription))
+        try:
+            words = await self._all_words(hearing)
+        finally:
+            if hearing is not None:
+                hearing.cancel()
+        text = None if words is None else "".join(piece.text for piece in words)
+        self._owner.take(talk.HeardSoFar(wanted.item_id, text))
 
     async def _all_words(self, hearing: EarlyHearing | None) -> list[Words] | None:
         """Return the words of what is heard early; None when there will be none."""
@@ -280,6 +308,12 @@ class Conversing:
             item = replace(item, content=content)
         event = ev.ConversationItemRetrieved(event_id=wanted.event_id, item=item)
         self._owner.send_to(wanted.origin, encode_event(event).decode())
+
+
+def _certainty(words: list[Words]) -> float | None:
+    """Return how probable the last word and the mark behind it are; None when the recogniser does not tell."""
+    tokens = [token for piece in words for token in piece.logprobs]
+    return exp(min(token.logprob for token in tokens[-2:])) if tokens else None
 
 
 def _language_of(transcription: Transcription | TranscriptionEcho | None) -> str:

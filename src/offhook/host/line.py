@@ -18,13 +18,14 @@ from offhook.media import limits
 from offhook.media.agreement import agreed
 from offhook.media.command import LegOptions, Negotiated
 from offhook.media.limits import JITTER_MS
+from offhook.media.noise import INSTALL, LEVELS, Processors
 from offhook.media.plane import MediaPlane
-from offhook.net.rtp import PortPair, PortRange
+from offhook.media.ports import PortPair, PortSource
 from offhook.session import inputs as talk
 from offhook.session.semantic import patience_of
 from offhook.sip import sdp
 from offhook.telemetry.log import FactLog
-from offhook.wire.session import PcmaFormat, PcmuFormat, SemanticVad, ServerVad, TurnDetection
+from offhook.wire.session import NoiseReduction, PcmaFormat, PcmuFormat, SemanticVad, ServerVad, TurnDetection
 
 if TYPE_CHECKING:
     from offhook.host.owner import CallOwner
@@ -32,8 +33,12 @@ if TYPE_CHECKING:
 PAUSE_MS: Final = 160
 """Longer than the gaps inside words; the rest of the usual 500 ms is enough to transcribe a turn in."""
 
-SEMANTIC_PAUSE_MS: Final = 100
+SEMANTIC_PAUSE_MS: Final = 60
 """Under semantic_vad the words decide, so they are wanted before the shortest silence that can end a turn."""
+
+
+# Half of the strength for who speaks into the telephone, all of it for who speaks to it.
+_NOISE_LEVELS: Final = {"near_field": LEVELS // 2, "far_field": LEVELS}
 
 
 class LineError(OffhookError):
@@ -66,6 +71,7 @@ class Line:
         self.held = False
         self._leg = owner.call.id
         self._lines = lines
+        self._log = owner.log
         self._media = lines.media
         self._local = sdp.LocalMedia((host, pair.port), rtcp_port=pair.port + 1, session_id=lines.opened)
         offer = owner.invitation.offer
@@ -156,6 +162,13 @@ class Line:
         """Let the agent be softer, or as loud as before."""
         self._media.duck(self._leg, ducked=ducked)
 
+    def reduce_noise(self, wanted: NoiseReduction | None) -> None:
+        """Clean what the caller says in this way; where that is not installed, say so and go on without."""
+        level, make = noise_level(wanted), self._lines.noise
+        if level and make is None:
+            self._log.warning("noise reduction is not installed, and left out", mend=INSTALL)
+        self._media.reduce_noise(self._leg, make(level) if level and make is not None else None)
+
     def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:
         """Return what the caller said between two positions: 16-bit mono samples, and their rate in Hz."""
         return to_bytes(self._audio.read(start_ms, end_ms)), limits.RATE_HZ
@@ -167,6 +180,14 @@ class Line:
     def close(self) -> None:
         """Let go of the ports."""
         self._media.close_leg(self._leg)
+
+
+def noise_level(wanted: NoiseReduction | None) -> int:
+    """Return how strongly to clean, from 0 for not at all to `LEVELS`."""
+    if wanted is None:
+        return 0
+    strength = 1.0 if wanted.strength is UNSET else wanted.strength
+    return round(min(_NOISE_LEVELS[wanted.type] * strength, LEVELS))
 
 
 def turn_options(detection: TurnDetection | None, line: LineOptions) -> TurnOptions | None:
@@ -197,12 +218,14 @@ class Lines:
     """All lines: where ports come from, and whose edges are whose."""
 
     media: MediaPlane
-    ports: PortRange
+    ports: PortSource
     answer: object
     options: LineOptions
     clock: Callable[[], float]
     wall_s: Callable[[], float]
     log: FactLog
+    noise: Processors | None = None
+    """What takes noise out of the lines, where it is installed."""
     opened: int = 0
     """How many lines there were; also the number that each one's session description carries in o=."""
     _owners: dict[str, CallOwner] = field(default_factory=dict)

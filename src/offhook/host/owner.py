@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -28,8 +28,10 @@ from offhook.host.project import Project
 from offhook.host.services import Services
 from offhook.host.sideband import Closing, Sideband
 from offhook.host.socket_session import expired_reason
+from offhook.host.watching import Watch
 from offhook.session import inputs as talk
 from offhook.session.settings import without_effect
+from offhook.telemetry.trace import Span
 from offhook.webhook.delivery import Attempt, Message
 from offhook.wire import limits
 from offhook.wire.calls import IncomingCall, RealtimeCallIncoming
@@ -61,6 +63,8 @@ class CallOwner:
         self._ids = Ids(TokenStream(b"outside" + call.seed))
         self._directory = directory
         self._conversing = Conversing(self, services)
+        epoch_s = services.wall_s() - services.clock()
+        self._watch = Watch(services.metrics, seed=call.seed, epoch_s=epoch_s, call_id=call.id, project=project.id)
         self._inbox: deque[Input | Tick] = deque()
         self._working = False
         self._replies: dict[int, ApiProblem | None] = {}
@@ -151,8 +155,14 @@ class CallOwner:
             "end": None if end is None else _shown_end(end),
             "refer": None if refer is None else _shown_refer(refer),
             "webhook": self._webhook,
+            "usage": self._watch.usage_shown(),
             "early_events_refused": self._early.refused,
         }
+
+    @property
+    def spans(self) -> Sequence[Span]:
+        """The trace so far, when the session wants one."""
+        return self._watch.spans
 
     # -- the loop
 
@@ -186,6 +196,7 @@ class CallOwner:
             self._write(now, event, output_names(outputs))
         try:
             self._perform_all(outputs)
+            self._watch.see(event, outputs, now)
         except Exception as bug:  # as above
             self._survive(bug, event)
 
@@ -282,7 +293,7 @@ class CallOwner:
         self.take(telephone.LegAnswered())
         self._answered_s = services.wall_s()
         self.log.info("call answered", codec=line.codec, model=params.model or None)
-        if ignored := without_effect(params):
+        if ignored := without_effect(params, reasons=services.backend.capabilities.reasons):
             self.log.warning("session members without effect", members=",".join(ignored))
         for event in self._early.take_all():
             self.take(event)
@@ -295,6 +306,8 @@ class CallOwner:
         )
         self._write(now, SessionOpened(params, line.audio_format, expires_at), output_names(outputs))
         self._perform_all(outputs)
+        assert self.call.engine is not None
+        self._watch.open(self.call.engine.session, outputs, now)
 
     def _expires_at(self) -> int:
         session_s = self._services.options.call.session_s
@@ -307,6 +320,10 @@ class CallOwner:
             self._held = line.held
             self.log.info("caller on hold" if line.held else "caller back")
             self.tell_own("offhook.call.hold", call_id=self.call.id, on_hold=line.held)
+
+    def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something of a call that has ended come to its own end."""
+        self._directory.part_with(work)
 
     # -- telling
 
@@ -359,6 +376,10 @@ class CallOwner:
             detail=end.detail or None,
             seconds=seconds,
         )
+        services.metrics.count("offhook_calls_total", result=str(end.result))
+        if spans := self._watch.close(services.clock()):
+            for sink in services.span_sinks:
+                sink.save_spans(self.call.id, spans)
         if services.store is not None:
             services.store.save(self.record())
         self._directory.ended(self)

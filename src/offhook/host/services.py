@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,10 +10,13 @@ from offhook.audio.pcm import Samples
 from offhook.call.machine import CallOptions
 from offhook.host.answer import Answer, AnswerByWebhook
 from offhook.host.preparing import Preparing
+from offhook.mcp.policy import McpOptions
 from offhook.model.interface import Backend
 from offhook.model.turn_end import TurnEnds
 from offhook.session.engine import EngineOptions
 from offhook.telemetry.log import FactLog
+from offhook.telemetry.metrics import Metrics
+from offhook.telemetry.trace import Span, SpanSink
 from offhook.webhook.delivery import WebhookSender
 
 
@@ -38,6 +41,14 @@ class Store(Protocol):
 
     def save(self, record: Mapping[str, Any]) -> None:
         """Keep what a call has come to."""
+        ...
+
+    def save_spans(self, call_id: str, spans: Sequence[Span]) -> None:
+        """Keep the trace of a call."""
+        ...
+
+    def read_spans(self, call_id: str) -> list[Span]:
+        """Return the trace of a call; waits for the disk."""
         ...
 
 
@@ -70,3 +81,6 @@ class Services:
     store: Store | None = None
     turn_ends: TurnEnds | None = None
     preparing: Preparing = field(default_factory=Preparing)
+    mcp: McpOptions = field(default_factory=McpOptions)
+    metrics: Metrics = field(default_factory=Metrics)
+    span_sinks: Sequence[SpanSink] = ()

@@ -13,7 +13,7 @@ from offhook.session import inputs as talk
 from offhook.session.input_audio import AppendedAudio
 from offhook.session.listening import Ear, Listening
 from offhook.wire import limits
-from offhook.wire.session import AudioFormat, TurnDetection
+from offhook.wire.session import AudioFormat, NoiseReduction, TurnDetection
 
 if TYPE_CHECKING:
     from offhook.host.socket_session import SocketSession
@@ -77,6 +77,11 @@ class SocketLine:
     def configure_turns(self, detection: TurnDetection | None) -> None:
         """Detect the client's turns in this way."""
         self._listening.configure(self._ear, turn_options(detection, self._options))
+
+    def reduce_noise(self, wanted: NoiseReduction | None) -> None:
+        """Say that it is not done here: what a client appends is taken as it is."""
+        if wanted is not None:
+            self._session.log.warning("noise reduction is for calls, and left out")
 
     def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:
         """Return 16-bit mono samples between two positions, and their rate in Hz."""

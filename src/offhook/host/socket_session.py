@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
 
@@ -15,6 +16,7 @@ from offhook.host.conversing import Conversing
 from offhook.host.project import Project
 from offhook.host.sideband import Closing, Sideband
 from offhook.host.socket_line import SocketLine
+from offhook.host.watching import Watch
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.session.engine import Engine
@@ -71,18 +73,22 @@ class SocketSession:
         self.engine = Engine(session, ids, options, now, model_named=named, own=start.offhook, door=door)
         self.line = SocketLine(self, sessions.listening, sessions.directory.lines.options)
         self._conversing = Conversing(self, services)
+        epoch_s = services.wall_s() - services.clock()
+        self._watch = Watch(services.metrics, seed=self.id.encode(), epoch_s=epoch_s, project=project.id)
         self._expires = now + session_s if session_s else None
         self._inbox: deque[talk.Input] = deque()
         self._working = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for: float | None = None
-        if ignored := without_effect(start):
+        if ignored := without_effect(start, reasons=services.backend.capabilities.reasons):
             self.log.warning("session members without effect", members=",".join(ignored))
 
     def start(self) -> None:
         """Begin the conversation."""
-        self._perform_all(self.engine.start())
+        outputs = self.engine.start()
+        self._perform_all(outputs)
+        self._watch.open(self.engine.session, outputs, self._services.clock())
         self._arm()
 
     # -- for the socket
@@ -115,13 +121,18 @@ class SocketSession:
         self._working = True
         try:
             while self._inbox and not self._closed:
-                self._perform_all(self.engine.handle(self._inbox.popleft(), self._services.clock()))
+                self._do(self._inbox.popleft(), self._services.clock())
         except Exception as bug:
             self.log.error("session failed by a bug", failure=bug)
             self.close(FAILED)
         finally:
             self._working = False
         self._arm()
+
+    def _do(self, event: talk.Input, now: float) -> None:
+        outputs = self.engine.handle(event, now)
+        self._perform_all(outputs)
+        self._watch.see(event, outputs, now)
 
     def _perform_all(self, outputs: list[do.Output]) -> None:
         for output in outputs:
@@ -169,6 +180,10 @@ class SocketSession:
         del number
         self.socket.put(text)
 
+    def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something that goes on beyond the end come to its own."""
+        self._sessions.directory.part_with(work)
+
     # -- the end
 
     def _expire(self) -> None:
@@ -180,7 +195,10 @@ class SocketSession:
         """End the conversation: responses in progress are cancelled, all is told, then the socket closes."""
         if self._closed:
             return
-        self._perform_all(self.engine.close(self._services.clock()))
+        now = self._services.clock()
+        outputs = self.engine.close(now)
+        self._perform_all(outputs)
+        self._watch.see(None, outputs, now)
         if last is not None:
             self.broadcast(encode_event(last).decode())
         self.close(closing)
@@ -197,6 +215,9 @@ class SocketSession:
             self._timer = None
         self._conversing.close()
         self.line.close()
+        if spans := self._watch.close(self._services.clock()):
+            for sink in self._services.span_sinks:
+                sink.save_spans(self.id, spans)
         self._sessions.ended(self)
 
 

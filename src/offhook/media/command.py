@@ -12,6 +12,7 @@ from offhook.audio.pcm import Samples
 from offhook.audio.turn import TurnOptions
 from offhook.media import limits
 from offhook.media.input_audio import InputAudio
+from offhook.media.noise import Processor
 from offhook.media.ports import Address, Ports
 from offhook.media.recorder import Recorder
 
@@ -149,6 +150,13 @@ class Duck(msgspec.Struct, frozen=True):
     ducked: bool
 
 
+class ReduceNoise(msgspec.Struct, frozen=True):
+    """Clean what comes in from here on, or (None) take it as it is."""
+
+    leg: str
+    processor: Processor | None
+
+
 class SendDtmf(msgspec.Struct, frozen=True):
     """Press keys for the caller."""
 
@@ -169,5 +177,6 @@ Command: TypeAlias = (
     | ConfigureTurns
     | EndTurn
     | Duck
+    | ReduceNoise
     | SendDtmf
 )

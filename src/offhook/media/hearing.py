@@ -71,8 +71,23 @@ class Hearing:
         """End a leg's turn in its pause."""
         _report(leg, leg.turns.end(), edges)
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to judge."""
+        if self.heard:
+            return True
+        whole = self._context + self._window
+        if whole:
+            for leg in self._legs.values():
+                if len(leg.unjudged) >= whole:
+                    return True
+        return False
+
     def levels(self, edges: list[Edge]) -> None:
         """Take what came in on all legs since the last time."""
+        if self._detector is None:
+            self.heard.clear()
+            return
         mu_law: list[tuple[Leg, bytes]] = []
         a_law: list[tuple[Leg, bytes]] = []
         for each in self.heard:

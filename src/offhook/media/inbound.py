@@ -13,6 +13,7 @@ from offhook.media.command import Direction, LegOptions, Negotiated
 from offhook.media.edge import DtmfReceived, Edge, MediaStarted, MediaTimedOut
 from offhook.media.input_audio import InputAudio
 from offhook.media.limits import RATE_HZ, TICKS_PER_MS
+from offhook.media.noise import NoiseReducer
 from offhook.media.ports import Address
 from offhook.rtp.jitter import Frame, JitterBuffer, Lost, Pause, Piece
 from offhook.rtp.limits import PAYLOAD_TICKS
@@ -57,6 +58,7 @@ class Inbound:
         "jitter",
         "keys",
         "reception",
+        "reducer",
         "rejected",
         "streams",
     )
@@ -84,6 +86,8 @@ class Inbound:
         self.reception = Reception(0, 0)
         self.heard_at = now
         self.rejected = self.keys = 0
+        self.reducer: NoiseReducer | None = None
+        """Cleans what is heard of the line; a recording has what really came."""
         self._events = EventReceiver()
         self._concealer: Concealer | None = None
         self._presence = _Presence.EXPECTED
@@ -119,11 +123,7 @@ class Inbound:
             return False
         self.reception.packet(sequence, timestamp, ticks)
         self.heard_at = now
-        payload = data[HEADER_BYTES:]
-        self._audio.append(payload)
-        self._listen(payload)
-        if self._recorder is not None:
-            self._recorder.heard(payload)
+        self._continue(data[HEADER_BYTES:])
         return True
 
     def receive(self, data: bytes, address: Address, now: float, edges: list[Edge]) -> None:
@@ -228,10 +228,12 @@ class Inbound:
             self._continue(payload)
 
     def _continue(self, payload: bytes) -> None:
-        self._audio.append(payload)
-        self._listen(payload)
         if self._recorder is not None:
             self._recorder.heard(payload)
+        if self.reducer is not None:
+            payload = self.reducer.clean(payload)
+        self._audio.append(payload)
+        self._listen(payload)
 
     def _lost(self, ticks: int) -> bytes:
         if self._concealer is None:

@@ -35,6 +35,32 @@ class Ports(Protocol):
         """Close both; harmless when repeated."""
 
 
+class PortPair(Ports, Protocol):
+    """The two ports of a leg, and the number that a session description tells of them."""
+
+    @property
+    def port(self) -> int:
+        """The RTP port."""
+
+
+class PortSource(Protocol):
+    """Hands out pairs of ports."""
+
+    @property
+    def pairs(self) -> int:
+        """How many there are."""
+
+    @property
+    def in_use(self) -> int:
+        """How many are handed out."""
+
+    def room(self, now: float) -> int:
+        """Return how many could be opened now."""
+
+    def open(self, now: float) -> PortPair:
+        """Open the next pair. Raises LocalError when there is none."""
+
+
 class Poller(Protocol):
     """Tells which ports have something to read. Tokens are whatever the plane gives."""
 

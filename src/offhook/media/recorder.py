@@ -47,6 +47,17 @@ class Recorder:
             payload = g711.translate(payload, codec, self._codec)[len(self._sent) - place :]
             self._sent += self._fitting(len(self._sent), payload)
 
+    @property
+    def heard_samples(self) -> int:
+        """How much of the caller's channel there is."""
+        return len(self._heard)
+
+    def heard_from(self, place: int) -> Samples:
+        """Return the caller's channel from a place on, in samples."""
+        with self._lock:
+            payload = bytes(self._heard[max(place, 0) :])
+        return g711.decode(payload, self._codec)
+
     def stereo(self) -> Samples:
         """Return ``(n, 2)`` samples: left the caller, right ourselves."""
         with self._lock:

@@ -27,7 +27,7 @@ class ModelServer:
         self.name = name
         self.base_url = base_url
         self._api_key = api_key
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._client: Client | None = None
 
     def __repr__(self) -> str:
@@ -36,7 +36,7 @@ class ModelServer:
     async def start(self) -> None:
         """Open the pool; no connection is made yet."""
         if self._client is None:
-            timeout = timedelta(seconds=self._timeout_s)
+            timeout = timedelta(seconds=self.timeout_s)
             self._client = (
                 ClientBuilder().follow_redirects(False).read_timeout(timeout).connect_timeout(timeout).build()
             )
@@ -73,11 +73,15 @@ class ModelServer:
         except PyreqwestError as failure:
             raise self._failed(failure) from failure
 
+    def too_late(self) -> ModelError:
+        """Return what to say about a server that took too long."""
+        return ModelError("model_timeout", f"The {self.name} did not answer within {self.timeout_s:g} s.")
+
     def _failed(self, failure: PyreqwestError) -> ModelError:
         if isinstance(failure, ConnectError):
             return ModelError("model_unavailable", f"The {self.name} cannot be reached.")
         if isinstance(failure, RequestTimeoutError):
-            return ModelError("model_timeout", f"The {self.name} did not answer within {self._timeout_s:g} s.")
+            return self.too_late()
         return ModelError("model_error", f"The connection to the {self.name} broke.")
 
     async def _refused(self, response: Response) -> ModelError:

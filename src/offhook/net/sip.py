@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from offhook.errors import ConfigError
 from offhook.net.address import RouteFinder, bind_pair, parse_public_address
@@ -77,11 +77,25 @@ class TransportCounters:
     """Connections closed because their bytes could not be followed or were not read."""
 
 
+class DatagramSocket(Protocol):
+    """What SIP needs of a UDP socket; it never blocks."""
+
+    def recvfrom(self, size_bytes: int, /) -> tuple[bytes, Any]:
+        """Return a datagram and its sender, or raise BlockingIOError."""
+
+    def sendto(self, data: bytes, address: Any, /) -> object:
+        """Send a datagram, or raise OSError."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
 class SipTransport:
     """One listening address for UDP and TCP.
 
     ``on_output`` gets every output but ``Transmit``, in order, in the loop's thread; it may call ``perform`` with what
-    the agent returns to its wishes. ``clock`` is the monotonic time that the agent is told.
+    the agent returns to its wishes. ``clock`` is the monotonic time that the agent is told. ``watch`` is shown every
+    message, and whether it came in, before anything follows from it.
     """
 
     def __init__(
@@ -90,8 +104,10 @@ class SipTransport:
         options: SipTransportOptions,
         on_output: Callable[[Output], None],
         clock: Callable[[], float] = time.monotonic,
+        watch: Callable[[bytes, bool], None] | None = None,
     ) -> None:
         self.agent = agent
+        self._watch = watch
         self.counters = TransportCounters()
         self._options = options
         self._on_output = on_output
@@ -99,7 +115,8 @@ class SipTransport:
         self._public = parse_public_address(options.public_address)
         self._route = RouteFinder()
         self._address: tuple[str, int] = (options.host, options.port)
-        self._udp: socket.socket | None = None
+        self._udp: DatagramSocket | None = None
+        self._udp_descriptor = -1
         self._server: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flows: dict[Any, Flow] = {}
@@ -127,7 +144,8 @@ class SipTransport:
             raise ConfigError("sip", f"cannot listen on {self._options.host}: {error}") from error
         self._udp = udp
         self._address = udp.getsockname()[:2]
-        self._loop.add_reader(udp.fileno(), self._read_datagrams)
+        self._udp_descriptor = udp.fileno()
+        self._loop.add_reader(self._udp_descriptor, self._read_datagrams)
 
     async def close(self) -> None:
         """Stop at once: nothing more is sent or received."""
@@ -135,7 +153,8 @@ class SipTransport:
             self._timer.cancel()
             self._timer = None
         if self._udp is not None and self._loop is not None:
-            self._loop.remove_reader(self._udp.fileno())
+            if self._udp_descriptor >= 0:
+                self._loop.remove_reader(self._udp_descriptor)
             self._udp.close()
             self._udp = None
         if self._server is not None:
@@ -186,7 +205,10 @@ class SipTransport:
                 output = queue.popleft()
                 if not isinstance(output, Transmit):
                     self._on_output(output)
-                elif output.flow.transport == "UDP":
+                    continue
+                if self._watch is not None:
+                    self._watch(output.data, False)
+                if output.flow.transport == "UDP":
                     self._send_datagram(output.flow, output.data)
                 else:
                     self._send_on_stream(output.flow, output.data)
@@ -221,7 +243,9 @@ class SipTransport:
         finally:
             self._arm()
 
-    def _read_turn(self, udp: socket.socket, receive: Callable[[bytes, Flow, float], list[Output]], now: float) -> None:
+    def _read_turn(
+        self, udp: DatagramSocket, receive: Callable[[bytes, Flow, float], list[Output]], now: float
+    ) -> None:
         for _ in range(_DATAGRAMS_A_TURN):
             try:
                 data, source = udp.recvfrom(_MAX_DATAGRAM_BYTES)
@@ -231,6 +255,8 @@ class SipTransport:
                 # An ICMP error of an earlier datagram; which one is not said, and the timers know better.
                 continue
             self.counters.datagrams_in += 1
+            if self._watch is not None:
+                self._watch(data, True)
             flow = self._flows.get(source) or self._new_flow(source)
             self._carry_out(receive(data, flow, now))
 
@@ -301,6 +327,8 @@ class SipTransport:
         """Whole messages came. Called by the stream."""
         now = self._clock()
         for message in messages:
+            if self._watch is not None:
+                self._watch(message, True)
             if stream.flow is not None:
                 self.perform(self.agent.receive(message, stream.flow, now))
 

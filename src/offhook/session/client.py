@@ -27,6 +27,7 @@ from offhook.wire.items import (
     OutputAudio,
     OutputText,
 )
+from offhook.wire.own import OwnResponse
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
@@ -79,11 +80,15 @@ class ClientRequests:
         )
         engine.waiting.own = own
         engine.model_named = engine.model_named or wanted.model is not UNSET
-        detection = engine.session.audio.input.turn_detection
+        wanted_input = engine.session.audio.input
+        if wanted_input.noise_reduction != before.audio.input.noise_reduction:
+            engine.emit(do.ReduceNoise(wanted_input.noise_reduction))
+        detection = wanted_input.turn_detection
         if detection != before.audio.input.turn_detection:
             engine.reconfigure_turns(detection)
         engine.send_session()
         engine.waiting.speak_first()
+        engine.tools.discover(wanted.tools or ())
 
     # -- audio buffers
 
@@ -123,6 +128,8 @@ class ClientRequests:
         engine.add_item(item, event.previous_item_id or None)
         if isinstance(item, FunctionCallOutput):
             engine.waiting.output_given(item.call_id)
+        if isinstance(item, McpApprovalResponse):
+            engine.tools.approve(item)
 
     def _check_item(self, item: Item) -> Item:
         match item:
@@ -141,8 +148,10 @@ class ClientRequests:
                 if not self._engine.conversation.has_tool_call(call_id):
                     message = f"Tool call ID '{call_id}' not found in conversation."
                     raise ApiProblem(400, "invalid_tool_call_id", message, param="item.call_id")
-            case McpListTools() | McpApprovalRequest() | McpCall() | McpApprovalResponse():
-                message = "Items of this type belong to MCP tools, and no MCP server is connected to this session."
+            case McpApprovalResponse():
+                self._engine.tools.check_approval(item)
+            case McpListTools() | McpApprovalRequest() | McpCall():
+                message = "Items of this type are made by the server: only an mcp_approval_response can be added."
                 raise ApiProblem(400, "invalid_value", message, param="item.type")
             case _:
                 pass
@@ -193,7 +202,10 @@ class ClientRequests:
     # -- responses
 
     def _create_response(self, event: asked.ResponseCreate, _: int) -> None:
-        self._engine.create_response(None if event.response is UNSET else event.response)
+        params = None if event.response is UNSET else event.response
+        own = None if params is None else params.offhook
+        said = own.say if isinstance(own, OwnResponse) and own.say is not UNSET else ""
+        self._engine.create_response(params, verbatim=said)
 
     def _cancel_response(self, event: asked.ResponseCancel, _: int) -> None:
         engine = self._engine

@@ -22,7 +22,9 @@ from offhook.session.client import ClientRequests
 from offhook.session.conversation import Conversation, Span
 from offhook.session.door import Door, TelephoneDoor
 from offhook.session.inputs import Input
+from offhook.session.mcp import as_model_reads
 from offhook.session.outputs import Output
+from offhook.session.partial import Partials
 from offhook.session.pending import PendingRequests
 from offhook.session.playout import Flowing, Playout, Stopping
 from offhook.session.request import context, generation_request, response_settings
@@ -38,6 +40,7 @@ from offhook.session.response import (
 from offhook.session.semantic import SemanticTurns
 from offhook.session.settings import SessionDefaults
 from offhook.session.silence import Silence
+from offhook.session.tools import ToolBox, ToolInput
 from offhook.session.transcripts import Transcripts
 from offhook.session.truncation import ContextWindow, TooLong
 from offhook.session.usage import TokenBudget
@@ -138,8 +141,10 @@ class Engine:
         self.transcripts = Transcripts(self)
         self._pending = PendingRequests(self)
         self._semantic = SemanticTurns(self)
+        self._partials = Partials(self)
         self._silence = Silence(self)
         self.waiting = Waiting(self, own)
+        self.tools = ToolBox(self)
 
     # -- driving
 
@@ -147,7 +152,11 @@ class Engine:
         """Return what has to be done when the session begins."""
         self._out = []
         self.door.enter()
-        self.emit(do.ConfigureTurns(self.session.audio.input.turn_detection))
+        wanted = self.session.audio.input
+        self.emit(do.ConfigureTurns(wanted.turn_detection))
+        if wanted.noise_reduction is not None:
+            self.emit(do.ReduceNoise(wanted.noise_reduction))
+        self.tools.discover(self.session.tools)
         self.waiting.speak_first()
         self.waiting.watch(self._now, self._playout, speaks=False)
         return self._out
@@ -158,13 +167,14 @@ class Engine:
         self._out = []
         self._HANDLERS[type(event)](self, event)
         self._answer_waiting_turn()
+        self._partials.watch()
         self._silence.watch()
         self.waiting.watch(now, self._playout, speaks=isinstance(self._turn, Speaking))
         return self._out
 
     def next_deadline(self) -> float | None:
         """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
-        parts = (self._playout, self._silence, self._semantic, self.waiting)
+        parts = (self._playout, self._silence, self._semantic, self._partials, self.waiting)
         times = (part.deadline() for part in parts)
         return min((time for time in times if time is not None), default=None)
 
@@ -175,6 +185,7 @@ class Engine:
         for response in list(self._responses.values()):
             self.emit(do.CancelGeneration(response.run))
             self._end_response(response, Cancelled("client_cancelled"))
+        self.tools.close()
         return self._out
 
     @property
@@ -231,6 +242,9 @@ class Engine:
 
     def _pause_heard(self, event: happened.PauseHeard) -> None:
         self._semantic.heard(event)
+
+    def _heard_so_far(self, event: happened.HeardSoFar) -> None:
+        self._partials.heard(event)
 
     def _voice_stopped(self, event: happened.VoiceStopped) -> None:
         detection = self.session.audio.input.turn_detection
@@ -320,6 +334,7 @@ class Engine:
             self._finish_stop()
         self._silence.pass_deadline()
         self._semantic.pass_deadline()
+        self._partials.pass_deadline()
         self.waiting.pass_deadline(self._now)
 
     @property
@@ -365,7 +380,8 @@ class Engine:
         response = Response(run, settings, conversation, self.ids, keeps_open=not self.door.plays)
         request = generation_request(self.session, params, response, items)
         whole = params is None or params.input is UNSET
-        request = self._window.ask(request, self.session.truncation, whole=whole)
+        self.tools.discover((params and params.tools) or ())
+        request = self._window.ask(self.tools.show(request), self.session.truncation, whole=whole)
         request = replace(request, verbatim=verbatim, apology=self.waiting.own.apology)
         self._responses[run] = response
         if not out_of_band:
@@ -390,7 +406,7 @@ class Engine:
             ending = Failed("invalid_request_error", "context_length_exceeded", fitted.message)
             self._end_response(self._responses[request.run], ending, ev.Usage())
         else:
-            self.emit(fitted)
+            self.emit(replace(fitted, items=as_model_reads(fitted.items)))
 
     def _end_response(self, response: Response, ending: Ending, usage: ev.Usage | None = None) -> None:
         """Close a response and account for it."""
@@ -412,6 +428,7 @@ class Engine:
             self._default = None
             self._answered_once = True
             self.waiting.response_ended(response, completed=isinstance(ending, Completed))
+        self.tools.response_ended(response)
 
     def _answer_waiting_turn(self) -> None:
         if self._turn_waits and self._default is None:
@@ -424,20 +441,21 @@ class Engine:
 
     # -- from the model
 
-    def _response_of(self, run: int) -> Response | None:
+    def response_of(self, run: int) -> Response | None:
+        """Return a response that still takes what its model produces."""
         response = self._responses.get(run)
         if response is None or self._playout.is_cancelling(response):
             return None
         return response
 
     def _text_produced(self, event: happened.TextProduced) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is not None:
             self.send_all(response.add_text(event.text))
-            self._stop_overrun(response)
+            self.stop_overrun(response)
 
     def _audio_produced(self, event: happened.AudioProduced) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is None or not response.wants_sound(event.message):
             return
         self.has_spoken = True
@@ -449,36 +467,23 @@ class Engine:
         self._playout.queue(response)
         self.emit(do.Play(event.run, event.pcm, event.rate_hz))
 
-    def _tool_call_started(self, event: happened.ToolCallStarted) -> None:
-        response = self._response_of(event.run)
-        if response is not None:
-            self.send_all(response.start_call(event.index, event.name, event.call_id))
+    def _tools_moved(self, event: ToolInput) -> None:
+        self.tools.take(event)
 
-    def _tool_arguments_produced(self, event: happened.ToolArgumentsProduced) -> None:
-        response = self._response_of(event.run)
-        if response is not None:
-            self.send_all(response.add_arguments(event.index, event.delta))
-            self._stop_overrun(response)
-
-    def _stop_overrun(self, response: Response) -> None:
+    def stop_overrun(self, response: Response) -> None:
         """End a response that its backend should have ended."""
         if self._window.overruns(response):
             self.emit(do.CancelGeneration(response.run))
             self._end_response(response, Incomplete("max_output_tokens"))
 
-    def _words_finished(self, event: happened.WordsFinished) -> None:
-        response = self._response_of(event.run)
-        if response is not None:
-            self.send_all(response.finish_words())
-
     def _generation_finished(self, event: happened.GenerationFinished) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is not None:
             ending = Completed() if event.reason == "stop" else Incomplete(event.reason)
             self._end_response(response, ending, event.usage)
 
     def _generation_failed(self, event: happened.GenerationFailed) -> None:
-        response = self._response_of(event.run)
+        response = self.response_of(event.run)
         if response is not None:
             self._end_response(response, Failed(event.kind, event.code, event.message))
 
@@ -487,14 +492,12 @@ class Engine:
     @property
     def agent_speaks(self) -> bool:
         """Whether the agent speaks, or is about to."""
-        return bool(self._playout.runs) or self._default is not None or self.door.silent_at > self._now
+        return bool(self._playout.runs) or self._default is not None
 
     @property
     def unsaid_ms(self) -> float:
         """How much longer the agent will speak; nobody knows while the model goes on."""
-        if self._default is not None:
-            return inf
-        return max(self._playout.left_ms, (self.door.silent_at - self._now) * 1000)
+        return self._playout.left_ms if self._default is None else inf
 
     def interrupt(self) -> None:
         """The caller takes the word: stop generating and playing."""
@@ -630,6 +633,7 @@ class Engine:
         happened.VoiceResumed: _voice_resumed,
         happened.VoiceStopped: _voice_stopped,
         happened.PauseHeard: _pause_heard,
+        happened.HeardSoFar: _heard_so_far,
         happened.DigitPressed: _digit_pressed,
         happened.PlayoutStarted: _playout_started,
         happened.PlayoutAdvanced: _playout_advanced,
@@ -639,9 +643,7 @@ class Engine:
         happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
         happened.TextProduced: _text_produced,
         happened.AudioProduced: _audio_produced,
-        happened.ToolCallStarted: _tool_call_started,
-        happened.ToolArgumentsProduced: _tool_arguments_produced,
-        happened.WordsFinished: _words_finished,
+        **dict.fromkeys(ToolInput.__args__, _tools_moved),
         happened.GenerationFinished: _generation_finished,
         happened.GenerationFailed: _generation_failed,
         happened.TranscriptGrew: _transcript_grew,

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from offhook.wire.client_events import ClientEvent
-from offhook.wire.items import LogProb
+from offhook.wire.items import LogProb, McpHttpError, McpListedTool, McpProtocolError, McpToolExecutionError
 from offhook.wire.server_events import Usage
 
 
@@ -178,14 +178,22 @@ class GenerationFailed(msgspec.Struct, frozen=True):
 class PauseHeard(msgspec.Struct, frozen=True):
     """What was said of a turn before its pause, for ``HearEarly`` that wanted to be told.
 
-    ``text`` is None when it will not be known before the turn has ended. ``over`` is the probability that the turn
-    sounds finished, None where nobody judges that.
+    ``text`` is None when it will not be known before the turn has ended. ``sure`` is how probable its last word and the
+    mark behind it are, ``over`` how probable it is that the turn is over by its sound; None where nobody can tell.
     """
 
     item_id: str
     text: str | None
     language: str = ""
+    sure: float | None = None
     over: float | None = None
+
+
+class HeardSoFar(msgspec.Struct, frozen=True):
+    """What was said so far of a turn that goes on, for ``HearSoFar``; None when nobody had the time to listen."""
+
+    item_id: str
+    text: str | None
 
 
 class TranscriptGrew(msgspec.Struct, frozen=True):
@@ -211,6 +219,34 @@ class TranscriptFailed(msgspec.Struct, frozen=True):
     item_id: str
     code: str
     message: str
+
+
+# -- from MCP servers; ``item_id`` is the one that the command gave
+
+
+McpError = McpProtocolError | McpToolExecutionError | McpHttpError
+
+
+class McpToolsListed(msgspec.Struct, frozen=True):
+    """An MCP server has these tools."""
+
+    item_id: str
+    tools: tuple[McpListedTool, ...]
+
+
+class McpListFailed(msgspec.Struct, frozen=True):
+    """An MCP server could not be asked for its tools."""
+
+    item_id: str
+    message: str
+
+
+class McpCallFinished(msgspec.Struct, frozen=True):
+    """A tool of an MCP server has run, or failed (``error``)."""
+
+    item_id: str
+    output: str | None = None
+    error: McpError | None = None
 
 
 class DeadlinePassed(msgspec.Struct, frozen=True):
@@ -239,8 +275,12 @@ Input = (
     | GenerationFinished
     | GenerationFailed
     | PauseHeard
+    | HeardSoFar
     | TranscriptGrew
     | TranscriptCompleted
     | TranscriptFailed
+    | McpToolsListed
+    | McpListFailed
+    | McpCallFinished
     | DeadlinePassed
 )

@@ -11,7 +11,10 @@ from offhook.wire.own import Beep, PlayClip, Say
 from offhook.wire.server_events import ServerEvent
 from offhook.wire.session import (
     AudioFormat,
+    McpTool,
     Modality,
+    NoiseReduction,
+    ReasoningEffort,
     ToolChoice,
     Tools,
     Transcription,
@@ -68,6 +71,8 @@ class Generate(msgspec.Struct, frozen=True):
     model: str
     verbatim: str = ""
     apology: str | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: ReasoningEffort | None = None
 
 
 class CancelGeneration(msgspec.Struct, frozen=True):
@@ -132,6 +137,15 @@ class HearEarly(msgspec.Struct, frozen=True):
     tell: bool = False
 
 
+class HearSoFar(msgspec.Struct, frozen=True):
+    """The caller speaks on, and somebody wants to read along: ``HeardSoFar`` follows."""
+
+    item_id: str
+    start_ms: int
+    end_ms: int
+    transcription: Transcription | TranscriptionEcho | None
+
+
 class DropEarly(msgspec.Struct, frozen=True):
     """It will not be asked: drop what ``HearEarly`` began."""
 
@@ -142,6 +156,12 @@ class ConfigureTurns(msgspec.Struct, frozen=True):
     turn_detection: TurnDetection | None
 
 
+class ReduceNoise(msgspec.Struct, frozen=True):
+    """Take noise out of the caller's audio from now on; None leaves it as it is."""
+
+    noise_reduction: NoiseReduction | None
+
+
 class EndTurn(msgspec.Struct, frozen=True):
     """The caller's turn ends in this pause, unless the caller speaks on by now; ``VoiceStopped`` follows."""
 
@@ -150,6 +170,22 @@ class Duck(msgspec.Struct, frozen=True):
     """Let the agent be softer, or as loud as before."""
 
     ducked: bool
+
+
+class ListMcpTools(msgspec.Struct, frozen=True):
+    """Ask an MCP server for its tools; one that was reached in another way under this label is let go."""
+
+    item_id: str
+    server: McpTool
+
+
+class CallMcpTool(msgspec.Struct, frozen=True):
+    """Run a tool of an MCP server. ``arguments`` is what the model wrote, which may be no JSON at all."""
+
+    item_id: str
+    server: McpTool
+    name: str
+    arguments: str
 
 
 Output = (
@@ -165,8 +201,12 @@ Output = (
     | StopFilling
     | Hear
     | HearEarly
+    | HearSoFar
     | DropEarly
     | ConfigureTurns
+    | ReduceNoise
     | EndTurn
     | Duck
+    | ListMcpTools
+    | CallMcpTool
 )

@@ -13,10 +13,22 @@ from msgspec.structs import replace
 
 from offhook.session.conversation import Conversation
 from offhook.session.heard import Heard
+from offhook.session.mcp import McpTarget
 from offhook.session.usage import BYTES_PER_TOKEN
 from offhook.wire import server_events as ev
 from offhook.wire.ids import Ids
-from offhook.wire.items import ContentPart, FunctionCall, Item, ItemStatus, Message, OutputAudio, OutputText
+from offhook.wire.items import (
+    ContentPart,
+    FunctionCall,
+    Item,
+    ItemStatus,
+    McpApprovalRequest,
+    McpCall,
+    McpToolExecutionError,
+    Message,
+    OutputAudio,
+    OutputText,
+)
 from offhook.wire.server_events import ServerEvent, StatusDetails, Usage
 from offhook.wire.session import AudioFormat, Modality, Voice
 
@@ -92,7 +104,30 @@ class _Calling(msgspec.Struct):
     output_index: int
     name: str
     call_id: str
+    target: McpTarget | None = None
     arguments: list[str] = msgspec.field(default_factory=list)
+
+    def mcp_item(self, arguments: str) -> McpCall | None:
+        """The item of a call of an MCP server's tool."""
+        if self.target is None:
+            return None
+        return McpCall(
+            id=self.item_id,
+            server_label=self.target.server.server_label,
+            name=self.target.name,
+            arguments=arguments,
+            approval_request_id=None,
+            output=None,
+            error=None,
+        )
+
+
+class MadeMcpCall(msgspec.Struct, frozen=True):
+    """A whole call of an MCP server's tool. Its item names the approval request when it needs one."""
+
+    item: McpCall
+    output_index: int
+    target: McpTarget
 
 
 class Response:
@@ -125,6 +160,7 @@ class Response:
         self._keeps_open = keeps_open and settings.modality == "audio"
         self._unfinished: list[Saying] = []
         self._calls: dict[int, _Calling] = {}
+        self._mcp_calls: list[MadeMcpCall] = []
         self._words_bytes = 0
 
     @property
@@ -310,18 +346,24 @@ class Response:
         """All function calls are whole, and nothing but sound can follow."""
         yield from self._close_calls("completed")
 
-    def start_call(self, index: int, name: str, call_id: str | None) -> Iterator[ServerEvent]:
-        """Begin a function call; what was being said, and the call before, are finished by it."""
+    def start_call(
+        self, index: int, name: str, call_id: str | None, target: McpTarget | None = None
+    ) -> Iterator[ServerEvent]:
+        """Begin a function call; what was being said, and the call before, are finished by it.
+
+        ``target`` says which tool of an MCP server is meant.
+        """
         if index in self._calls:
             return
         yield from self._leave_message()
         yield from self._close_calls("completed")
+        item_id = self._ids.item() if target is None else self._ids.mcp_call()
         call = self._calls[index] = _Calling(
-            self._ids.item(), self._take_index(), name, call_id or self._ids.tool_call()
+            item_id, self._take_index(), name, call_id or self._ids.tool_call(), target
         )
         self._count(name)
-        item = FunctionCall(id=call.item_id, status="in_progress", call_id=call.call_id, name=name, arguments="")
-        yield from self._announce(item, call.output_index)
+        function = FunctionCall(id=item_id, status="in_progress", call_id=call.call_id, name=name, arguments="")
+        yield from self._announce(call.mcp_item("") or function, call.output_index)
 
     def add_arguments(self, index: int, delta: str) -> Iterator[ServerEvent]:
         """Take a part of a call's arguments."""
@@ -330,15 +372,18 @@ class Response:
             return
         call.arguments.append(delta)
         self._count(delta)
-        yield ev.FunctionArgumentsDelta(
-            event_id=self._ids.event(),
-            response_id=self.id,
-            item_id=call.item_id,
-            output_index=call.output_index,
-            call_id=call.call_id,
-            delta=delta,
-            obfuscation=self._ids.obfuscation(),
-        )
+        place: dict[str, Any] = {
+            "event_id": self._ids.event(),
+            "response_id": self.id,
+            "item_id": call.item_id,
+            "output_index": call.output_index,
+            "delta": delta,
+            "obfuscation": self._ids.obfuscation(),
+        }
+        if call.target is None:
+            yield ev.FunctionArgumentsDelta(call_id=call.call_id, **place)
+        else:
+            yield ev.McpCallArgumentsDelta(**place)
 
     def _close_calls(self, status: ItemStatus) -> Iterator[ServerEvent]:
         calls, self._calls = self._calls, {}
@@ -349,6 +394,9 @@ class Response:
         arguments = "".join(call.arguments)
         if status == "completed" and not arguments:
             arguments = "{}"
+        if (tool_call := call.mcp_item(arguments)) is not None and call.target is not None:
+            yield from self._close_mcp_call(tool_call, call.output_index, call.target, status)
+            return
         yield ev.FunctionArgumentsDone(
             event_id=self._ids.event(),
             response_id=self.id,
@@ -360,6 +408,47 @@ class Response:
         )
         item = FunctionCall(id=call.item_id, status=status, call_id=call.call_id, name=call.name, arguments=arguments)
         yield from self._finish(item, call.output_index)
+
+    # -- calls of MCP servers' tools
+
+    def _close_mcp_call(
+        self, item: McpCall, output_index: int, target: McpTarget, status: ItemStatus
+    ) -> Iterator[ServerEvent]:
+        yield ev.McpCallArgumentsDone(
+            event_id=self._ids.event(),
+            response_id=self.id,
+            item_id=item.id,
+            output_index=output_index,
+            arguments=item.arguments,
+        )
+        if status != "completed":
+            broken_off = McpToolExecutionError(message="The response ended before the call was whole.")
+            yield from self._finish(replace(item, error=broken_off), output_index)
+            return
+        if target.needs_approval:
+            request = McpApprovalRequest(
+                id=self._ids.mcp_approval_request(),
+                server_label=item.server_label,
+                name=item.name,
+                arguments=item.arguments,
+            )
+            item = replace(item, approval_request_id=request.id)
+            index = self._take_index()
+            yield from self._announce(request, index)
+            yield from self._finish(request, index)
+        self._output[output_index] = item
+        if self._conversation is not None:
+            self._conversation.replace(item)
+        self._mcp_calls.append(MadeMcpCall(item, output_index, target))
+
+    def take_mcp_calls(self) -> list[MadeMcpCall]:
+        """Return the calls that have become whole since this was asked last."""
+        calls, self._mcp_calls = self._mcp_calls, []
+        return calls
+
+    def finish_mcp_call(self, item: McpCall, output_index: int) -> Iterator[ServerEvent]:
+        """Say what came of a call, which may be long after the response has ended."""
+        yield from self._finish(item, output_index)
 
     # -- the end
 

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 
 from offhook.session.outputs import Generate
 from offhook.session.response import Response
-from offhook.session.usage import estimate_input, item_tokens, make_usage, prefix_tokens
+from offhook.session.usage import ItemTokens, item_tokens, make_usage, prefix_tokens
 from offhook.wire.items import FunctionCall, FunctionCallOutput, Item
-from offhook.wire.server_events import Usage
+from offhook.wire.limits import MAX_CONVERSATION_ITEMS
+from offhook.wire.server_events import InputTokens, Usage
 from offhook.wire.session import RetentionRatio, Truncation
 
 # What the marks around messages take. With it a window of 32,768 tokens and an output of 4,096 leave the 28,224 that
@@ -126,6 +127,7 @@ class ContextWindow:
         self._left_out: set[str] = set()
         self._rule: Truncation = "auto"
         self._asked: dict[int, _Asked] = {}
+        self._counted: dict[str, tuple[Item, ItemTokens]] = {}
         self._scale = 1.0
 
     @property
@@ -136,6 +138,7 @@ class ContextWindow:
     def forget(self, item_id: str) -> None:
         """An item is not in the conversation any more."""
         self._left_out.discard(item_id)
+        self._counted.pop(item_id, None)
 
     def ask(self, request: Generate, truncation: Truncation, *, whole: bool) -> Generate:
         """Take note of a request that will be made; ``whole``: it is about the conversation as it stands.
@@ -146,7 +149,9 @@ class ContextWindow:
             if truncation != self._rule:
                 self._rule = truncation
                 self._left_out.clear()
-            request = replace(request, items=tuple(item for item in request.items if item.id not in self._left_out))
+            if self._left_out:
+                read = tuple(item for item in request.items if item.id not in self._left_out)
+                request = replace(request, items=read)
         self._asked[request.run] = _Asked(request, truncation, whole)
         return request
 
@@ -157,7 +162,7 @@ class ContextWindow:
         fitted = fit(request.items, self._tokens, prefix, self._limit, asked.truncation)
         if isinstance(fitted, TooLong):
             return fitted
-        if asked.remembers:
+        if asked.remembers and len(fitted) < len(request.items):
             kept = {item.id for item in fitted}
             self._left_out.update(str(item.id) for item in request.items if item.id not in kept)
         request = replace(request, items=fitted)
@@ -166,7 +171,18 @@ class ContextWindow:
         return request
 
     def _tokens(self, item: Item) -> int:
-        return self._scaled(item_tokens(item, self._heard_ms(item), reads_words=self._reads_words))
+        return self._scaled(self._count(item).read(reads_words=self._reads_words))
+
+    def _count(self, item: Item) -> ItemTokens:
+        """Return the tokens of an item; a long conversation is not counted anew for every response."""
+        known = self._counted.get(str(item.id))
+        if known is not None and known[0] is item:
+            return known[1]
+        counted = item_tokens(item, self._heard_ms(item))
+        if len(self._counted) >= MAX_CONVERSATION_ITEMS:
+            self._counted.clear()
+        self._counted[str(item.id)] = (item, counted)
+        return counted
 
     def _scaled(self, tokens: int) -> int:
         return round(tokens * self._scale)
@@ -185,7 +201,10 @@ class ContextWindow:
                 scale = self._scale * given.input_tokens / asked.tokens
                 self._scale = min(max(scale, MIN_SCALE), MAX_SCALE)
             return given
-        request = asked.request
-        heard_ms = sum(map(self._heard_ms, request.items))
-        estimate = estimate_input(request.instructions, request.items, heard_ms, request.tools)
+        counted = list(map(self._count, asked.request.items))
+        estimate = InputTokens(
+            text_tokens=prefix_tokens(asked.request.instructions, asked.request.tools) + sum(c.text for c in counted),
+            audio_tokens=sum(c.sound for c in counted),
+            image_tokens=sum(c.images for c in counted),
+        )
         return make_usage(estimate, response.produced_tokens, response.produced_ms)

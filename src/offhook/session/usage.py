@@ -6,7 +6,7 @@ Source: API guide, "Managing costs": one token for 100 ms of a user's audio and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -72,31 +72,32 @@ def _images(item: Item) -> int:
     return sum(IMAGE_TOKENS for part in parts if isinstance(part, InputImage))
 
 
-def item_tokens(item: Item, heard_ms: int, *, reads_words: bool) -> int:
-    """Return the estimated tokens of one item in the context of a model.
+class ItemTokens(NamedTuple):
+    """The estimated tokens of one item: its text, its images, its sound, and the words of its sound."""
 
-    A model that ``reads_words`` is given the transcript of what the caller said, another one its ``heard_ms`` of sound.
-    """
-    tokens = sum(map(text_tokens, _texts(item))) + _images(item)
-    if not reads_words:
-        return tokens + heard_ms // USER_AUDIO_MS_PER_TOKEN
-    parts = item.content if isinstance(item, Message) else ()
-    spoken = (part.transcript for part in parts if isinstance(part, InputAudio))
-    return tokens + sum(text_tokens(text) for text in spoken if isinstance(text, str))
+    text: int
+    images: int
+    sound: int
+    spoken: int
+
+    def read(self, *, reads_words: bool) -> int:
+        """Return what a model reads: one that ``reads_words`` has those of the sound, another one the sound itself."""
+        return self.text + self.images + (self.spoken if reads_words else self.sound)
+
+
+def item_tokens(item: Item, heard_ms: int) -> ItemTokens:
+    """Return the estimated tokens of one item, of which there are ``heard_ms`` of the caller's sound."""
+    spoken = 0
+    if isinstance(item, Message):
+        words = (part.transcript for part in item.content if isinstance(part, InputAudio))
+        spoken = sum(text_tokens(text) for text in words if isinstance(text, str))
+    sound = heard_ms // USER_AUDIO_MS_PER_TOKEN
+    return ItemTokens(sum(map(text_tokens, _texts(item))), _images(item), sound, spoken)
 
 
 def prefix_tokens(instructions: str, tools: Tools) -> int:
     """Return the estimated tokens of what stands before every conversation."""
     return text_tokens(instructions) + sum(text_tokens(msgspec.json.encode(tool).decode()) for tool in tools)
-
-
-def estimate_input(instructions: str, items: Iterable[Item], user_audio_ms: int, tools: Tools = ()) -> InputTokens:
-    """Return the estimated input of a response."""
-    texts, images = prefix_tokens(instructions, tools), 0
-    for item in items:
-        texts += sum(map(text_tokens, _texts(item)))
-        images += _images(item)
-    return InputTokens(text_tokens=texts, audio_tokens=user_audio_ms // USER_AUDIO_MS_PER_TOKEN, image_tokens=images)
 
 
 def make_usage(given: InputTokens, text_tokens: int, produced_ms: float) -> Usage:

@@ -10,7 +10,8 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,9 +19,15 @@ import msgspec
 
 from offhook.errors import ConfigError
 from offhook.telemetry.log import FactLog
+from offhook.telemetry.trace import Span
 
 # Some seconds of a busy server; a disk that is slower than this for longer has to lose something.
 MAX_WAITING: Final = 20_000
+# The oldest traces go for the newest; this is some hundred megabytes.
+MAX_SPANS: Final = 1_000_000
+_SPANS = """CREATE TABLE IF NOT EXISTS spans (number INTEGER PRIMARY KEY, call_id TEXT, trace_id TEXT, span_id TEXT,
+parent_id TEXT, name TEXT, start_s REAL, end_s REAL, failed INTEGER, attributes TEXT)"""
+_SPANS_BY_CALL = "CREATE INDEX IF NOT EXISTS spans_by_call ON spans (call_id)"
 _SCHEMA = "CREATE TABLE IF NOT EXISTS calls (id TEXT PRIMARY KEY, project TEXT, came_in_at REAL, record TEXT)"
 
 
@@ -50,16 +57,18 @@ class FolderStore:
 
     def __init__(self, folder: Path, log: FactLog) -> None:
         self._log = log
+        self._path = folder / "calls.sqlite3"
         self._journals = folder / "journals"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._journals.mkdir(mode=0o700, exist_ok=True)
             # Made first, since SQLite would let everybody read it; its other files take over this one's mode.
             os.close(_open_private(folder / "calls.sqlite3", os.O_WRONLY | os.O_CREAT))
-            self._database = sqlite3.connect(folder / "calls.sqlite3", check_same_thread=False)
+            self._database = sqlite3.connect(self._path, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.execute(_SCHEMA)
+            for statement in (_SCHEMA, _SPANS, _SPANS_BY_CALL):
+                self._database.execute(statement)
         except (OSError, sqlite3.Error) as failure:
             raise ConfigError("--store", f"cannot keep calls in {folder}: {failure}") from None
         self.dropped = 0
@@ -75,6 +84,23 @@ class FolderStore:
         """Keep what a call has come to; a later record of the same call replaces it."""
         row = (record["id"], record["project"], record["came_in_at"], msgspec.json.encode(record).decode())
         self.put(row)
+
+    def save_spans(self, call_id: str, spans: Sequence[Span]) -> None:
+        """Keep the trace of a call."""
+        self.put(("spans", call_id, spans))
+
+    def read_spans(self, call_id: str) -> list[Span]:
+        """Return the trace of a call, as far as it was written. It waits for the disk: not for the event loop."""
+        with closing(sqlite3.connect(self._path)) as database:
+            rows = database.execute(
+                "SELECT trace_id, span_id, parent_id, name, start_s, end_s, failed, attributes FROM spans"
+                " WHERE call_id = ? ORDER BY number",
+                (call_id,),
+            )
+            return [
+                Span(trace_id, span_id, parent_id, name, start_s, end_s, bool(failed), msgspec.json.decode(attributes))
+                for trace_id, span_id, parent_id, name, start_s, end_s, failed, attributes in rows
+            ]
 
     def put(self, work: Any) -> None:
         """Leave something to the writer; dropped and counted when it is too far behind."""
@@ -110,6 +136,29 @@ class FolderStore:
                 if file is None:
                     file = files[path] = os.fdopen(_open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab")
                 file.write(line)
+            case ("spans", call_id, spans):
+                self._write_spans(call_id, spans)
             case row:
                 with self._database:
                     self._database.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", row)
+
+    def _write_spans(self, call_id: str, spans: Sequence[Span]) -> None:
+        rows = [
+            (
+                call_id,
+                span.trace_id,
+                span.span_id,
+                span.parent_id,
+                span.name,
+                span.start_s,
+                span.end_s,
+                span.failed,
+                msgspec.json.encode(span.attributes).decode(),
+            )
+            for span in spans
+        ]
+        with self._database:
+            self._database.executemany("INSERT INTO spans VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._database.execute(
+                "DELETE FROM spans WHERE number <= (SELECT max(number) FROM spans) - ?", (MAX_SPANS,)
+            )

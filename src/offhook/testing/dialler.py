@@ -19,6 +19,7 @@ from offhook.audio.resample import resample_whole
 from offhook.audio.wav import read_wav, write_wav
 from offhook.errors import LocalError
 from offhook.testing.hearing import Conversation, understand
+from offhook.testing.ladder import sip_summary
 from offhook.testing.phone import RATE_HZ, CallFailedError, Phone, PhoneCall
 
 # The other side has said what it wanted to say when it was silent for so long.
@@ -95,6 +96,10 @@ class Teller:
     def tell(self, who: str, what: str) -> None:
         """Somebody did something."""
         self._write(f"{time.monotonic() - self._began:8.3f} s  {who:<{WHO_WIDTH}} {what}\n")
+
+    def sip(self, data: bytes, incoming: bool) -> None:
+        """A SIP message came in, or went out."""
+        self.tell("caller <---" if incoming else "caller --->", sip_summary(data))
 
 
 async def follow(call: PhoneCall, script: Script, teller: Teller) -> None:
@@ -202,6 +207,7 @@ async def _place(arguments: argparse.Namespace, script: Script) -> int:
     headers = [_header(text) for text in arguments.header or ()]
     failure: str | None = None
     async with Phone(host=arguments.bind or None) as phone:
+        phone.watch = teller.sip
         teller.begin()
         teller.tell("caller", f"dials {arguments.target}")
         call = await phone.dial(

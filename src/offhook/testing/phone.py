@@ -15,29 +15,24 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import secrets
 import socket
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Literal, Self
 
-import numpy as np
-
 from offhook.audio.level import levels_dbfs
 from offhook.audio.pcm import Samples
 from offhook.call.tokens import SEED_BYTES, TokenStream
 from offhook.errors import ConfigError, LocalError, OffhookError, RemoteError
+from offhook.host.surroundings import THIS_MACHINE, Surroundings
 from offhook.media import edge as happened
 from offhook.media.agreement import agreed
 from offhook.media.command import LegOptions
 from offhook.media.plane import MediaPlane
+from offhook.media.ports import PortPair, PortSource
 from offhook.media.recorder import Recorder
 from offhook.media.stats import LegStats
-from offhook.media.thread import MediaThread
-from offhook.net.address import RouteFinder
-from offhook.net.rtp import PortPair, PortRange, SocketPoller
 from offhook.net.sip import SipTransport, SipTransportOptions
 from offhook.sip import output as sip
 from offhook.sip import sdp
@@ -72,17 +67,19 @@ class Ended:
 
 
 class PhoneCall:
-    """One call of a phone. Times (``..._at``) are seconds on ``time.monotonic``."""
+    """One call of a phone. Times (``..._at``) are seconds on the clock of its phone."""
 
     def __init__(self, phone: Phone, number: int, host: str, pair: PortPair, codecs: Sequence[sdp.Codec]) -> None:
         self.recorder = Recorder()
-        self.dialled_at = time.monotonic()
+        self.dialled_at = phone.clock()
         self.ringing_at: float | None = None
         self.answered_at: float | None = None
         self.opened_at: float | None = None
         self.end: Ended | None = None
         self.keys_heard = ""
         self.keys_sent = ""
+        self.said_ms: dict[int, tuple[int, int]] = {}
+        """When each run of `begin_saying` began and ended, in milliseconds of the recording."""
         self.stats: LegStats | None = None
         self.on_hold = False
         self._phone = phone
@@ -95,6 +92,8 @@ class PhoneCall:
         self._answered = asyncio.Event()
         self._over = asyncio.Event()
         self._keys_asked = ""
+        self.agreed = 0
+        """How often both sides have agreed on media after the answer: holds, resumptions."""
         self._silent = asyncio.Event()
         self._released = asyncio.Event()
 
@@ -122,7 +121,7 @@ class PhoneCall:
         """End the call: CANCEL while it rings, BYE when it stands."""
         leg = self._leg
         if leg is not None and self.end is None:
-            self._phone.perform(self._phone.agent.hang_up(leg, time.monotonic()))
+            self._phone.perform(self._phone.agent.hang_up(leg, self._phone.clock()))
         return await self.ended()
 
     async def hold(self) -> None:
@@ -150,7 +149,7 @@ class PhoneCall:
         self.on_hold = direction != "sendrecv"
         offer = sdp.make_offer(self._local)
         self._local = self._local.after(offer)
-        self._phone.perform(self._phone.agent.reinvite(leg, offer, time.monotonic()))
+        self._phone.perform(self._phone.agent.reinvite(leg, offer, self._phone.clock()))
 
     # -- speaking
 
@@ -169,6 +168,10 @@ class PhoneCall:
         self._phone.plane.finish_run(self._id, self._run)
         return self._run
 
+    async def said(self, run: int) -> None:
+        """Wait until a run of `begin_saying` has gone out, or the call is over."""
+        await self._playing[run].wait()
+
     def press(self, keys: str, duration_ms: int = 100) -> None:
         """Begin to press keys (RFC 4733), and go on at once. Raises LocalError for keys that a telephone has not."""
         self._phone.plane.send_dtmf(self._id, keys, duration_ms)
@@ -183,7 +186,7 @@ class PhoneCall:
     @property
     def heard(self) -> Samples:
         """What was heard so far, from the answer on."""
-        return np.ascontiguousarray(self.recorder.stereo()[:, 0])
+        return self.recorder.heard_from(0)
 
     @property
     def recording(self) -> Samples:
@@ -196,7 +199,7 @@ class PhoneCall:
 
     def is_hearing(self, last_ms: int = 60) -> bool:
         """Whether there was sound in the last milliseconds."""
-        tail = self.heard[-last_ms * RATE_HZ // 1000 :]
+        tail = self.recorder.heard_from(self.recorder.heard_samples - last_ms * RATE_HZ // 1000)
         return bool(len(tail) >= RATE_HZ // 100 and (levels_dbfs(tail) > SPEECH_DBFS).any())
 
     async def hears_sound(self, within_s: float = 10.0) -> None:
@@ -208,11 +211,11 @@ class PhoneCall:
         await self._until(lambda: not self.is_hearing(for_ms), within_s, "it was never silent")
 
     async def _until(self, condition: Callable[[], bool], within_s: float, otherwise: str) -> None:
-        deadline = time.monotonic() + within_s
+        deadline = self._phone.clock() + within_s
         while not condition():
             if self.end is not None:
                 raise CallFailedError(self.end.status, f"the call ended: {self.end.reason}")
-            if time.monotonic() > deadline:
+            if self._phone.clock() > deadline:
                 raise CallFailedError(None, f"{otherwise} within {within_s:g} s")
             await asyncio.sleep(_LOOK_S)
 
@@ -223,7 +226,7 @@ class PhoneCall:
         match output:
             case sip.Progressed(status=status):
                 if status >= 180 and self.ringing_at is None:
-                    self.ringing_at = time.monotonic()
+                    self.ringing_at = self._phone.clock()
             case sip.Answered(body=body):
                 self._stand(body)
             case sip.Refused(status=status, reason=reason, response=response):
@@ -262,17 +265,18 @@ class PhoneCall:
         except OffhookError as failure:
             self._give_up(f"the answer cannot be used: {failure}")
             return
-        self.answered_at = time.monotonic()
+        self.answered_at = self._phone.clock()
         self._answered.set()
 
     def _agree(self, body: bytes) -> None:
         try:
             self._phone.plane.update_leg(self._id, agreed(sdp.read_answer(self._local, body)))
+            self.agreed += 1
         except OffhookError as failure:
             self._give_up(f"the answer cannot be used: {failure}")
 
     def _reoffered(self, leg: Leg, body: bytes | None) -> None:
-        agent, now = self._phone.agent, time.monotonic()
+        agent, now = self._phone.agent, self._phone.clock()
         if body is None:
             self._phone.perform(agent.answer_offer(leg, self.offer(), now))
             return
@@ -290,7 +294,10 @@ class PhoneCall:
         match edge:
             case happened.LegOpened(opened_at=opened_at):
                 self.opened_at = opened_at
-            case happened.PlayoutFinished(run=run) | happened.PlayoutStopped(run=run):
+            case happened.PlayoutStarted(run=run, at_ms=at_ms):
+                self.said_ms[run] = (at_ms, at_ms)
+            case happened.PlayoutFinished(run=run, at_ms=at_ms) | happened.PlayoutStopped(run=run, at_ms=at_ms):
+                self.said_ms[run] = (self.said_ms.get(run, (at_ms, at_ms))[0], at_ms)
                 self._playing[run].set()
             case happened.DtmfReceived(digit=digit):
                 self.keys_heard += digit
@@ -309,14 +316,14 @@ class PhoneCall:
         """End a call that is no use to us: it is over here at once, and over there with the BYE (RFC 3261 13.2.2.4)."""
         self._finish(Ended("us", None, why))
         if self._leg is not None:
-            self._phone.perform(self._phone.agent.hang_up(self._leg, time.monotonic()))
+            self._phone.perform(self._phone.agent.hang_up(self._leg, self._phone.clock()))
 
     def _finish(self, end: Ended) -> None:
         if self.end is not None:
             return
         self.end = end
         if self.answered_at is None:
-            self._pair.close(time.monotonic())
+            self._pair.close(self._phone.clock())
             self._silent.set()
         else:
             self._phone.plane.close_leg(self._id)
@@ -339,6 +346,11 @@ class PhoneCall:
         return self._id
 
     @property
+    def sip_call_id(self) -> str:
+        """The Call-ID of the call; empty before it is dialled."""
+        return self._leg.call_id if self._leg is not None else ""
+
+    @property
     def leg_id(self) -> str | None:
         """What the SIP agent calls this call."""
         return self._leg.id if self._leg is not None else None
@@ -349,7 +361,7 @@ class _Access:
     """Where a telephone is plugged in: its SIP socket, and its ports for sound."""
 
     transport: SipTransport
-    ports: PortRange
+    ports: PortSource
 
 
 class Phone:
@@ -358,13 +370,19 @@ class Phone:
     ``host`` is the address to call from; without one it becomes the address that leads to the first target.
     """
 
-    def __init__(self, *, host: str | None = None, ports: tuple[int, int] = PORTS) -> None:
+    def __init__(
+        self, *, host: str | None = None, ports: tuple[int, int] = PORTS, around: Surroundings = THIS_MACHINE
+    ) -> None:
         self.host = host
-        self.agent = UserAgent(AgentOptions(product="offhook phone"), TokenStream(secrets.token_bytes(SEED_BYTES)))
-        self.plane = MediaPlane(self._deliver, detector=None, pollers=SocketPoller, randbits=secrets.randbits)
-        self._thread = MediaThread(self.plane)
+        self.clock = around.clock
+        self.watch: Callable[[bytes, bool], None] | None = None
+        """Shown every SIP message, and whether it came in; set it before the first call."""
+        self.agent = UserAgent(AgentOptions(product="offhook phone"), TokenStream(around.chance(SEED_BYTES)))
+        self.plane = MediaPlane(self._deliver, detector=None, pollers=around.pollers, randbits=around.randbits)
+        self._around = around
+        self._media = around.drive(self.plane)
         self._port_range = ports
-        self._routes = RouteFinder()
+        self._routes = around.routes()
         self._plugging_in = asyncio.Lock()
         self._access: _Access | None = None
         self._calls: dict[str, PhoneCall] = {}
@@ -377,7 +395,7 @@ class Phone:
         self._loop = asyncio.get_running_loop()
         if self.host is not None:
             await self._plug_in(self.host)
-        self._thread.start()
+        self._media.start()
         return self
 
     async def __aexit__(
@@ -390,7 +408,7 @@ class Phone:
             await call.settled()
         if self._access is not None:
             await self._access.transport.close()
-        self._thread.stop()
+        self._media.stop()
 
     async def dial(
         self,
@@ -408,14 +426,14 @@ class Phone:
         access, remote = await self._reach(target)
         flow = access.transport.flow_to(remote, transport)
         self._count += 1
-        pair = access.ports.open(time.monotonic())
+        pair = access.ports.open(self.clock())
         try:
             call = PhoneCall(self, self._count, flow.local[0], pair, codecs)
             leg, outputs = self.agent.invite(
-                target, flow, call.offer(), time.monotonic(), from_=f"<{caller}>", headers=headers
+                target, flow, call.offer(), self.clock(), from_=f"<{caller}>", headers=headers
             )
         except OffhookError:
-            pair.close(time.monotonic())
+            pair.close(self.clock())
             raise
         call.begin(leg)
         self._calls[call.name] = self._legs[leg.id] = call
@@ -445,13 +463,14 @@ class Phone:
         return not _is_loopback(here) or _is_loopback(local) or local == remote
 
     async def _plug_in(self, host: str) -> None:
-        transport = SipTransport(self.agent, SipTransportOptions(host, 0), self._take)
+        options = SipTransportOptions(host, 0)
+        transport = self._around.sip(self.agent, options, self._take, clock=self.clock, watch=self.watch)
         try:
             await transport.start()
         except ConfigError as failure:
             raise LocalError(f"cannot call from {host}: {failure.message}") from None
         self.host = transport.address[0]
-        self._access = _Access(transport, PortRange(self.host, *self._port_range))
+        self._access = _Access(transport, self._around.ports(self.host, *self._port_range))
 
     def perform(self, outputs: Sequence[sip.Output]) -> None:
         """Do what the agent returned."""
@@ -470,7 +489,7 @@ class Phone:
             call.take(output)
         elif isinstance(output, sip.Invited):
             # This telephone only calls.
-            self.perform(self.agent.reject(output.leg, 486, time.monotonic()))
+            self.perform(self.agent.reject(output.leg, 486, self.clock()))
 
     def _deliver(self, edges: list[happened.Edge]) -> None:
         if self._loop is not None and not self._loop.is_closed():

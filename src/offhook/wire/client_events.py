@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from offhook.wire import limits
 from offhook.wire.items import InputItem, Item, ItemId
+from offhook.wire.own import OwnResponse
 from offhook.wire.session import (
     AudioFormat,
     MaxOutputTokens,
@@ -123,6 +124,7 @@ class ResponseParams(Wire, frozen=True, kw_only=True):
     instructions: Text | UnsetType = UNSET
     max_output_tokens: MaxOutputTokens | UnsetType = UNSET
     metadata: Metadata | None | UnsetType = UNSET
+    offhook: OwnResponse | None | UnsetType = UNSET
     output_modalities: Modalities | UnsetType = UNSET
     parallel_tool_calls: bool | UnsetType = UNSET
     prompt: Prompt | None | UnsetType = UNSET

@@ -169,7 +169,7 @@ def check_session(params: SessionParams, path: str) -> None:
     if isinstance(params.offhook, OwnParams):
         check_own(params.offhook, f"{path}.offhook")
     if isinstance(params.tracing, Tracing):
-        _check_nesting(params.tracing.metadata, f"{path}.tracing.metadata")
+        check_nesting(params.tracing.metadata, f"{path}.tracing.metadata")
 
 
 def _check_response(response: ResponseParams) -> None:
@@ -182,11 +182,12 @@ def _check_response(response: ResponseParams) -> None:
 def _check_item(item: InputItem, path: str) -> None:
     if isinstance(item, McpListTools):
         for index, tool in enumerate(item.tools):
-            _check_nesting(tool.input_schema, f"{path}.tools[{index}].input_schema")
-            _check_nesting(tool.annotations, f"{path}.tools[{index}].annotations")
+            check_nesting(tool.input_schema, f"{path}.tools[{index}].input_schema")
+            check_nesting(tool.annotations, f"{path}.tools[{index}].annotations")
 
 
-def _check_nesting(value: object, path: str) -> None:
+def check_nesting(value: object, path: str) -> None:
+    """Raise ApiProblem 400 for JSON of no fixed shape that is nested too deep to be written back."""
     if value is UNSET or value is None:
         return
     with suppress(RecursionError):
@@ -209,7 +210,7 @@ def _check_tools(tools: tuple[Tool, ...], path: str) -> None:
         here = f"{path}[{index}]"
         match tool:
             case FunctionTool(name=name, parameters=parameters):
-                _check_nesting(parameters, f"{here}.parameters")
+                check_nesting(parameters, f"{here}.parameters")
                 if name in names:
                     raise invalid(f"{here}.name", f"Invalid '{here}.name': there is already a function '{name}'.")
                 names.add(name)

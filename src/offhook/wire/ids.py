@@ -47,6 +47,18 @@ class Ids:
         """Return the ``call_id`` of a function call."""
         return "call_" + self._token(16)
 
+    def mcp_list(self) -> str:
+        """Return the id of a list of an MCP server's tools."""
+        return "mcpl_" + self._token(21)
+
+    def mcp_call(self) -> str:
+        """Return the id of a call of an MCP server's tool."""
+        return "mcp_" + self._token(21)
+
+    def mcp_approval_request(self) -> str:
+        """Return the id of a request to approve such a call."""
+        return "mcpr_" + self._token(21)
+
     def webhook(self) -> str:
         """Return the id of a webhook delivery, the same on every retry."""
         return "wh_" + self._token(32)

@@ -1,7 +1,7 @@
-"""What a session may ask for that only offhook has: the member ``offhook`` of a session, apart from the contract.
+"""What only offhook has: the member ``offhook`` of a session and of ``response.create``, apart from the contract.
 
-It is taken where a session is (``accept``, ``session.update``) and never shown: the session that clients get back has
-the members of the API and no others.
+It is taken where a session is (``accept``, ``session.update``) or a response is asked for, and never shown: what
+clients get back has the members of the API and no others.
 """
 
 from __future__ import annotations
@@ -41,6 +41,12 @@ class OwnParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     speak_first: bool | Sentence | None | UnsetType = UNSET
     while_waiting: WhileWaiting | None | UnsetType = UNSET
     apology: Sentence | None | UnsetType = UNSET
+
+
+class OwnResponse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Our own members of ``response.create``. ``say``: these words are said, and no model is asked."""
+
+    say: Annotated[str, Meta(min_length=1, max_length=limits.MAX_SENTENCE_CHARS)] | UnsetType = UNSET
 
 
 def check_own(params: OwnParams, path: str) -> None:

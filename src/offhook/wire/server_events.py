@@ -12,13 +12,27 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from offhook.wire.items import Item, LogProb
-from offhook.wire.session import AudioFormat, Modality, Session, Voice
+from offhook.wire.session import AudioFormat, Modality, Session, Voice, tag_of
 
 
 class ServerEventBase(Struct, frozen=True, kw_only=True):
     """What all server events have in common."""
 
     event_id: str
+
+    @property
+    def type(self) -> str:
+        """The event's name, such as ``"response.done"``."""
+        return tag_of(self)
+
+
+class Tagged(Struct, frozen=True, kw_only=True):
+    """A structure that is told apart by its ``type``."""
+
+    @property
+    def type(self) -> str:
+        """The member ``type``."""
+        return tag_of(self)
 
 
 # -- session
@@ -179,13 +193,13 @@ class TranscriptionDelta(
     obfuscation: str | UnsetType = UNSET
 
 
-class DurationUsage(Struct, frozen=True, kw_only=True, tag_field="type", tag="duration"):
+class DurationUsage(Tagged, frozen=True, kw_only=True, tag_field="type", tag="duration"):
     """Transcription billed by time."""
 
     seconds: float
 
 
-class TokensUsage(Struct, frozen=True, kw_only=True, tag_field="type", tag="tokens"):
+class TokensUsage(Tagged, frozen=True, kw_only=True, tag_field="type", tag="tokens"):
     """Transcription billed by tokens."""
 
     input_tokens: int
@@ -347,13 +361,13 @@ class OutputItemDone(ServerEventBase, frozen=True, kw_only=True, tag_field="type
     item: Item
 
 
-class AudioPart(Struct, frozen=True, kw_only=True, tag_field="type", tag="audio"):
+class AudioPart(Tagged, frozen=True, kw_only=True, tag_field="type", tag="audio"):
     """A spoken part, as content part events name it."""
 
     transcript: str
 
 
-class TextPart(Struct, frozen=True, kw_only=True, tag_field="type", tag="text"):
+class TextPart(Tagged, frozen=True, kw_only=True, tag_field="type", tag="text"):
     """A written part, as content part events name it."""
 
     text: str
@@ -446,6 +460,77 @@ class FunctionArgumentsDone(
     arguments: str
 
 
+# -- tools of MCP servers
+
+
+class McpListToolsInProgress(
+    ServerEventBase, frozen=True, kw_only=True, tag_field="type", tag="mcp_list_tools.in_progress"
+):
+    """An MCP server is asked for its tools."""
+
+    item_id: str
+
+
+class McpListToolsCompleted(
+    ServerEventBase, frozen=True, kw_only=True, tag_field="type", tag="mcp_list_tools.completed"
+):
+    """An MCP server has said which tools it has."""
+
+    item_id: str
+
+
+class McpListToolsFailed(ServerEventBase, frozen=True, kw_only=True, tag_field="type", tag="mcp_list_tools.failed"):
+    """An MCP server did not say which tools it has."""
+
+    item_id: str
+
+
+class McpCallArgumentsDelta(
+    ServerEventBase, frozen=True, kw_only=True, tag_field="type", tag="response.mcp_call_arguments.delta"
+):
+    """A part of the arguments of a call of an MCP server's tool."""
+
+    response_id: str
+    item_id: str
+    output_index: int
+    delta: str
+    obfuscation: str | UnsetType = UNSET
+
+
+class McpCallArgumentsDone(
+    ServerEventBase, frozen=True, kw_only=True, tag_field="type", tag="response.mcp_call_arguments.done"
+):
+    """All arguments of a call of an MCP server's tool."""
+
+    response_id: str
+    item_id: str
+    output_index: int
+    arguments: str
+
+
+class McpCallInProgress(
+    ServerEventBase, frozen=True, kw_only=True, tag_field="type", tag="response.mcp_call.in_progress"
+):
+    """A tool of an MCP server runs."""
+
+    output_index: int
+    item_id: str
+
+
+class McpCallCompleted(ServerEventBase, frozen=True, kw_only=True, tag_field="type", tag="response.mcp_call.completed"):
+    """A tool of an MCP server has run."""
+
+    output_index: int
+    item_id: str
+
+
+class McpCallFailed(ServerEventBase, frozen=True, kw_only=True, tag_field="type", tag="response.mcp_call.failed"):
+    """A tool of an MCP server did not run, or not to its end."""
+
+    output_index: int
+    item_id: str
+
+
 # -- playing on a call
 
 
@@ -506,6 +591,14 @@ ServerEvent = (
     | OutputTextDone
     | FunctionArgumentsDelta
     | FunctionArgumentsDone
+    | McpListToolsInProgress
+    | McpListToolsCompleted
+    | McpListToolsFailed
+    | McpCallArgumentsDelta
+    | McpCallArgumentsDone
+    | McpCallInProgress
+    | McpCallCompleted
+    | McpCallFailed
     | OutputBufferStarted
     | OutputBufferStopped
     | OutputBufferCleared

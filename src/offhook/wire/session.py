@@ -24,9 +24,45 @@ Include = Literal["item.input_audio_transcription.logprobs"]
 ReasoningEffort = Literal["minimal", "low", "medium", "high", "xhigh"]
 VoiceName = Literal["alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"]
 
+ModelName = Literal[
+    "gpt-realtime",
+    "gpt-realtime-2025-08-28",
+    "gpt-realtime-1.5",
+    "gpt-realtime-2",
+    "gpt-realtime-2.1",
+    "gpt-realtime-2.1-mini",
+    "gpt-realtime-mini",
+    "gpt-realtime-mini-2025-10-06",
+    "gpt-realtime-mini-2025-12-15",
+    "gpt-4o-realtime-preview",
+    "gpt-4o-realtime-preview-2024-10-01",
+    "gpt-4o-realtime-preview-2024-12-17",
+    "gpt-4o-realtime-preview-2025-06-03",
+    "gpt-4o-mini-realtime-preview",
+    "gpt-4o-mini-realtime-preview-2024-12-17",
+    "gpt-audio-1.5",
+    "gpt-audio-mini",
+    "gpt-audio-mini-2025-10-06",
+    "gpt-audio-mini-2025-12-15",
+]
+"""The models that the API names. Any other name is taken as well."""
+
+
+def tag_of(struct: Struct) -> str:
+    """Return the ``type`` that a structure is told apart by. Raises AttributeError for one that has none."""
+    tag = struct.__struct_config__.tag
+    if not isinstance(tag, str):
+        raise AttributeError(f"{type(struct).__name__} has no type")
+    return tag
+
 
 class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A structure that clients send: unknown members are refused, absent ones are UNSET."""
+
+    @property
+    def type(self) -> str:
+        """The member ``type`` of a structure that is known by it, such as ``"function_call"``."""
+        return tag_of(self)
 
 
 # -- audio

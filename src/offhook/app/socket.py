@@ -1,0 +1,117 @@
+"""The sideband of a session, which outlives the connections that carry it."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from offhook.app import limits
+from offhook.client.errors import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    ConnectionClosedError,
+    InternalServerError,
+    NotFoundError,
+    RateLimitError,
+)
+from offhook.wire.client_events import ClientEvent
+
+if TYPE_CHECKING:
+    from offhook.client.async_client import AsyncClient
+    from offhook.client.async_realtime import AsyncRealtimeConnection
+
+# A call that was just accepted may be found a moment later only.
+_FIRST_PAUSES_S: Final = (0.0, *limits.RECONNECT_PAUSES_S[:2])
+_OVER: Final = 1000
+
+
+class Lost(enum.Enum):
+    """Why a connection could not be replaced."""
+
+    CALL = "the call is over"
+    SERVER = "the server is out of reach, or refuses"
+
+
+class Socket:
+    """Events to and from one call. Whoever sends while the connection is lost waits for the next one."""
+
+    def __init__(self, client: AsyncClient, call_id: str, *, own_events: bool) -> None:
+        self._client = client
+        self._call_id = call_id
+        # Other servers are not asked for what they do not know.
+        self._query = {"offhook_events": "1"} if own_events else {}
+        self._connection: AsyncRealtimeConnection | None = None
+        self._changed = asyncio.Event()
+        self._finished: ConnectionClosedError | None = None
+
+    async def open(self) -> None:
+        """Open the first connection. Raises APIError."""
+        for pause_s in _FIRST_PAUSES_S:
+            await asyncio.sleep(pause_s)
+            try:
+                await self._connect()
+            except (APIConnectionError, InternalServerError, NotFoundError, RateLimitError) as failure:
+                last: APIError = failure
+            else:
+                return
+        raise last
+
+    async def reopen(self) -> Lost | None:
+        """Open the next connection; return why there is none."""
+        self._connection = None
+        for pause_s in limits.RECONNECT_PAUSES_S:
+            await asyncio.sleep(pause_s)
+            try:
+                await self._connect()
+            except NotFoundError:
+                return Lost.CALL
+            except (APIConnectionError, InternalServerError, RateLimitError):
+                pass
+            except APIStatusError:
+                break
+            else:
+                return None
+        return Lost.SERVER
+
+    async def receive(self) -> bytes:
+        """Wait for an event. Raises ConnectionClosedError."""
+        if self._connection is None:
+            raise self._finished or ConnectionClosedError(_OVER, "")
+        return await self._connection.recv_bytes()
+
+    async def send(self, event: ClientEvent | Mapping[str, Any]) -> None:
+        """Send an event, by the next connection where this one is lost. Raises ConnectionClosedError at the end."""
+        broken: AsyncRealtimeConnection | None = None
+        while self._finished is None:
+            connection = self._connection
+            if connection is not None and connection is not broken:
+                try:
+                    return await connection.send(event)
+                except ConnectionClosedError:
+                    # Who reads notices too, and says what becomes of it.
+                    broken = connection
+                    continue
+            self._changed.clear()
+            await self._changed.wait()
+        raise self._finished
+
+    def finish(self) -> None:
+        """There will be no further connection: whoever waits for one is told."""
+        if self._finished is None:
+            self._finished = ConnectionClosedError(_OVER, "the call is over")
+            self._changed.set()
+
+    async def close(self) -> None:
+        """Close the connection. The call goes on."""
+        self.finish()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _connect(self) -> None:
+        manager = self._client.realtime.connect(call_id=self._call_id, extra_query=self._query)
+        self._connection = await manager.enter()
+        self._changed.set()

@@ -1,0 +1,271 @@
+"""`AsyncClient`: the API for ``asyncio``. Cancelling a task that waits for an answer aborts its request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from msgspec import UNSET, UnsetType
+
+from offhook.client import limits
+from offhook.client.answer import Answer, RawResponse
+from offhook.client.async_calls import AsyncCalls, AsyncClientSecrets
+from offhook.client.async_transport import AsyncioTransport
+from offhook.client.errors import APIConnectionError
+from offhook.client.exchange import Exchange
+from offhook.client.fields import checked_value
+from offhook.client.request import Operation, Options
+from offhook.client.settings import Settings, read_settings, timeout_of
+from offhook.client.surroundings import Surroundings
+from offhook.client.transport import AsyncOpenAnswer, AsyncTransport
+from offhook.errors import ConfigError
+
+if TYPE_CHECKING:
+    from offhook.client.async_realtime import AsyncRealtimeConnectionManager
+    from offhook.client.streamed import AsyncStreamedResponse
+    from offhook.client.webhooks import Webhooks
+
+T = TypeVar("T")
+
+
+class AsyncRealtime:
+    """``client.realtime``."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    @cached_property
+    def calls(self) -> AsyncCalls:
+        """Telephone and WebRTC calls."""
+        return AsyncCalls(self._client)
+
+    @cached_property
+    def client_secrets(self) -> AsyncClientSecrets:
+        """Keys for browsers."""
+        return AsyncClientSecrets(self._client)
+
+    def connect(
+        self,
+        *,
+        call_id: str | UnsetType = UNSET,
+        model: str | UnsetType = UNSET,
+        extra_query: Mapping[str, object] | None = None,
+        extra_headers: Mapping[str, str | None] | None = None,
+        websocket_connection_options: Mapping[str, Any] | None = None,
+    ) -> AsyncRealtimeConnectionManager:
+        """Open a socket with typed events in and out, as an asynchronous context manager.
+
+        With ``call_id`` it watches and steers the conversation of a call; with ``model`` it is a session of its own,
+        whose audio goes through the socket.
+
+        Args:
+            call_id: The call. It may ring still.
+            model: The model of a session without a call.
+            extra_query: More query parameters.
+            extra_headers: More headers; None takes a default one away.
+            websocket_connection_options: Options of ``websockets.asyncio.client.connect``, such as ``open_timeout``
+                (10) and ``max_size`` (32 MiB).
+
+        Raises, when it is entered:
+            APIStatusError: the server refused; NotFoundError when the call is gone.
+            APIConnectionError: no answer, by now or in time (APITimeoutError).
+        """
+        from offhook.client.async_realtime import AsyncRealtimeConnectionManager
+
+        return AsyncRealtimeConnectionManager(
+            self._client, call_id, model, extra_query, extra_headers, websocket_connection_options
+        )
+
+
+class AsyncClient:
+    """A client of the Realtime Calls API: offhook's, OpenAI's, or any server's with the same routes.
+
+    Args:
+        api_key: The key, or a function (a coroutine function, too) that returns it, which is asked at every attempt.
+            Default: ``OPENAI_API_KEY``.
+        organization: Sent as ``OpenAI-Organization``. Default: ``OPENAI_ORG_ID``.
+        project: Sent as ``OpenAI-Project``. Default: ``OPENAI_PROJECT_ID``.
+        webhook_secret: The secret of webhooks, ``whsec_...``. Default: ``OPENAI_WEBHOOK_SECRET``.
+        base_url: Where the routes are, usually ending in ``/v1``. Default: ``OPENAI_BASE_URL``, else OpenAI's.
+        websocket_base_url: The same for sockets. Default: ``base_url`` with ws for http.
+        timeout: Seconds for each attempt, None for ever. Default: 600. A connection has 5 of them to come to be.
+        max_retries: How often a request is sent again: after 408, 409, 429, 5xx and lost connections. Default: 2.
+        default_headers: More headers for every request; None takes one away. ``OPENAI_CUSTOM_HEADERS`` adds some too.
+        default_query: More query parameters for every request.
+        transport: What carries the requests. Default: connections of the client's own.
+
+    Raises ConfigError for settings that cannot work.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | Callable[[], Awaitable[str] | str] | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        webhook_secret: str | None = None,
+        base_url: str | None = None,
+        websocket_base_url: str | None = None,
+        timeout: float | None | UnsetType = UNSET,
+        max_retries: int = limits.MAX_RETRIES,
+        default_headers: Mapping[str, str | None] | None = None,
+        default_query: Mapping[str, object] | None = None,
+        transport: AsyncTransport | None = None,
+    ) -> None:
+        self._given: dict[str, Any] = {
+            "api_key": api_key,
+            "organization": organization,
+            "project": project,
+            "webhook_secret": webhook_secret,
+            "base_url": base_url,
+            "websocket_base_url": websocket_base_url,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "default_headers": default_headers,
+            "default_query": default_query,
+        }
+        key = api_key or os.environ.get("OPENAI_API_KEY")
+        if not key:
+            raise ConfigError("api_key", "is not set", "give it, or set OPENAI_API_KEY")
+        if isinstance(key, str):
+            checked_value("api_key", key)
+        self._key = key
+        self._webhook_secret = webhook_secret or os.environ.get("OPENAI_WEBHOOK_SECRET")
+        self._settings: Settings = read_settings(
+            os.environ,
+            base_url=base_url,
+            websocket_base_url=websocket_base_url,
+            organization=organization,
+            project=project,
+            default_headers=default_headers,
+            default_query=default_query,
+            timeout=limits.TIMEOUT_S if timeout is UNSET else timeout_of(timeout),
+            max_retries=max_retries,
+        )
+        self._transport: AsyncTransport = transport or AsyncioTransport()
+        self._surroundings = Surroundings()
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient of {self._settings.base_url}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def base_url(self) -> str:
+        """Where the routes are."""
+        return self._settings.base_url
+
+    @cached_property
+    def realtime(self) -> AsyncRealtime:
+        """Calls, client secrets and sockets."""
+        return AsyncRealtime(self)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Webhooks: verify and read them."""
+        from offhook.client.webhooks import Webhooks
+
+        return Webhooks(self._webhook_secret)
+
+    def with_options(
+        self,
+        *,
+        api_key: str | Callable[[], Awaitable[str] | str] | UnsetType = UNSET,
+        organization: str | None | UnsetType = UNSET,
+        project: str | None | UnsetType = UNSET,
+        webhook_secret: str | None | UnsetType = UNSET,
+        base_url: str | None | UnsetType = UNSET,
+        websocket_base_url: str | None | UnsetType = UNSET,
+        timeout: float | None | UnsetType = UNSET,
+        max_retries: int | UnsetType = UNSET,
+        default_headers: Mapping[str, str | None] | None | UnsetType = UNSET,
+        default_query: Mapping[str, object] | None | UnsetType = UNSET,
+    ) -> Self:
+        """Return a client that differs in these, and shares the connections: ``client.with_options(timeout=5)``."""
+        changed = {
+            "api_key": api_key,
+            "organization": organization,
+            "project": project,
+            "webhook_secret": webhook_secret,
+            "base_url": base_url,
+            "websocket_base_url": websocket_base_url,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "default_headers": default_headers,
+            "default_query": default_query,
+        }
+        changed = {name: value for name, value in changed.items() if value is not UNSET}
+        other = type(self)(**{**self._given, **changed}, transport=self._transport)
+        other._surroundings = self._surroundings
+        return other
+
+    async def close(self) -> None:
+        """Close the connections, also those of clients made by ``with_options``."""
+        await self._transport.close()
+
+    async def _api_key(self) -> str:
+        if isinstance(self._key, str):
+            return self._key
+        key = self._key()
+        return key if isinstance(key, str) else await key
+
+    async def _perform(self, operation: Operation, options: Options, parse: Callable[[Answer], T]) -> T:
+        return parse(await self._send(Exchange(self._settings, operation, options)))
+
+    async def _perform_raw(
+        self, operation: Operation, options: Options, parse: Callable[[Answer], T]
+    ) -> RawResponse[T]:
+        exchange = Exchange(self._settings, operation, options)
+        answer = await self._send(exchange)
+        assert exchange.request is not None
+        return RawResponse(answer, exchange.request, exchange.retries_taken, parse)
+
+    async def _send(self, exchange: Exchange) -> Answer:
+        around = self._surroundings
+        while True:
+            request = exchange.next_request(await self._api_key())
+            try:
+                answer = await self._transport.send(request, exchange.timeout_s)
+            except APIConnectionError as failure:
+                pause_s = exchange.failed(failure, around.chance())
+            else:
+                if answer.is_success:
+                    return answer
+                pause_s = exchange.refused(answer, around.chance(), around.unix_s())
+            await around.pause(pause_s)
+
+    async def _perform_streaming(
+        self, operation: Operation, options: Options, parse: Callable[[Answer], T]
+    ) -> AsyncStreamedResponse[T]:
+        from offhook.client.streamed import AsyncStreamedResponse
+
+        exchange = Exchange(self._settings, operation, options)
+        around = self._surroundings
+        while True:
+            request = exchange.next_request(await self._api_key())
+            try:
+                opened = await self._transport.open(request, exchange.timeout_s)
+                if 200 <= opened.status < 300:
+                    return AsyncStreamedResponse(opened, request, exchange.retries_taken, parse)
+                answer = await _read_whole(opened)
+            except APIConnectionError as failure:
+                pause_s = exchange.failed(failure, around.chance())
+            else:
+                pause_s = exchange.refused(answer, around.chance(), around.unix_s())
+            await around.pause(pause_s)
+
+
+async def _read_whole(opened: AsyncOpenAnswer) -> Answer:
+    try:
+        body = []
+        while chunk := await opened.next_chunk():
+            body.append(chunk)
+        return Answer(opened.status, opened.headers, b"".join(body))
+    finally:
+        await opened.close()

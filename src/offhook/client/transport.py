@@ -1,0 +1,124 @@
+"""What carries requests: the interface for transports of one's own, and what both built-in ones share."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
+
+from offhook.client import limits
+from offhook.client.answer import Answer, Headers
+from offhook.client.errors import APIConnectionError, APITimeoutError
+from offhook.client.http1 import BrokenAnswerError
+from offhook.client.request import Request
+
+if TYPE_CHECKING:
+    import ssl
+
+
+class OpenAnswer(Protocol):
+    """An answer whose body is still coming in."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def headers(self) -> Headers:
+        """The headers."""
+
+    def next_chunk(self) -> bytes:
+        """Wait for and return the next part of the body; ``b""`` is its end. Raises APIConnectionError."""
+
+    def close(self) -> None:
+        """Let the answer go. Its connection is used again only when the body was read whole."""
+
+
+class AsyncOpenAnswer(Protocol):
+    """An answer whose body is still coming in."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def headers(self) -> Headers:
+        """The headers."""
+
+    async def next_chunk(self) -> bytes:
+        """Wait for and return the next part of the body; ``b""`` is its end. Raises APIConnectionError."""
+
+    async def close(self) -> None:
+        """Let the answer go. Its connection is used again only when the body was read whole."""
+
+
+class Transport(Protocol):
+    """Sends requests and brings their answers, of whatever status. It repeats nothing and follows no redirect."""
+
+    def send(self, request: Request, timeout_s: float | None) -> Answer:
+        """Return the answer, whole within ``timeout_s``. Raises APIConnectionError, APITimeoutError."""
+
+    def open(self, request: Request, timeout_s: float | None) -> OpenAnswer:
+        """Return the answer when its headers are there. Raises APIConnectionError, APITimeoutError."""
+
+    def close(self) -> None:
+        """Close all connections."""
+
+
+class AsyncTransport(Protocol):
+    """Like `Transport`, for ``asyncio``. A cancelled ``send`` leaves nothing of its request behind."""
+
+    async def send(self, request: Request, timeout_s: float | None) -> Answer:
+        """Return the answer, whole within ``timeout_s``. Raises APIConnectionError, APITimeoutError."""
+
+    async def open(self, request: Request, timeout_s: float | None) -> AsyncOpenAnswer:
+        """Return the answer when its headers are there. Raises APIConnectionError, APITimeoutError."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+def address_of(origin: str) -> tuple[bool, str, int]:
+    """Return whether an origin is reached by TLS, its host and its port."""
+    parts = urlsplit(origin)
+    assert parts.hostname is not None
+    return parts.scheme == "https", parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]
+
+
+def default_tls() -> ssl.SSLContext:
+    """Return a context that trusts what the system trusts. ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` change that."""
+    import ssl
+
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def prepare_socket(connection: socket.socket) -> None:
+    """Send small requests at once, and notice a peer that vanished while nothing is said."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def not_reached(origin: str, failure: OSError) -> APIConnectionError:
+    """Return the error of a connection that did not come to be."""
+    return APIConnectionError(f"Cannot connect to {origin}: {failure.strerror or failure}.")
+
+
+def broken(origin: str, failure: OSError | BrokenAnswerError | None) -> APIConnectionError:
+    """Return the error of a connection that broke."""
+    why = getattr(failure, "strerror", None) or failure or "it was closed"
+    return APIConnectionError(f"The connection to {origin} broke: {why}.")
+
+
+def too_late(origin: str, timeout_s: float | None) -> APITimeoutError:
+    """Return the error of an answer that was not there in time."""
+    return APITimeoutError(f"{origin} did not answer within {timeout_s:g} s.")
+
+
+def connect_too_late(origin: str) -> APITimeoutError:
+    """Return the error of a connection that did not come to be in time."""
+    return APITimeoutError(f"Cannot connect to {origin} within {limits.CONNECT_TIMEOUT_S:g} s.")

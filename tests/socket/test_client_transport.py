@@ -1,0 +1,391 @@
+"""The client's connections: kept, lost, late, refused, aborted. Both transports, the same tests."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+import pytest
+from tests.scripted_transport import Jump
+from tests.socket.http_peer import EMPTY, PATIENCE_S, HttpPeer, Peer, http_peer
+
+import offhook
+from offhook.client import limits
+from offhook.client.async_transport import AsyncioTransport
+from offhook.client.sync_transport import SyncTransport
+
+KEY = "sk-test"
+
+
+class Sync:
+    """The blocking client, used as the asynchronous one is."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.client = offhook.Client(**{"api_key": KEY, "base_url": url, "max_retries": 0, **options})
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.client.close()
+
+    async def hangup(self, call_id: str = "rtc_1", **options: Any) -> Any:
+        return await asyncio.to_thread(self.client.realtime.calls.with_raw_response.hangup, call_id, **options)
+
+    async def stream(self, size: int) -> bytes:
+        def read() -> bytes:
+            with self.client.realtime.calls.with_streaming_response.create(sdp="v=0") as response:
+                chunks = response.iter_bytes()
+                seen = b""
+                while len(seen) < size and (chunk := next(chunks, b"")):
+                    seen += chunk
+                return seen
+
+        return await asyncio.to_thread(read)
+
+
+class Async:
+    """The asynchronous client."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.client = offhook.AsyncClient(**{"api_key": KEY, "base_url": url, "max_retries": 0, **options})
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.close()
+
+    async def hangup(self, call_id: str = "rtc_1", **options: Any) -> Any:
+        return await self.client.realtime.calls.with_raw_response.hangup(call_id, **options)
+
+    async def stream(self, size: int) -> bytes:
+        async with self.client.realtime.calls.with_streaming_response.create(sdp="v=0") as response:
+            seen = b""
+            async for chunk in response.iter_bytes():
+                seen += chunk
+                if len(seen) >= size:
+                    break
+            return seen
+
+
+BOTH = pytest.mark.parametrize("kind", [Sync, Async])
+
+
+def run(test: Any) -> Any:
+    async def whole() -> Any:
+        async with asyncio.timeout(60):
+            return await test
+
+    return asyncio.run(whole())
+
+
+def answer_all(peer: Peer) -> int:
+    """Answer every request on a connection; return how many there were."""
+    count = 0
+    while peer.request():
+        peer.say(EMPTY)
+        count += 1
+    return count
+
+
+@BOTH
+def test_one_connection_carries_many_requests(kind: Any) -> None:
+    async def test(server: HttpPeer) -> None:
+        async with kind(server.url) as one:
+            for _ in range(5):
+                assert (await one.hangup()).request_id == "req_1"
+        assert await asyncio.to_thread(server.end) == 5
+
+    with http_peer(answer_all) as server:
+        run(test(server))
+        assert server.connections == 1
+
+
+@BOTH
+def test_a_connection_that_the_server_closed_meanwhile_is_not_used(kind: Any) -> None:
+    def talk(peer: Peer) -> str:
+        peer.request()
+        peer.say(EMPTY)
+        return "closed"
+
+    async def test(server: HttpPeer) -> None:
+        async with kind(server.url) as one:
+            for _ in range(3):
+                await one.hangup()
+                await asyncio.to_thread(server.end)
+                # The end of the connection has to come in before the next request goes out.
+                await asyncio.sleep(0.05)
+
+    with http_peer(talk) as server:
+        run(test(server))
+        assert server.connections == 3
+
+
+@BOTH
+def test_an_answer_that_closes_the_connection_is_an_answer(kind: Any) -> None:
+    def talk(peer: Peer) -> None:
+        peer.request()
+        peer.say(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello")
+
+    async def test(server: HttpPeer) -> None:
+        async with kind(server.url) as one:
+            assert (await one.hangup()).text == "hello"
+            assert (await one.hangup()).text == "hello"
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "part", [b"", b"HTTP/1.1 200 OK\r\ncontent-le", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhel", b"no http"]
+)
+def test_a_connection_that_breaks_is_tried_again_and_then_told(kind: Any, part: bytes) -> None:
+    def talk(peer: Peer) -> bytes:
+        request = peer.request()
+        peer.say(part)
+        return request
+
+    async def test(server: HttpPeer) -> None:
+        async with kind(server.url, max_retries=2) as one:
+            jump = Jump()
+            one.client._surroundings = jump.surroundings()
+            with pytest.raises(offhook.APIConnectionError) as caught:
+                await one.hangup()
+            assert type(caught.value) is offhook.APIConnectionError
+            assert KEY not in str(caught.value)
+            assert jump.pauses == [0.5, 1.0]
+            for count in (b"0", b"1", b"2"):
+                request: Any = await asyncio.to_thread(server.end)
+                assert b"x-stainless-retry-count: " + count in request
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+@BOTH
+def test_a_server_that_is_not_there_is_told_apart_from_a_slow_one(kind: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+
+    async def nobody() -> None:
+        async with kind(f"http://127.0.0.1:{port}/v1") as one:
+            with pytest.raises(offhook.APIConnectionError, match="Cannot connect") as caught:
+                await one.hangup()
+            assert not isinstance(caught.value, offhook.APITimeoutError)
+
+    async def slow(server: HttpPeer) -> None:
+        async with kind(server.url) as one:
+            with pytest.raises(offhook.APITimeoutError, match=r"0\.05 s"):
+                await one.hangup(timeout=0.05)
+            assert await asyncio.to_thread(server.end) is True, "the request was let go"
+
+    def talk(peer: Peer) -> bool:
+        peer.request()
+        return peer.closed_by_client()
+
+    run(nobody())
+    with http_peer(talk) as server:
+        run(slow(server))
+
+
+@BOTH
+def test_an_answer_that_trickles_in_does_not_stretch_the_timeout(kind: Any) -> None:
+    def talk(peer: Peer) -> None:
+        peer.request()
+        peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+        while True:
+            peer.say(b"x")
+            if over.wait(0.02):
+                break
+
+    async def test(server: HttpPeer) -> None:
+        async with kind(server.url) as one:
+            with pytest.raises(offhook.APITimeoutError):
+                await one.hangup(timeout=0.3)
+
+    over = threading.Event()
+    with http_peer(talk) as server:
+        try:
+            run(test(server))
+        finally:
+            over.set()
+
+
+@BOTH
+def test_a_host_without_an_address_is_a_connection_error(kind: Any) -> None:
+    async def test() -> None:
+        async with kind("http://nowhere.invalid/v1") as one:
+            with pytest.raises(offhook.APIConnectionError, match=r"nowhere\.invalid"):
+                await one.hangup()
+
+    run(test())
+
+
+@BOTH
+def test_a_streamed_body_comes_as_it_is_sent(kind: Any) -> None:
+    def talk(peer: Peer) -> bool:
+        peer.request()
+        peer.say(b"HTTP/1.1 201 OK\r\ncontent-length: 10\r\n\r\nhello")
+        return peer.closed_by_client()
+
+    async def test(server: HttpPeer) -> None:
+        async with kind(server.url) as one:
+            # The other five bytes never come: what is here is given out, and leaving ends the connection.
+            assert await one.stream(5) == b"hello"
+            assert await asyncio.to_thread(server.end) is True
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+def test_a_streamed_body_that_nobody_reads_is_not_read_for_ever() -> None:
+    total = 64 * 1024 * 1024
+
+    def talk(peer: Peer) -> int:
+        peer.request()
+        peer.say(b"HTTP/1.1 201 OK\r\ncontent-length: %d\r\n\r\nstart" % total)
+        said = 5
+        peer.connection.settimeout(0.5)
+        try:
+            while said < total:
+                said += peer.connection.send(bytes(65536))
+        except OSError:
+            pass
+        return said
+
+    async def test(server: HttpPeer) -> None:
+        async with (
+            Async(server.url) as one,
+            one.client.realtime.calls.with_streaming_response.create(sdp="v=0") as response,
+        ):
+            said: Any = await asyncio.to_thread(server.end)
+            assert said < total / 2
+            assert (await anext(response.iter_bytes()))[:5] == b"start"
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+def test_cancelling_the_task_aborts_the_request() -> None:
+    arrived = threading.Event()
+
+    def talk(peer: Peer) -> bool:
+        peer.request()
+        arrived.set()
+        return peer.closed_by_client()
+
+    async def test(server: HttpPeer) -> None:
+        async with Async(server.url, transport=AsyncioTransport(max_connections=1)) as one:
+            for _ in range(2):
+                # One of the two waits for the answer, the other for the only connection there may be.
+                tasks = [asyncio.create_task(one.hangup()) for _ in range(2)]
+                assert await asyncio.to_thread(arrived.wait, PATIENCE_S)
+                arrived.clear()
+                for task in reversed(tasks):
+                    task.cancel()
+                assert all(
+                    isinstance(end, asyncio.CancelledError)
+                    for end in await asyncio.gather(*tasks, return_exceptions=True)
+                )
+                assert await asyncio.to_thread(server.end) is True
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+@pytest.mark.parametrize("kind", [SyncTransport, AsyncioTransport])
+def test_more_requests_than_connections_wait_their_turn(kind: Any) -> None:
+    async def test(server: HttpPeer) -> None:
+        shell: Any = Sync if kind is SyncTransport else Async
+        async with shell(server.url, transport=kind(max_connections=3)) as one:
+            await asyncio.gather(*(one.hangup() for _ in range(30)))
+
+    with http_peer(answer_all) as server:
+        run(test(server))
+        assert server.connections <= 3
+
+
+@BOTH
+def test_waiting_for_a_connection_is_within_the_timeout(kind: Any) -> None:
+    def talk(peer: Peer) -> bool:
+        peer.request()
+        arrived.set()
+        return peer.closed_by_client()
+
+    async def test(server: HttpPeer) -> None:
+        transport = (SyncTransport if kind is Sync else AsyncioTransport)(max_connections=1)
+        async with kind(server.url, transport=transport) as one:
+            first = asyncio.create_task(one.hangup(timeout=2))
+            await asyncio.to_thread(arrived.wait, PATIENCE_S)
+            with pytest.raises(offhook.APITimeoutError):
+                await one.hangup(timeout=0.05)
+            with pytest.raises(offhook.APITimeoutError):
+                await first
+
+    arrived = threading.Event()
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+def test_threads_share_a_client() -> None:
+    with http_peer(answer_all) as server, offhook.Client(api_key=KEY, base_url=server.url) as one:
+        with ThreadPoolExecutor(8) as pool:
+            answers = pool.map(lambda n: one.realtime.calls.with_raw_response.hangup(f"rtc_{n}"), range(200))
+            assert {each.status_code for each in answers} == {200}
+        assert server.connections <= 8
+
+
+def test_an_asynchronous_client_outlives_its_event_loop() -> None:
+    with http_peer(answer_all) as server:
+        one = offhook.AsyncClient(api_key=KEY, base_url=server.url)
+
+        async def use() -> None:
+            await one.realtime.calls.hangup("rtc_1")
+            # Its connections end with their loop, as everything in it does.
+            one._transport._pool.close()  # type: ignore[attr-defined]
+            await asyncio.sleep(0.01)
+
+        for _ in range(2):
+            asyncio.run(use())
+        assert server.connections == 2
+
+
+@BOTH
+def test_a_closed_client_says_so(kind: Any) -> None:
+    async def test(server: HttpPeer) -> None:
+        async with kind(server.url) as one:
+            await one.hangup()
+        with pytest.raises(offhook.APIConnectionError, match="closed"):
+            await one.hangup()
+
+    with http_peer(answer_all) as server:
+        run(test(server))
+
+
+@BOTH
+def test_tls_is_verified(kind: Any) -> None:
+    """A server that shows a certificate of nobody is not spoken to."""
+
+    def talk(peer: Peer) -> bytes:
+        return peer.connection.recv(1)
+
+    async def test(server: HttpPeer) -> None:
+        async with kind(server.url.replace("http:", "https:")) as one:
+            with pytest.raises(offhook.APIConnectionError, match="Cannot connect"):
+                await one.hangup(timeout=5)
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+def test_the_limits_of_waiting_are_the_contracts() -> None:
+    assert (limits.TIMEOUT_S, limits.CONNECT_TIMEOUT_S, limits.MAX_RETRIES) == (600, 5, 2)
+    context = offhook.client.transport.default_tls()
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname

@@ -1,0 +1,120 @@
+"""The fixture in other people's test suites."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+import offhook
+
+pytest_plugins = ["pytester"]
+
+# An installed offhook is found by its entry point; a plugin is not to be named twice.
+INSTALLED = any(point.value == "offhook.testing.plugin" for point in entry_points(group="pytest11"))
+NAMED = () if INSTALLED else ("-p", "offhook.testing.plugin")
+
+
+@pytest.fixture(autouse=True)
+def _same_offhook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the other processes import what this one has imported."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(offhook.__file__).parents[1]))
+
+
+def suite(pytester: pytest.Pytester, text: str, *arguments: str) -> pytest.RunResult:
+    """Run a test file in a process of its own."""
+    pytester.makepyfile(text)
+    return pytester.runpytest_subprocess(*NAMED, "-p", "no:cacheprovider", "-p", "no:asyncio", *arguments)
+
+
+def test_a_plain_test_and_a_coroutine_both_get_a_telephone(pytester: pytest.Pytester) -> None:
+    result = suite(
+        pytester,
+        """
+        import os
+        import pytest
+
+        def test_plain(phone):
+            phone.model.hears("appointment", "For which day?")
+            call = phone.dial("+15550001")
+            call.says("an appointment please")
+            call.hears("which day", within_ms=3000)
+            assert os.environ["OPENAI_BASE_URL"] == phone.access.base_url
+
+        async def test_coroutine(phone, tmp_path):
+            phone.model.hears("appointment", "For which day?")
+            call = await phone.dial("+15550001")
+            await call.says("an appointment please")
+            call.press("1")
+            await call.hears("which day", within_ms=3000)
+            await call.hangup()
+            assert tmp_path.exists()
+
+        @pytest.mark.parametrize("colour", ["red", "blue"])
+        @pytest.mark.phone(loss=0.01, jitter_ms=20, seed=4)
+        async def test_marked(phone, colour):
+            phone.model.hears(colour, f"You said {colour}.")
+            call = await phone.dial()
+            await call.says(f"it is {colour}")
+            await call.hears(f"said {colour}")
+            assert phone.options.loss == 0.01
+        """,
+        "-W",
+        "error",
+    )
+    result.assert_outcomes(passed=4)
+
+
+def test_failing_tests_show_their_calls_and_say_whose_fault_it_was(pytester: pytest.Pytester) -> None:
+    result = suite(
+        pytester,
+        """
+        import pytest
+
+        def test_not_heard(phone):
+            phone.model.otherwise("We are closed.")
+            call = phone.dial()
+            call.says("are you open")
+            call.hears("yes", within_ms=1500)
+
+        async def answer(webhook):
+            raise KeyError("no such tenant")
+
+        @pytest.mark.phone(settings={"ring_seconds": 2.0})
+        async def test_application(phone):
+            await phone.connect(answer)
+            await phone.dial()
+
+        @pytest.mark.phone(wether="bad")
+        def test_misspelt(phone):
+            pass
+        """,
+        "--phone-recordings=kept",
+    )
+    result.assert_outcomes(failed=2, errors=1)
+    lines = [
+        "*unexpected keyword argument 'wether'*",
+        '*NotHeardError: "yes" was not heard within 1500 ms*',
+        "*- phone -*",
+        "*caller*offhook*application*",
+        "*INVITE*",
+        '*says "are you open"*',
+        "*input_audio_buffer.speech_stopped*",
+        '*hears "We are closed."*',
+        "*- phone recordings -*",
+        "*the application failed: KeyError: 'no such tenant'*",
+    ]
+    result.stdout.fnmatch_lines(lines)
+    kept = sorted(path.name.rpartition("test_")[2] for path in (pytester.path / "kept").iterdir())
+    assert kept == ["application-1.wav", "application.txt", "not_heard-1.wav", "not_heard.txt"]
+
+
+def test_the_plugin_costs_a_suite_without_telephones_nothing() -> None:
+    code = (
+        "import sys, offhook.testing.plugin; print(sorted({'numpy', 'starlette', 'offhook.server'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout == "[]\n"
