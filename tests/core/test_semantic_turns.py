@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.core.talk import Talk, one, types
+from tests.core.talk import SocketTalk, Talk, one, types
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
@@ -347,6 +347,18 @@ def test_where_words_do_not_count_every_speech_interrupts_at_once(detection: str
     agent_speaks(talk)
     starts(talk)
     assert was_stopped(talk)
+    assert talk.count(do.Duck) == 0
+
+
+def test_a_client_that_plays_by_itself_is_interrupted_at_once() -> None:
+    """It stops playing at ``speech_started``: an answer that went on after that would be heard in pieces."""
+    options = EngineOptions(needs_transcripts=False, hears_early=True)
+    talk = SocketTalk(options=options, audio={"input": {"turn_detection": {"type": "semantic_vad"}}})
+    talk.client("response.create")
+    run = talk.generate().run
+    talk.audio(run, 400, "one two ")
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    assert talk.last(do.CancelGeneration).run == run
     assert talk.count(do.Duck) == 0
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
@@ -140,14 +139,8 @@ class App:
         """Raise ConfigError for what cannot work."""
         if self._handler is None:
             raise ConfigError("incoming", "no handler takes the calls", "decorate one with @app.incoming")
-        if self._given_client is not None:
-            secret = self._given_client.webhooks.has_secret
-        else:
-            secret = bool(self._settings["webhook_secret"] or os.environ.get("OPENAI_WEBHOOK_SECRET"))
-            AsyncClient(**self._settings)
-        if not secret:
-            mend = "set OPENAI_WEBHOOK_SECRET=whsec_... to the secret of the webhook, or give App(webhook_secret=...)"
-            raise ConfigError("webhook_secret", "is not set, and webhooks without a signature are anybody's", mend)
+        client = self._given_client or AsyncClient(**self._settings)
+        client.webhooks.check_secret()
 
     def _open(self) -> _Office:
         """Return what works in this event loop. Raises ConfigError."""

@@ -23,7 +23,7 @@ _DOC_SECTION: Final = re.compile(
 )
 _PARAMETER_SECTIONS: Final = frozenset({"args", "arguments", "parameters", "params"})
 _GOOGLE: Final = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)")
-_FIELD: Final = re.compile(r":(\w+)(?:\s+[^:]*?)?(?:\s+(\w+))?\s*:\s*(.*)")
+_FIELD: Final = re.compile(r":(\w+)([^:]*):\s*(.*)")
 
 
 class Signature(Struct, frozen=True):
@@ -120,8 +120,8 @@ def read_docstring(text: str) -> tuple[str, dict[str, str]]:
             current = ""
             if (field := _FIELD.fullmatch(bare)) is not None:
                 section = "fields"
-                if field[1] in {"param", "parameter", "arg", "argument"} and field[2]:
-                    current = field[2]
+                if field[1] in {"param", "parameter", "arg", "argument"} and field[2].strip():
+                    current = field[2].split()[-1]
                     described[current] = field[3]
                 continue
             heading = _DOC_SECTION.fullmatch(bare)

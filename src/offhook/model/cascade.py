@@ -50,7 +50,11 @@ class Cascade:
     ) -> None:
         self.name = name
         self._hear_early = getattr(hearing, "hear_early", None)
-        self.capabilities = Capabilities(needs_transcripts=True, hears_early=self._hear_early is not None)
+        self.capabilities = Capabilities(
+            needs_transcripts=True,
+            hears_early=self._hear_early is not None,
+            reasons=getattr(mind, "reasons", False),
+        )
         self._hearing = hearing
         self._mind = mind
         self._voice = voice

@@ -48,11 +48,12 @@ class Capabilities:
     """What a backend can do.
 
     ``needs_transcripts``: it reads words, so responses wait for those of the caller. ``hears_early``: it wants to be
-    asked in the pauses of a turn.
+    asked in the pauses of a turn. ``reasons``: it can be told how much to think.
     """
 
     needs_transcripts: bool
     hears_early: bool = False
+    reasons: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -492,14 +492,12 @@ class Engine:
     @property
     def agent_speaks(self) -> bool:
         """Whether the agent speaks, or is about to."""
-        return bool(self._playout.runs) or self._default is not None or self.door.silent_at > self._now
+        return bool(self._playout.runs) or self._default is not None
 
     @property
     def unsaid_ms(self) -> float:
         """How much longer the agent will speak; nobody knows while the model goes on."""
-        if self._default is not None:
-            return inf
-        return max(self._playout.left_ms, (self.door.silent_at - self._now) * 1000)
+        return self._playout.left_ms if self._default is None else inf
 
     def interrupt(self) -> None:
         """The caller takes the word: stop generating and playing."""

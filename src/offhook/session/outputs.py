@@ -14,6 +14,7 @@ from offhook.wire.session import (
     McpTool,
     Modality,
     NoiseReduction,
+    ReasoningEffort,
     ToolChoice,
     Tools,
     Transcription,
@@ -70,6 +71,8 @@ class Generate(msgspec.Struct, frozen=True):
     model: str
     verbatim: str = ""
     apology: str | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: ReasoningEffort | None = None
 
 
 class CancelGeneration(msgspec.Struct, frozen=True):

@@ -116,9 +116,12 @@ class SemanticTurns:
             self._engine.emit(do.EndTurn())
 
     def doubts(self, at_ms: int) -> bool:
-        """The caller began to speak; say whether it has to be seen if that is an interruption."""
+        """The caller began to speak; say whether it has to be seen if that is an interruption.
+
+        Where the client plays it is none of ours: it stops playing as soon as it is told that somebody speaks.
+        """
         engine = self._engine
-        if self._patience is None or not engine.options.hears_early or not engine.agent_speaks:
+        if self._patience is None or not (engine.options.hears_early and engine.door.plays and engine.agent_speaks):
             return False
         self._meaning = _Doubt(engine.now + max(NOD_MS - engine.input_ms + at_ms, 0) / 1000)
         engine.emit(do.Duck(ducked=True))
