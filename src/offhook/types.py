@@ -167,7 +167,12 @@ from offhook.wire.session import (
     VoiceName,
 )
 from offhook.wire.session import SessionParams as CallAcceptParams
-from offhook.wire.transcription import TranscriptionParams, TranscriptionSession
+from offhook.wire.transcription import (
+    TranscriptionParams,
+    TranscriptionSession,
+    TranscriptionSessionCreated,
+    TranscriptionSessionUpdated,
+)
 
 __all__ = [
     "UNSET",
@@ -326,6 +331,8 @@ __all__ = [
     "TranscriptionFailure",
     "TranscriptionParams",
     "TranscriptionSession",
+    "TranscriptionSessionCreated",
+    "TranscriptionSessionUpdated",
     "Transport",
     "Truncation",
     "TurnDetection",

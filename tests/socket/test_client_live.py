@@ -107,6 +107,39 @@ def test_the_blocking_client_does_the_same() -> None:
     run(test)
 
 
+def test_a_secret_opens_a_session_of_its_own() -> None:
+    async def test(one: Live) -> None:
+        async with offhook.AsyncClient(**options(one)) as client:
+            given = types.SessionParams(type="realtime", instructions="Be brief.")
+            secret = await client.realtime.client_secrets.create(session=given)
+            assert isinstance(secret.session, types.Session)
+            assert secret.session.instructions == "Be brief."
+            listening = await client.realtime.client_secrets.create(session={"type": "transcription"})
+            assert isinstance(listening.session, types.TranscriptionSession)
+        async with offhook.AsyncClient(**options(one, api_key=secret.value)) as browser:
+            async with browser.realtime.connect(model=secret.session.model) as connection:
+                (created,) = await until(connection, types.SessionCreated)
+                assert created.type == "session.created"
+                assert created.session.instructions == "Be brief."
+                await connection.conversation.item.create(
+                    item=types.Message(role="user", content=(types.InputText(text="Good morning."),))
+                )
+                await connection.response.create()
+                events = await until(connection, types.ResponseDone)
+                assert any(isinstance(event, types.OutputAudioDelta) for event in events)
+                assert events[-1].response.status == "completed"
+            with pytest.raises(offhook.APIStatusError):
+                await browser.realtime.calls.hangup("rtc_1")
+        async with (
+            offhook.AsyncClient(**options(one, api_key=listening.value)) as browser,
+            browser.realtime.connect(extra_query={"intent": "transcription"}) as connection,
+        ):
+            (event,) = await until(connection, types.TranscriptionSessionCreated)
+            assert event.session.type == "transcription"
+
+    run(test)
+
+
 @pytest.mark.parametrize("key", [KEY, "sk-wrong"])
 def test_a_socket_that_cannot_be_opened_says_why(key: str) -> None:
     async def test(one: Live) -> None:

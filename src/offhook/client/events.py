@@ -6,6 +6,7 @@ Source: API reference, "Client events", "Server events".
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -18,10 +19,11 @@ from offhook.wire.client_events import ClientEvent, ResponseParams
 from offhook.wire.items import Item
 from offhook.wire.server_events import ServerEvent
 from offhook.wire.session import SessionParams
+from offhook.wire.transcription import TranscriptionEvent
 
 R_co = TypeVar("R_co", covariant=True)
 
-Event = ServerEvent | Other
+Event = ServerEvent | TranscriptionEvent | Other
 """What a socket brings. An event of a newer server, or one with members that this client does not know, is an `Other`:
 its ``type`` and every member are there all the same."""
 
@@ -48,13 +50,13 @@ def _decode_other(data: bytes | str) -> Event:
         raise APIResponseValidationError("The server sent a message that is not JSON.") from None
     if not isinstance(members, dict) or not isinstance(members.get("type"), str):
         raise APIResponseValidationError("The server sent a message without a type.")
-    if "event_id" not in members:
-        # The schema has events without one: keys that a caller pressed (contract d).
-        try:
-            event: ServerEvent = msgspec.convert({**members, "event_id": ""}, ServerEvent)
+    # The schema has events without an id: keys that a caller pressed (contract d). Sockets that only transcribe share
+    # the names of two events with the others.
+    given = {"event_id": "", **members}
+    for wanted in (ServerEvent, TranscriptionEvent):
+        with suppress(msgspec.ValidationError):
+            event: Event = msgspec.convert(given, wanted)
             return event
-        except msgspec.ValidationError:
-            pass
     return Other(members)
 
 
