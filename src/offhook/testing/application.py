@@ -230,11 +230,16 @@ class DirectWebhooks(WebhookSender):
         self._find = find
         self._ladder = ladder
 
+    def start(self) -> None:
+        """Nothing is needed before a URL has to be posted to."""
+
     async def _try(self, endpoint: Endpoint, message: Message, number: int) -> Attempt:
         again = f" ({number})" if number > 1 else ""
         self._ladder.note("http>", f"webhook {_type_of(message.body)}{again}")
         application = self._find()
         if application is None:
+            if self._client is None:
+                super().start()
             attempt = await super()._try(endpoint, message, number)
         else:
             attempt = await self._hand_over(application, endpoint, message, number)
