@@ -16,9 +16,12 @@ from tests.memory_network import Weather
 from tests.no_speech import SOUNDS, noise
 from tests.recorded import MISSING, errors, over_telephone, plain_words, recordings, said
 
+from offhook.audio import g711
+from offhook.audio.g711 import Codec
 from offhook.audio.pcm import Samples, saturate, silence, to_bytes
 from offhook.audio.resample import resample
 from offhook.errors import ConfigError
+from offhook.media.noise import NoiseReducer, load_processors
 from offhook.model.interface import ModelError, Speech, Words
 from offhook.model.local.ear import EarOptions, LocalEar, local_ear
 from offhook.model.local.pool import Urgency
@@ -153,6 +156,27 @@ def test_what_is_no_speech_has_no_words_either_when_packets_of_it_are_lost(tiny:
 @pytest.mark.parametrize("samples", [0, 1, 799])
 def test_next_to_nothing_has_no_words(tiny: Bench, samples: int) -> None:
     assert tiny.hear(saturate(noise(1, 3000)[:samples])) == []
+
+
+@needs_model
+@pytest.mark.skipif(load_processors() is None, reason="noise reduction is not installed: offhook[noise]")
+def test_noise_costs_fewer_words_when_it_is_reduced(tiny: Bench) -> None:
+    clips = recordings(12)
+    if not clips:
+        pytest.skip(MISSING)
+    make = load_processors()
+    assert make is not None
+    random = np.random.default_rng(1)
+    reducer = NoiseReducer(make(2), Codec.PCMU)
+    wrong = {"as it is": 0, "reduced": 0}
+    for clip in clips:
+        said = clip.samples * (1600 / np.sqrt(np.square(clip.samples.astype(float)).mean()))
+        line = np.pad(said, (12000, 4000))
+        noisy = g711.encode(saturate(line + random.normal(0, 900, len(line))), Codec.PCMU)
+        for name, payload in (("as it is", noisy), ("reduced", reducer.clean(noisy))):
+            heard = tiny.hear(g711.decode(payload, Codec.PCMU)[9600:])
+            wrong[name] += errors("".join(words.text for words in heard), clip.words)[0]
+    assert wrong["reduced"] <= 0.9 * wrong["as it is"], wrong
 
 
 # -- turns that end, or do not
