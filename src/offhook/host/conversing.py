@@ -21,6 +21,7 @@ from offhook.model.interface import EarlyHearing, HearsSoFar, ModelError, Speech
 from offhook.model.verbatim import say_verbatim
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
+from offhook.session.input_audio import linear
 from offhook.wire import server_events as ev
 from offhook.wire.items import InputAudio, Message
 from offhook.wire.server_events import encode_event
@@ -110,6 +111,9 @@ class Conversing:
                 self._filling.stop(number)
             case do.Hear():
                 self._hear(output)
+            case do.HearGiven(item_id=item_id, audio=audio, format=audio_format, transcription=transcription):
+                pcm, rate_hz = linear(audio, audio_format)
+                self._begin_hearing(do.Hear(item_id, 0, 0, transcription), Speech(pcm, rate_hz, self._language), None)
             case do.HearEarly():
                 self._hear_early(output)
             case do.HearSoFar():
@@ -243,12 +247,14 @@ class Conversing:
         return early.hearing
 
     def _hear(self, wanted: do.Hear) -> None:
+        # What is not kept for long is taken now.
+        self._begin_hearing(wanted, self._speech(wanted.start_ms, wanted.end_ms), self._take_early(wanted))
+
+    def _begin_hearing(self, wanted: do.Hear, speech: Speech, early: EarlyHearing | None) -> None:
         if self._nobody_reads(wanted):
             self._owner.take(talk.TranscriptFailed(wanted.item_id, "not_wanted", "No transcript was asked for."))
             return
-        # What is not kept for long is taken now.
-        speech = self._speech(wanted.start_ms, wanted.end_ms)
-        task = self._spawn(self._transcribe(wanted, speech, self._take_early(wanted)))
+        task = self._spawn(self._transcribe(wanted, speech, early))
         self._hearing.add(task)
         task.add_done_callback(self._hearing.discard)
 
