@@ -59,8 +59,8 @@ from offhook.net.http import HttpServer
 from offhook.net.rtp import raise_descriptor_limit
 from offhook.net.sip import SipTransportOptions
 from offhook.net.tls import certificate_folder, local_certificate, tls_context
-from offhook.session.engine import EngineOptions
 from offhook.session.listening import Listening
+from offhook.session.options import EngineOptions
 from offhook.session.settings import DEFAULT_INSTRUCTIONS, SessionDefaults
 from offhook.sip.agent import UserAgent
 from offhook.sip.options import AgentOptions, GuardOptions

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import datetime as dt
 import enum
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -48,6 +49,10 @@ def parameters(function: Callable[..., Any]) -> dict[str, Any]:
     schema = offhook.Tool(function).definition.parameters
     assert isinstance(schema, dict)
     return schema
+
+
+def parameters_of(tool: offhook.Tool) -> Any:
+    return msgspec.to_builtins(tool.definition)["parameters"]["properties"]
 
 
 def tell(function: Callable[..., Any], arguments: str, **options: Any) -> str:
@@ -179,6 +184,32 @@ def misspelt(when: Dai) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 def test_what_a_model_cannot_call_is_refused_when_it_is_declared(function: Any) -> None:
     with pytest.raises(TypeError):
         offhook.Tool(function)
+
+
+class Desk:
+    def book(self, day: Day) -> Unimported:  # type: ignore[name-defined]  # noqa: F821
+        return f"{day.value} at the desk"
+
+    def __call__(self, day: Day) -> str:
+        return f"{day.value} by the desk"
+
+
+async def book_anywhere(place: str, day: Day) -> str:
+    return f"{day.value} at {place}"
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (Desk().book, "monday at the desk"),
+        (Desk(), "monday by the desk"),
+        (functools.partial(book_anywhere, "the door"), "monday at the door"),
+    ],
+)
+def test_methods_and_other_callables_are_functions_too(function: Callable[..., Any], told: str) -> None:
+    tool = offhook.Tool(function, name="book")
+    assert parameters_of(tool) == {"day": {"type": "string", "enum": ["monday", "tuesday"]}}
+    assert asyncio.run(tool.run('{"day": "monday"}', ())) == told
 
 
 def test_two_functions_of_one_name_are_refused() -> None:

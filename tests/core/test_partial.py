@@ -7,7 +7,7 @@ from tests.core.talk import Talk, one, types
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
-from offhook.session.engine import EngineOptions
+from offhook.session.options import EngineOptions
 from offhook.session.partial import EVERY_S, STREAMING_MODEL
 
 DELTA = "conversation.item.input_audio_transcription.delta"

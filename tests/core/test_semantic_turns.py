@@ -9,7 +9,7 @@ from tests.core.talk import SocketTalk, Talk, one, types
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
-from offhook.session.engine import EngineOptions
+from offhook.session.options import EngineOptions
 from offhook.session.semantic import ANSWER_MS, NOD_MS, NOD_WORDS_MS
 
 PAUSE_MS = 100
@@ -239,6 +239,19 @@ def test_the_agent_ducks_first_and_stops_on_confirmation() -> None:
     assert not talk.last(do.Duck).ducked
     events = talk.happens(happened.PlayoutStopped(run, 1700))
     assert types(events) == ["output_audio_buffer.cleared", "conversation.item.truncated"]
+
+
+def test_a_server_that_was_busy_takes_no_nod_for_an_interruption() -> None:
+    """It learns late that somebody spoke, and in the same moment that it was short."""
+    talk = semantic_talk()
+    agent_speaks(talk)
+    starts(talk, late_ms=2000)
+    assert talk.waits(0.0) == []
+    talk.happens(happened.VoicePaused(talk.input_ms - 1500, talk.input_ms))
+    hears(talk, "Okay.", after_s=0.2)
+    talk.waits(0.2)
+    ends(talk)
+    assert not was_stopped(talk)
 
 
 def test_a_short_word_that_is_no_nod_interrupts_as_soon_as_it_is_understood() -> None:

@@ -72,12 +72,14 @@ class Scene:
 
 
 class Wire:
-    """A line to a server that can be cut, and left so for a number of attempts."""
+    """A line to a server that can be cut, and left so for a number of attempts; it may swallow what is sent, too."""
 
     def __init__(self, port: int) -> None:
         self.port = 0
         self.refusals = 0
         self.connections = 0
+        self.swallows = False
+        self.swallowed_bytes = 0
         self._to = port
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,6 +98,7 @@ class Wire:
 
     def cut(self, refusals: int = 0) -> None:
         self.refusals = refusals
+        self.swallows = False
         for writer in self._writers:
             writer.transport.abort()
 
@@ -106,13 +109,19 @@ class Wire:
             writer.transport.abort()
             return
         there_reader, there = await asyncio.open_connection("127.0.0.1", self._to)
-        ways = [asyncio.create_task(self._copy(reader, there)), asyncio.create_task(self._copy(there_reader, writer))]
+        ways = [
+            asyncio.create_task(self._copy(reader, there, outwards=True)),
+            asyncio.create_task(self._copy(there_reader, writer, outwards=False)),
+        ]
         self._writers |= {writer, there}
         self._tasks.update(ways)
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outwards: bool) -> None:
         try:
             while data := await reader.read(65536):
+                if outwards and self.swallows:
+                    self.swallowed_bytes += len(data)
+                    continue
                 writer.write(data)
                 await writer.drain()
         except ConnectionError:

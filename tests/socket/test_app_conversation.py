@@ -264,6 +264,34 @@ def test_a_connection_that_is_lost_is_opened_again_and_the_call_goes_on(monkeypa
     assert brain.outputs(1) == ["nine to five"]
 
 
+def test_an_output_that_was_lost_on_its_way_is_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RECONNECT_PAUSES_S", (0.0, 0.0, 0.0))
+    brain = Brain()
+    brain.calls(("hours", "{}"))
+
+    def build(scene: Scene) -> None:
+        async def hours() -> str:
+            scene.wire.swallows = True
+            return "nine to five"
+
+        @scene.app.incoming
+        async def answer(call: offhook.IncomingCall) -> None:
+            session = await call.accept(tools=[hours])
+            await session.response.create()
+
+    async def test(scene: Scene) -> None:
+        call = await dial(scene)
+        async with asyncio.timeout(PATIENCE_S):
+            while scene.wire.swallowed_bytes < len("function_call_output response.create"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        scene.wire.cut()
+        await until_asked(scene, 2)
+        await call.hang_up()
+
+    play(build, test, brain=brain)
+    assert brain.outputs(1) == ["nine to five"]
+
+
 def test_a_call_that_ends_while_the_connection_is_lost_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RECONNECT_PAUSES_S", (0.0, 0.3, 0.3))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.socket.live import Live, Socket, live
+from tests.socket.live import Live, Socket, live, until
 from tests.socket.mcp_host import mcp_host
 from tests.socket.model_server import Received, Reply, serve
 
@@ -128,7 +128,7 @@ def test_a_server_that_is_none_is_survived(reply: Reply, kind: str, code: int | 
             assert error.__struct_config__.tag == kind, error
             if code is not None:
                 assert getattr(error, "code", None) == code
-            await connections.close()
+            await until(lambda: not connections.in_use)
 
     run(test, options)
 

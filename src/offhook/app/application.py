@@ -30,6 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _log: Final = logging.getLogger("offhook.app")
 # What a caller gets whose handler failed: trunks try elsewhere then, which they do not after 603.
 _FAILED_STATUS: Final = 500
+_STOPPING_STATUS: Final = 503
 _OUR_SERVER: Final = b"offhook/"
 
 
@@ -231,7 +232,10 @@ class _Office:
             _log.warning("a webhook is genuine and cannot be read: %s", refused)
             return 400
         if not isinstance(event, RealtimeCallIncoming):
-            return 200
+            if getattr(event, "type", None) != "realtime.call.incoming":
+                return 200
+            _log.error("a webhook announces a call, and cannot be read")
+            return 400
         fields = dict(headers)
         # The same webhook again, or the same call by another one: an account may have several.
         names = (fields.get(b"webhook-id", b"").decode("latin-1"), event.data.call_id)
@@ -265,7 +269,9 @@ class _Office:
                     raise
                 _log.info("call_id=%s: the caller has given up", call.call_id)
         except asyncio.CancelledError:
-            await self._abandon(call, 503)
+            await self._abandon(call, _STOPPING_STATUS)
+            if call.session is not None:
+                await call.session.close(patiently=False)
             raise
         except Exception:
             _log.exception("call_id=%s: the handler failed; the call is ended", call.call_id)

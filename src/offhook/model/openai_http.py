@@ -22,6 +22,7 @@ from offhook.audio.wav import write_wav
 from offhook.model.http import ModelServer
 from offhook.model.interface import ModelError, ModelOutput, Sound, Speech, Words
 from offhook.model.sse import SseError, data_lines
+from offhook.model.wording import Wording
 from offhook.session.inputs import (
     GenerationFinished,
     TextProduced,
@@ -103,7 +104,8 @@ class ChatCompletions:
         """Yield words and function calls as they come in, and an end."""
         body = msgspec.json.encode(chat_request(request, self._options))
         builder = self._server.request("/chat/completions").header("content-type", "application/json").body_bytes(body)
-        reader = _ChatReader(request.run)
+        functions = frozenset(tool.name for tool in request.tools if isinstance(tool, FunctionTool))
+        reader = _ChatReader(request.run, functions if request.tool_choice != "none" else frozenset())
         async with (
             self._server.stream(builder) as response,
             aclosing(data_lines(self._server.chunks(response))) as lines,
@@ -245,8 +247,9 @@ class _ToolCall:
 class _ChatReader:
     """Reads the chunks of one chat completion; what makes no sense is passed over or raised as ModelError."""
 
-    def __init__(self, run: int) -> None:
+    def __init__(self, run: int, functions: frozenset[str]) -> None:
         self._run = run
+        self._wording = Wording(functions)
         self._calls: list[_ToolCall] = []
         self._by_index: dict[int, _ToolCall] = {}
         self._by_id: dict[str, _ToolCall] = {}
@@ -274,8 +277,8 @@ class _ChatReader:
 
     def _delta(self, delta: dict[str, Any]) -> list[ModelOutput]:
         outputs: list[ModelOutput] = []
-        if isinstance(text := delta.get("content"), str) and text:
-            outputs.append(TextProduced(self._run, text))
+        if isinstance(text := delta.get("content"), str) and (said := self._wording.feed(text)):
+            outputs.append(TextProduced(self._run, said))
         calls = delta.get("tool_calls")
         for call in calls if isinstance(calls, list) else []:
             if isinstance(call, dict):
@@ -339,6 +342,12 @@ class _ChatReader:
 
     def end(self) -> list[ModelOutput]:
         outputs = [output for number in range(1, len(self._calls)) for output in self._pass_on(number)]
+        said, written = self._wording.end()
+        if said:
+            outputs.insert(0, TextProduced(self._run, said))
+        for number, call in enumerate(written, len(self._calls)):
+            outputs.append(ToolCallStarted(self._run, number, call.name))
+            outputs.append(ToolArgumentsProduced(self._run, number, call.arguments))
         if self._reason is None and self._usage is None:
             raise ModelError("model_error", "The language model broke off in the middle of its answer.")
         if self._reason not in {"length", "content_filter"} and any(call.is_half for call in self._calls):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -28,8 +29,10 @@ Tell = Callable[[Sequence[TurnEvent]], None]
 _TICKS_PER_MS: Final = RATE_HZ // 1000
 _STEP: Final = STEP_MS * _TICKS_PER_MS
 _WHOLE: Final = CONTEXT_SAMPLES + WINDOW_SAMPLES
-# Windows of one step. One costs about 30 microseconds in a batch and 80 alone, so a step takes some milliseconds.
-MAX_WINDOWS: Final = 64
+# Of one step, which holds up everything else: some milliseconds. A window costs about 30 microseconds in a batch, and
+# live sessions bring one to four at a time; a file alone gets through three seconds of itself.
+MAX_EARS: Final = 24
+MAX_WINDOWS: Final = 96
 _WINDOW_MS: Final = WINDOW_SAMPLES // _TICKS_PER_MS
 _TO_8_KHZ: Final = BatchResampler(PCM_RATE_HZ, RATE_HZ)
 
@@ -89,6 +92,16 @@ class Ear:
     def awake(self) -> bool:
         """Whether there has been something to judge lately."""
         return self._turns is not None and self._turns.awake
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether turns are detected and none is under way, as far as was listened."""
+        return self._turns is not None and self._turns.listening
+
+    @property
+    def listened_ms(self) -> int:
+        """How far was listened."""
+        return int(self._position - self.waiting_ms)
 
     def configure(self, options: TurnOptions | None) -> bool:
         """Change the turn detection from here on; None is off. Says whether it was off before and is on now."""
@@ -238,14 +251,16 @@ class Listening:
 
     def step(self) -> bool:
         """Work off a part of what waits; say whether anything still does."""
-        ears = list(self._busy.values())
+        ears = list(islice(self._busy.values(), MAX_EARS))
         self._convert(ears)
         left = MAX_WINDOWS
-        while ears and left > 0:
-            asked = self._round(ears)
-            left -= max(asked, 1)
-            ears = [ear for ear in ears if ear.has_more]
-        self._busy = {row: ear for row, ear in self._busy.items() if ear.has_more}
+        while left > 0 and (found := self._round(ears)):
+            left -= found
+        for ear in ears:
+            # What has more to say waits until the others were listened to.
+            del self._busy[ear.row]
+            if ear.has_more:
+                self._busy[ear.row] = ear
         return bool(self._busy)
 
     def catch_up(self, ear: Ear) -> None:

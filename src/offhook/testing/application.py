@@ -245,6 +245,7 @@ class DirectWebhooks(WebhookSender):
         # The application's verifier looks at the clock on the wall, which never jumps.
         timestamp_s = int(time.time())
         headers = {
+            "user-agent": self._user_agent,
             "content-type": "application/json",
             "webhook-id": message.id,
             "webhook-timestamp": str(timestamp_s),

@@ -112,13 +112,24 @@ class AsyncCall:
     def _refuse_when_over(self, text: str) -> None:
         self._handset.check()
         if self.end is not None:
-            raise CallFailedError(self.end.status, f"{text!r} cannot be said, the call is over: {self.end.reason}")
+            raise CallFailedError(
+                self.end.status, f"the call is over ({self.end.reason}): {text!r} cannot be said or pressed"
+            )
 
     def press(self, keys: str) -> asyncio.Future[None]:
-        """Press keys; await it to go on when they have gone out."""
+        """Press keys; await it to go on when they have gone out, or the call is over: a key may be what ends it."""
+
+        async def whole() -> None:
+            try:
+                await self._call.pressed()
+            except CallFailedError:
+                if self.end is None:
+                    raise
+
+        self._refuse_when_over(keys)
         self._box.ladder.note("caller", f"presses {keys}")
         self._call.press(keys)
-        return self._begin(self._call.pressed())
+        return self._begin(whole())
 
     # -- listening
 
