@@ -158,7 +158,11 @@ def _parts(backend: Backend, took_ms: float) -> list[Finding]:
         if role == "name":
             continue
         if part["name"] == DEMO:
-            found.append(Finding(_NOTE, role, "demo: it repeats what callers say", "give --llm-url for a conversation"))
+            found.append(
+                Finding(
+                    _NOTE, role, "demo: it repeats what callers say", "give --llm-url or --llm-gguf for a conversation"
+                )
+            )
         else:
             workers = f", {part['workers']} worker(s), ready in {took_ms:.0f} ms" if "workers" in part else ""
             found.append(Finding(_GOOD, role, part["name"] + workers))

@@ -15,17 +15,35 @@ from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.door import Door, TelephoneDoor
-from offhook.session.engine import Engine, EngineOptions
+from offhook.session.engine import Engine
 from offhook.session.listening import bytes_per_ms
+from offhook.session.options import EngineOptions
 from offhook.session.settings import SessionDefaults, start_session
 from offhook.session.socket import SocketDoor, TranscriptionDoor
 from offhook.wire.decode import decode_client_event, decode_session, decode_transcription_event, event_id_of
 from offhook.wire.ids import Ids
+from offhook.wire.items import Message
 from offhook.wire.server_events import encode_event
 from offhook.wire.session import PcmFormat, PcmuFormat, SessionParams
 from offhook.wire.transcription import TranscriptionParams, as_start
 
 T = TypeVar("T")
+
+# The events of a spoken item, and of the end of a response, in the order of live traffic.
+SPOKEN_ITEM = [
+    "response.output_item.added",
+    "conversation.item.added",
+    "response.content_part.added",
+    "response.output_audio_transcript.delta",
+]
+SPOKEN_ITEM_END = [
+    "response.output_audio.done",
+    "response.output_audio_transcript.done",
+    "response.content_part.done",
+    "conversation.item.done",
+    "response.output_item.done",
+]
+RESPONSE_END = ["response.done", "rate_limits.updated"]
 
 
 def counting_ids() -> Ids:
@@ -178,3 +196,31 @@ def one(events: list[dict[str, Any]], type_: str) -> dict[str, Any]:
     found = [event for event in events if event["type"] == type_]
     assert len(found) == 1, (type_, types(events))
     return found[0]
+
+
+def function(name: str = "opening_hours") -> dict[str, Any]:
+    return {"type": "function", "name": name, "parameters": {"type": "object", "properties": {}}}
+
+
+def error(events: list[dict[str, Any]]) -> dict[str, Any]:
+    assert types(events) == ["error"]
+    details: dict[str, Any] = events[0]["error"]
+    assert set(details) == {"type", "code", "message", "param", "event_id"}
+    return details
+
+
+def said_by_assistant(talk: Talk) -> list[str]:
+    """What the conversation remembers of the assistant's speech."""
+    items = [item for item in talk.engine.conversation if isinstance(item, Message) and item.role == "assistant"]
+    return [part.transcript for item in items for part in item.content]  # type: ignore[union-attr,misc]
+
+
+def interrupted_talk() -> tuple[Talk, int]:
+    talk = Talk()
+    talk.says()
+    run = talk.generate().run
+    talk.happens(happened.TextProduced(run, "one two three four five six seven eight"))
+    talk.audio(run, 4000, "one two three four five six seven eight")
+    talk.happens(happened.PlayoutStarted(run))
+    talk.happens(happened.PlayoutAdvanced(run, 900), after_s=0.9)
+    return talk, run

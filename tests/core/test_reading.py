@@ -19,6 +19,7 @@ WHOLE = [
     "Where are you from?",
     "I'll take this one.",
     "Me too.",
+    "How are you?",
     "It's at 3:30 PM.",
     "My number is 555 012 3456.",
     "Turn it off, please.",
@@ -48,6 +49,8 @@ CUT = [
     "Let me see -",
     "We were so.",
     "And I.",
+    "What time do you?",
+    "When can we.",
     "Could you tell me where?",
 ]
 OPEN = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.core.talk import Talk, one, types
+from tests.core.talk import SocketTalk, Talk, one, types
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
-from offhook.session.engine import EngineOptions
+from offhook.session.options import EngineOptions
 from offhook.session.semantic import ANSWER_MS, NOD_MS, NOD_WORDS_MS
 
 PAUSE_MS = 100
@@ -241,6 +241,19 @@ def test_the_agent_ducks_first_and_stops_on_confirmation() -> None:
     assert types(events) == ["output_audio_buffer.cleared", "conversation.item.truncated"]
 
 
+def test_a_server_that_was_busy_takes_no_nod_for_an_interruption() -> None:
+    """It learns late that somebody spoke, and in the same moment that it was short."""
+    talk = semantic_talk()
+    agent_speaks(talk)
+    starts(talk, late_ms=2000)
+    assert talk.waits(0.0) == []
+    talk.happens(happened.VoicePaused(talk.input_ms - 1500, talk.input_ms))
+    hears(talk, "Okay.", after_s=0.2)
+    talk.waits(0.2)
+    ends(talk)
+    assert not was_stopped(talk)
+
+
 def test_a_short_word_that_is_no_nod_interrupts_as_soon_as_it_is_understood() -> None:
     talk = semantic_talk()
     agent_speaks(talk)
@@ -347,6 +360,18 @@ def test_where_words_do_not_count_every_speech_interrupts_at_once(detection: str
     agent_speaks(talk)
     starts(talk)
     assert was_stopped(talk)
+    assert talk.count(do.Duck) == 0
+
+
+def test_a_client_that_plays_by_itself_is_interrupted_at_once() -> None:
+    """It stops playing at ``speech_started``: an answer that went on after that would be heard in pieces."""
+    options = EngineOptions(needs_transcripts=False, hears_early=True)
+    talk = SocketTalk(options=options, audio={"input": {"turn_detection": {"type": "semantic_vad"}}})
+    talk.client("response.create")
+    run = talk.generate().run
+    talk.audio(run, 400, "one two ")
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    assert talk.last(do.CancelGeneration).run == run
     assert talk.count(do.Duck) == 0
 
 

@@ -11,7 +11,7 @@ from tests.core.talk import Talk, one, types
 from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
-from offhook.session.engine import EngineOptions
+from offhook.session.options import EngineOptions
 from offhook.session.settings import SessionDefaults
 from offhook.session.waiting import LONGEST_S, RESPONSE_GRACE_S
 from offhook.wire.decode import decode_client_event

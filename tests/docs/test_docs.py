@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import pytest
@@ -148,6 +150,28 @@ def test_the_application_of_the_answering_page_takes_a_booking(
     finally:
         clock.close()
     assert capsys.readouterr().out.startswith("the call is over:")
+
+
+def test_the_program_and_the_test_of_the_quickstart_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, tried = blocks(DOCS / "quickstart.md", "python")
+    agent = ModuleType("agent")
+    exec(program, vars(agent))
+    monkeypatch.setitem(sys.modules, "agent", agent)
+    names: dict[str, Any] = {}
+    exec(tried, names)
+    clock = JumpingTime()
+
+    async def whole() -> None:
+        async with AsyncHandset() as phone:
+            monkeypatch.setenv("OPENAI_BASE_URL", phone.access.base_url)
+            monkeypatch.setenv("OPENAI_API_KEY", phone.access.api_key)
+            monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", phone.access.webhook_secret)
+            await names["test_tells_the_opening_hours"](phone)
+
+    try:
+        clock.run(whole())
+    finally:
+        clock.close()
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

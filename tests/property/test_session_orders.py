@@ -11,7 +11,7 @@ from tests.core.talk import SocketTalk, Talk
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
-from offhook.session.engine import EngineOptions
+from offhook.session.options import EngineOptions
 
 AFTER_THE_END = {
     "output_audio_buffer.started",

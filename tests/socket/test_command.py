@@ -81,7 +81,8 @@ def session_file(tmp_path: Path) -> str:
 def test_ready_json_is_exactly_one_line_on_standard_output() -> None:
     async def test() -> None:
         async with serving() as (process, ready):
-            assert set(ready) == {"http", "sip", "pid", "api_key", "webhook_secret"}
+            assert set(ready) == {"http", "sip", "pid", "api_key", "webhook_secret", "brain"}
+            assert ready["brain"] == "scripted"
             assert ready["http"].startswith("http://127.0.0.1:")
             assert ready["sip"].startswith("sip:127.0.0.1:")
             assert int(ready["pid"]) == process.pid
@@ -97,13 +98,14 @@ def test_without_ready_json_people_are_told_how_to_call_it() -> None:
     async def test() -> None:
         process = await offhook("serve", *ANY)
         assert process.stdout is not None
-        lines = [(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode() for _ in range(4)]
+        lines = [(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode() for _ in range(5)]
         process.send_signal(signal.SIGINT)
         status, _, err = await ends(process)
         assert status == 0
         assert "takes calls" in lines[0]
         assert "sip:127.0.0.1:" in lines[1]
-        assert "sk-" in lines[3]
+        assert "scripted: callers hear tones, and nobody understands them" in lines[3]
+        assert "sk-" in lines[4]
         assert "nobody understands them" not in err, "scripted was asked for"
 
     asyncio.run(test())

@@ -11,6 +11,7 @@ import json
 import logging
 import socket
 import weakref
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -20,9 +21,14 @@ from tests.socket.model_server import Received, Reply
 from tests.undisturbed import undisturbed
 from websockets.exceptions import ConnectionClosedOK
 
-from offhook.audio.tone import find_tones, tone
+from offhook.audio.tone import TONES, find_tones, tone
 from offhook.config import ProjectConfig
 from offhook.host import directory
+from offhook.model.cascade import Cascade
+from offhook.model.interface import ModelOutput
+from offhook.model.scripted import ScriptedEar, ScriptedVoice
+from offhook.session.inputs import GenerationFinished, TextProduced
+from offhook.session.outputs import Generate
 from offhook.testing.hearing import AUDIBLE_GAP_MS
 from offhook.testing.phone import CallFailedError, PhoneCall
 from offhook.testing.voice import voice
@@ -303,3 +309,62 @@ def test_an_echo_line_stops_its_urgent_work_with_the_call() -> None:
         await until(lambda: not one.server.plane.has_urgent)
 
     run(test, answer="echo")
+
+
+# -- transcripts
+
+
+class Teller:
+    """A language model that says three sentences, each a little later than the one before."""
+
+    name = "teller"
+    sentences = ("We open at nine. ", "We close at five. ", "On Sundays we are closed. ")
+
+    async def generate(self, request: Generate) -> AsyncIterator[ModelOutput]:
+        for sentence in self.sentences:
+            yield TextProduced(request.run, sentence)
+            await asyncio.sleep(0)
+        yield GenerationFinished(request.run)
+
+
+TELLS = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+
+
+def telling(test: Any) -> None:
+    """Run a test on a call whose model tells three sentences, each spoken as a tone of its length."""
+
+    async def whole(one: Live) -> None:
+        call, call_id = await one.talk(TELLS)
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            await call.say(voice(900))
+            await test(call, Socket(connection))
+
+    run(whole, backend=Cascade("x", ScriptedEar(), Teller(), ScriptedVoice()))
+
+
+def test_no_word_that_is_spoken_is_missing_from_the_transcript() -> None:
+    async def test(call: PhoneCall, socket: Socket) -> None:
+        response = (await socket.until("response.done"))[-1]["response"]
+        await socket.until("output_audio_buffer.stopped")
+        await call.hears_silence(200)
+        said = response["output"][0]["content"][0]["transcript"]
+        deltas = [each["delta"] for each in socket.events if each["type"] == "response.output_audio_transcript.delta"]
+        assert said == "".join(deltas) == "".join(Teller.sentences)
+        tones = [len(sentence) % TONES for sentence in Teller.sentences]
+        assert [each.number for each in find_tones(call.heard, bridge_ms=400)] == tones, "every sentence is heard"
+
+    telling(test)
+
+
+def test_the_callers_words_come_before_the_answers_and_the_answers_before_it_has_been_spoken() -> None:
+    """Users saw the answer's transcript before their own, and all of its deltas after the end of the sound."""
+
+    async def test(call: PhoneCall, socket: Socket) -> None:
+        await socket.until("output_audio_buffer.stopped")
+        kinds = [event["type"] for event in socket.events]
+        delta = "response.output_audio_transcript.delta"
+        assert kinds.index("conversation.item.input_audio_transcription.completed") < kinds.index(delta)
+        assert kinds.index(delta) < kinds.index("output_audio_buffer.started")
+        assert len(kinds) - 1 - kinds[::-1].index(delta) < kinds.index("output_audio_buffer.stopped")
+
+    telling(test)

@@ -15,8 +15,9 @@ from tests.recorded import errors, over_telephone, plain_words, said
 from tests.socket.live import Live, Socket, live, until
 from tests.socket.model_server import Reply, serve
 from tests.socket.test_models import delta, sse
+from tests.undisturbed import undisturbed
 
-from offhook.audio.pcm import Samples, saturate, to_bytes
+from offhook.audio.pcm import Samples, saturate, silence, to_bytes
 from offhook.config import Config
 from offhook.model.interface import Speech
 from offhook.model.local.voices import assets
@@ -197,8 +198,9 @@ def test_after_an_interruption_the_transcript_ends_with_the_word_that_was_heard(
     async def test(one: Talk) -> None:
         await one.tell(STORY)
         await one.call.hears_sound()
-        await asyncio.sleep(2.6)  # the moment of an interruption is the caller's
+        await until(lambda: bool(find_utterances(one.call.heard)))
         begun = find_utterances(one.call.heard)[0].start_ms
+        await until(lambda: len(one.call.heard) >= (begun + 2600) * 8)
         one.call.begin_saying(said("Excuse me, what about the weather?"))
         truncated = await one.until("conversation.item.truncated")
         await one.connection.conversation.item.retrieve(item_id=truncated["item_id"])
@@ -230,6 +232,43 @@ def test_the_agent_does_not_hang_after_a_small_interruption(server: Server) -> N
         assert "fine" in (await one.answer())[1].lower()
 
     server.talk(test)
+
+
+SEMANTIC = {"audio": {"input": HEARS["audio"]["input"] | {"turn_detection": {"type": "semantic_vad"}}}}
+
+
+@undisturbed
+@pytest.mark.parametrize(("word", "interrupts"), [("Okay.", False), ("Right.", False), ("Stop.", True)])
+def test_okay_does_not_interrupt_the_agent_and_stop_does(server: Server, word: str, interrupts: bool) -> None:
+    sound = said(word)
+
+    async def test(one: Talk) -> None:
+        await one.tell(STORY)
+        await one.call.hears_sound()
+        await one.call.say(sound)
+        assert plain_words((await one.until(COMPLETED))["transcript"]) == plain_words(word)
+        await one.until("output_audio_buffer.cleared" if interrupts else "output_audio_buffer.stopped")
+        kinds = [event["type"] for event in one.socket.events]
+        assert ("output_audio_buffer.cleared" in kinds) is interrupts
+        assert (kinds.count("response.created") > 1) is interrupts
+        if interrupts:
+            await one.until("output_audio_buffer.stopped")
+
+    server.talk(test, SEMANTIC)
+
+
+@undisturbed
+def test_under_semantic_vad_a_whole_sentence_is_answered_and_half_of_one_is_waited_for(server: Server) -> None:
+    sound = np.concatenate([said("Can I please speak to your"), silence(900 * 8), said("manager today?")])
+
+    async def test(one: Talk) -> None:
+        await one.call.say(sound)
+        understood = (await one.until(COMPLETED))["transcript"]
+        assert "manager" in understood.lower()
+        assert [event["type"] for event in one.socket.events].count("input_audio_buffer.committed") == 1
+        await one.answer()
+
+    server.talk(test, SEMANTIC)
 
 
 def test_noise_on_the_line_does_not_cut_the_agent_off(server: Server) -> None:

@@ -369,3 +369,17 @@ def test_functions_are_called_and_their_output_is_answered() -> None:
             assert sound(await client.until("response.done"))
 
     run(test)
+
+
+def test_a_session_that_cannot_be_listened_to_ends_and_the_others_go_on() -> None:
+    async def test(one: Live) -> None:
+        async with opened(one) as broken, opened(one) as other:
+            await broken.receive()
+            (first, _) = one.server.sessions._active.values()
+            first.line._ear._levels = None  # type: ignore[assignment]
+            await broken.append(PCM)
+            assert (await broken.closed())[0] == 1011
+            await other.append(PCM)
+            assert sound(await other.until("response.done"))
+
+    run(test)

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+import offhook
 from offhook.audio.wav import read_wav
 from offhook.errors import LocalError
 from offhook.testing.application import ApplicationError, Webhook
@@ -331,6 +332,57 @@ def test_something_that_is_no_application_is_refused() -> None:
 
 
 # -- time and chance
+
+
+def test_an_application_on_the_official_sdk_gives_the_same_call_every_time() -> None:
+    async def answer(webhook: Webhook) -> None:
+        async with sdk(webhook) as client:
+            await client.realtime.calls.accept(webhook.call_id, type="realtime")
+            async with client.realtime.connect(call_id=webhook.call_id) as connection:
+                await connection.response.create()
+                async for event in connection:
+                    if event.type == "input_audio_buffer.dtmf_event_received":  # type: ignore[comparison-overlap]
+                        await client.realtime.calls.hangup(webhook.call_id)
+
+    def once() -> tuple[list[Any], str, bytes]:
+        with Handset(PhoneOptions(seed=11, jitter_ms=20)) as phone:
+            phone.connect(answer)
+            phone.model.greets("Good morning.").otherwise("Pardon?")
+            call = phone.dial()
+            call.hears("good morning")
+            call.says("what is this")
+            call.hears("pardon")
+            call.press("1")
+            assert call.ended().by == "them"
+            return call.events, str(phone.ladder), call.recording
+
+    assert once() == once()
+
+
+@pytest.mark.parametrize("path", ["connects", "opens no socket"])
+def test_the_client_of_offhook_answers_without_leaving_the_loop(path: str) -> None:
+    async def answer(webhook: Webhook) -> None:
+        access = webhook.access
+        async with offhook.AsyncClient(
+            api_key=access.api_key, base_url=access.base_url, webhook_secret=access.webhook_secret
+        ) as client:
+            event = client.webhooks.unwrap(webhook.body, webhook.headers)
+            await client.realtime.calls.accept(event.data.call_id, type="realtime")
+            if path == "connects":
+                async with client.realtime.connect(call_id=event.data.call_id) as connection:
+                    await connection.response.create()
+                    async for _ in connection:
+                        pass
+
+    with Handset() as phone:
+        phone.connect(answer)
+        phone.model.greets("Good morning.").otherwise("Good day.")
+        call = phone.dial()
+        if path == "connects":
+            call.hears("good morning")
+        call.says("hello to you")
+        call.hears("good day")
+        call.hangup()
 
 
 def story(seed: int) -> tuple[list[Any], list[str], bytes, str]:

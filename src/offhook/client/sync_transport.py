@@ -201,7 +201,8 @@ class SyncTransport:
         limit_s = limits.CONNECT_TIMEOUT_S if left_s is None else min(left_s, limits.CONNECT_TIMEOUT_S)
         connection = None
         try:
-            connection = socket.create_connection((host, port), timeout=limit_s)
+            # As bytes: names are in ASCII already, and a str would have the codec for others imported here and now.
+            connection = socket.create_connection((host.encode(), port), timeout=limit_s)  # type: ignore[arg-type]
             prepare_socket(connection)
             if secure:
                 self._tls = self._tls or default_tls()

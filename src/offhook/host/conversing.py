@@ -17,7 +17,7 @@ from offhook.host.converser import Converser, Sound
 from offhook.host.filling import Filling
 from offhook.host.mcp_calls import McpCalls
 from offhook.host.services import Services
-from offhook.model.interface import EarlyHearing, ModelError, Speech, Words
+from offhook.model.interface import EarlyHearing, HearsSoFar, ModelError, Speech, Words
 from offhook.model.verbatim import say_verbatim
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
@@ -61,6 +61,7 @@ class Conversing:
         self._generating: dict[int, asyncio.Task[None]] = {}
         self._hearing: set[asyncio.Task[None]] = set()
         self._early: _Early | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._filling = Filling(owner, services)
         self._language = ""
         self._mcp = McpCalls(owner, services.mcp)
@@ -71,6 +72,8 @@ class Conversing:
         self.stop_speaking()
         for task in self._hearing:
             task.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
         self._mcp.close()
 
     def stop_speaking(self) -> None:
@@ -109,6 +112,8 @@ class Conversing:
                 self._hear(output)
             case do.HearEarly():
                 self._hear_early(output)
+            case do.HearSoFar():
+                self._reading = self._spawn(self._tell_so_far(output))
             case do.DropEarly():
                 self._drop_early()
             case do.SendWithAudio():
@@ -188,6 +193,20 @@ class Conversing:
         spoken = next((piece.language for piece in words or [] if piece.language), self._language)
         language = spoken or _language_of(wanted.transcription)
         self._owner.take(talk.PauseHeard(wanted.item_id, text, language, _certainty(words or []), over))
+
+    async def _tell_so_far(self, wanted: do.HearSoFar) -> None:
+        """Tell the conversation what was said of a turn that goes on."""
+        backend, hearing = self._services.backend, None
+        if isinstance(backend, HearsSoFar):
+            speech = self._speech(wanted.start_ms, wanted.end_ms)
+            hearing = backend.hear_so_far(speech, cast("Any", wanted.transcription))
+        try:
+            words = await self._all_words(hearing)
+        finally:
+            if hearing is not None:
+                hearing.cancel()
+        text = None if words is None else "".join(piece.text for piece in words)
+        self._owner.take(talk.HeardSoFar(wanted.item_id, text))
 
     async def _all_words(self, hearing: EarlyHearing | None) -> list[Words] | None:
         """Return the words of what is heard early; None when there will be none."""

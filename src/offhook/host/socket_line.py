@@ -40,6 +40,9 @@ class SocketLine:
         """Continue the input."""
         self._kept.append(audio, audio_format)
         self._listening.take(self._ear, audio, audio_format)
+        if self._ear.is_quiet:
+            # A microphone that is left open: what was silence is no turn's any more.
+            self._kept.release(self._ear.listened_ms)
 
     @property
     def is_full(self) -> bool:

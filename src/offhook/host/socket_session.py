@@ -81,7 +81,7 @@ class SocketSession:
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for: float | None = None
-        if ignored := without_effect(start):
+        if ignored := without_effect(start, reasons=services.backend.capabilities.reasons):
             self.log.warning("session members without effect", members=",".join(ignored))
 
     def start(self) -> None:

@@ -18,7 +18,7 @@ KEPT_MS: Final = 330_000
 """What is not a turn yet: as long as the largest append of 24 kHz samples, 15 MiB."""
 
 AFTER_MS: Final = 15_000
-"""What was one: long enough to be transcribed a second time, or retrieved."""
+"""What was one, or the silence before one: long enough to be transcribed a second time, or retrieved."""
 
 
 class _Stretch:
@@ -73,8 +73,13 @@ class AppendedAudio:
             self._release(self._end_ms - KEPT_MS)
             self.dropped_ms += self._end_ms - KEPT_MS - first_ms
 
+    @property
+    def kept_ms(self) -> int:
+        """How much is kept."""
+        return self._end_ms - self._stretches[0].start_ms if self._stretches else 0
+
     def release(self, before_ms: int) -> None:
-        """What lies before a position has been made use of."""
+        """What lies before a position has been made use of, or never will be."""
         self._release(before_ms - AFTER_MS)
 
     def _release(self, before_ms: int) -> None:

@@ -14,6 +14,7 @@ from offhook.wire.session import (
     McpTool,
     Modality,
     NoiseReduction,
+    ReasoningEffort,
     ToolChoice,
     Tools,
     Transcription,
@@ -70,6 +71,8 @@ class Generate(msgspec.Struct, frozen=True):
     model: str
     verbatim: str = ""
     apology: str | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: ReasoningEffort | None = None
 
 
 class CancelGeneration(msgspec.Struct, frozen=True):
@@ -134,6 +137,15 @@ class HearEarly(msgspec.Struct, frozen=True):
     tell: bool = False
 
 
+class HearSoFar(msgspec.Struct, frozen=True):
+    """The caller speaks on, and somebody wants to read along: ``HeardSoFar`` follows."""
+
+    item_id: str
+    start_ms: int
+    end_ms: int
+    transcription: Transcription | TranscriptionEcho | None
+
+
 class DropEarly(msgspec.Struct, frozen=True):
     """It will not be asked: drop what ``HearEarly`` began."""
 
@@ -189,6 +201,7 @@ Output = (
     | StopFilling
     | Hear
     | HearEarly
+    | HearSoFar
     | DropEarly
     | ConfigureTurns
     | ReduceNoise

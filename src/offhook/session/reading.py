@@ -51,6 +51,8 @@ _ASKING: Final = _these("what who whom which where how")
 _ANSWERING: Final = _these("yes yeah yep no nope sure so neither")
 _LEADING_IN: Final = _these("log logged sign signed check come came go going turn turned hang move drop put it me")
 _PRONOUNS: Final = _these("i you he she it we they that this there")
+# "What time do you": the verb is missing. "How are you" has its own.
+_WANTING_A_VERB: Final = _these("do does did can could will would shall should may might must")
 _SAYING_SO: Final = _these("think hope guess suppose believe say said do did")
 
 # Numbers are dictated in groups, and each group sounds like the last one.
@@ -102,6 +104,8 @@ def _wants_more(words: list[str], *, asks: bool) -> bool:
         return not stands
     if last in _ELLIPTIC:
         return not (words[0] in _ANSWERING and before in _PRONOUNS)
+    if before in _WANTING_A_VERB and last in _PRONOUNS:
+        return True
     if last == "so":
         return before not in _SAYING_SO
     return last in _CUTTING and not (asks and len(words) == 1)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 NOD_MS: Final = 750
 # The recogniser of this machine needs 120 ms, and 200 when others speak too. Then the agent had better stop.
 NOD_WORDS_MS: Final = 500
+# When the server was busy, the speech may be over already: what has happened is told before anything is decided.
+LATE_MS: Final = 100
 # "Yes" to a question comes before the question's last sound has been played; earlier it is no answer.
 ANSWER_MS: Final = 1500
 
@@ -116,11 +118,14 @@ class SemanticTurns:
             self._engine.emit(do.EndTurn())
 
     def doubts(self, at_ms: int) -> bool:
-        """The caller began to speak; say whether it has to be seen if that is an interruption."""
+        """The caller began to speak; say whether it has to be seen if that is an interruption.
+
+        Where the client plays it is none of ours: it stops playing as soon as it is told that somebody speaks.
+        """
         engine = self._engine
-        if self._patience is None or not engine.options.hears_early or not engine.agent_speaks:
+        if self._patience is None or not (engine.options.hears_early and engine.door.plays and engine.agent_speaks):
             return False
-        self._meaning = _Doubt(engine.now + max(NOD_MS - engine.input_ms + at_ms, 0) / 1000)
+        self._meaning = _Doubt(engine.now + max(NOD_MS - engine.input_ms + at_ms, LATE_MS) / 1000)
         engine.emit(do.Duck(ducked=True))
         return True
 
@@ -130,16 +135,18 @@ class SemanticTurns:
         if patience is None:
             return False
         since = now - (event.decided_ms - event.end_ms) / 1000
-        self._pause = _Pause(since, since + patience.unheard_ms / 1000)
+        until = since + patience.unheard_ms / 1000
         if isinstance(self._meaning, _Doubt):
             self._meaning = _Doubt(now + NOD_WORDS_MS / 1000, max(self._meaning.until - now, 0.0))
+            until = max(until, self._meaning.until)
+        self._pause = _Pause(since, until)
         return True
 
     def resumed(self) -> None:
         """The caller speaks on."""
         self._pause = None
         if self._meaning is not None:
-            self._meaning = _Doubt(self._engine.now + self._meaning.left_s)
+            self._meaning = _Doubt(self._engine.now + max(self._meaning.left_s, LATE_MS / 1000))
 
     def heard(self, event: happened.PauseHeard) -> None:
         """What was said before the pause is known, or never will be in time."""

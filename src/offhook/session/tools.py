@@ -207,7 +207,7 @@ class ToolBox:
                 engine.send_all(response.start_call(index, name, call_id, target))
             case happened.ToolArgumentsProduced(index=index, delta=delta):
                 engine.send_all(response.add_arguments(index, delta))
-                engine.stop_overrun(response)
+                engine.produced.stop_overrun(response)
             case _:
                 engine.send_all(response.finish_words())
         self._run_new(response)

@@ -48,8 +48,21 @@ ModelName = Literal[
 """The models that the API names. Any other name is taken as well."""
 
 
+def tag_of(struct: Struct) -> str:
+    """Return the ``type`` that a structure is told apart by. Raises AttributeError for one that has none."""
+    tag = struct.__struct_config__.tag
+    if not isinstance(tag, str):
+        raise AttributeError(f"{type(struct).__name__} has no type")
+    return tag
+
+
 class Wire(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A structure that clients send: unknown members are refused, absent ones are UNSET."""
+
+    @property
+    def type(self) -> str:
+        """The member ``type`` of a structure that is known by it, such as ``"function_call"``."""
+        return tag_of(self)
 
 
 # -- audio
