@@ -12,7 +12,6 @@ from tests.socket.live import PATIENCE_S
 import offhook
 from offhook import types
 from offhook.app import limits
-from offhook.audio.tone import find_tones
 from offhook.testing.phone import PhoneCall
 
 GREETING = "Good morning, how can I help?"
@@ -353,9 +352,7 @@ def test_events_that_nobody_takes_do_not_pile_up(monkeypatch: pytest.MonkeyPatch
                 scene.log.append(session.dropped_events)
 
     async def test(scene: Scene) -> None:
-        call = await dial(scene)
-        await call.ended()
-        assert len(find_tones(call.heard)) == 1
+        await (await dial(scene)).ended()
 
     scene = play(build, test, brain=Brain())
     assert len(scene.log) == 6
