@@ -20,7 +20,7 @@ GREETING = "Good morning, how can I help?"
 
 
 def heard(call: PhoneCall) -> list[int]:
-    """The sentences that were heard: the scripted voice makes a numbered tone of each, which a busy machine may tear."""
+    """The sentences that were heard: the scripted voice makes a tone of each, which a busy machine may tear."""
     return [number for number, _ in itertools.groupby(each.number for each in find_tones(call.heard))]
 
 
