@@ -15,7 +15,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,9 +77,11 @@ FAREWELL_S: Final = 1.0
 RETRY_AFTER_S: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What somebody has to know to use the server; made keys and secrets are told only here."""
+class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What somebody has to know to use the server; made keys and secrets are told only here.
+
+    As JSON, ``https`` and ``certificate`` are left out where there is no TLS.
+    """
 
     http: str
     sip: str
@@ -88,7 +90,6 @@ class Ready:
     webhook_secret: str | None
     https: str | None = None
     certificate: str | None = None
-    brain: str = ""
 
 
 class Server:
@@ -211,7 +212,6 @@ class Server:
             pid=os.getpid(),
             api_key=(config.api_key or (self._made_key,))[0] if made else None,
             webhook_secret=(config.webhook_secret or (self._made_secret,))[0] if made else None,
-            brain=self._part("brain"),
         )
         self._log.info("ready", http=ready.http, sip=ready.sip, models=self.backend.name, version=__version__)
         self._warn()

@@ -134,10 +134,9 @@ def test_which_brain_is_in_use_is_never_a_secret(flags: dict[str, Any], says: st
         if not flags:
             server.backend = Cascade(DEMO, ScriptedEar(), DemoBrain(), ScriptedVoice())
         try:
-            ready = await server.start()
-            assert says in ready.brain
+            await server.start()
             assert says in server.models()
-            assert server.health()["models"]["brain"]["name"] == ready.brain
+            assert says in server.health()["models"]["brain"]["name"]
         finally:
             await server.stop()
 

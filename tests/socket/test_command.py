@@ -81,8 +81,7 @@ def session_file(tmp_path: Path) -> str:
 def test_ready_json_is_exactly_one_line_on_standard_output() -> None:
     async def test() -> None:
         async with serving() as (process, ready):
-            assert set(ready) == {"http", "sip", "pid", "api_key", "webhook_secret", "brain"}
-            assert ready["brain"] == "scripted"
+            assert set(ready) == {"http", "sip", "pid", "api_key", "webhook_secret"}
             assert ready["http"].startswith("http://127.0.0.1:")
             assert ready["sip"].startswith("sip:127.0.0.1:")
             assert int(ready["pid"]) == process.pid
