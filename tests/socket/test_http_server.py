@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -157,6 +158,21 @@ def test_a_socket_outlives_the_time_that_a_request_may_take(loop: str) -> None:
         assert await reader.readexactly(3) == b"\x81\x01a"
 
     run(test, loop)
+
+
+def test_keys_stay_out_of_the_log_however_much_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    async def test(app: App, server: HttpServer, connect: Open) -> None:
+        app.echoes = True
+        reader, writer = await connect()
+        writer.write(UPGRADE.replace(b"host: a", b"host: a\r\nauthorization: Bearer sk-secret"))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        writer.write(b"\x81\x81\0\0\0\0a")
+        assert await reader.readexactly(3) == b"\x81\x01a"
+
+    run(test, "asyncio")
+    assert "sk-secret" not in caplog.text
 
 
 @loops

@@ -195,6 +195,7 @@ class HttpServer:
             interface="asgi3",
             lifespan="off",
             log_config=None,
+            log_level="warning",  # Below that whole upgrade requests are told, with the keys in them.
             access_log=False,
             server_header=False,
             date_header=False,
