@@ -228,6 +228,18 @@ def test_a_call_that_the_application_rejects_is_seen_by_its_status() -> None:
             call.says("anybody there")
 
 
+def test_without_an_application_calls_are_accepted_with_the_session_of_the_test() -> None:
+    with Handset() as phone:
+        phone.session = {"instructions": "Be brief.", "tools": [BOOK]}
+        phone.model.otherwise("Yes.")
+        call = phone.dial()
+        call.says("are you there")
+        call.hears("yes")
+        (asked,) = phone.model.requests
+        assert asked.instructions == "Be brief."
+        assert [tool.name for tool in asked.tools] == ["book"]  # type: ignore[union-attr]
+
+
 def test_headers_and_the_called_number_reach_the_application() -> None:
     seen: list[str | None] = []
 
