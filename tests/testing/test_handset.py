@@ -240,6 +240,16 @@ def test_without_an_application_calls_are_accepted_with_the_session_of_the_test(
         assert [tool.name for tool in asked.tools] == ["book"]  # type: ignore[union-attr]
 
 
+def test_a_session_that_is_none_fails_the_test_in_the_words_of_the_api() -> None:
+    def test() -> None:
+        with Handset(PhoneOptions(settings={"ring_seconds": 2.0})) as phone:
+            phone.session = {"output_modalities": ["smoke"]}
+            phone.dial()
+
+    with pytest.raises(ApplicationError, match="smoke"):
+        test()
+
+
 def test_headers_and_the_called_number_reach_the_application() -> None:
     seen: list[str | None] = []
 
