@@ -9,7 +9,17 @@ import pytest
 
 from offhook.app.address import party
 from offhook.app.facts import read_fact
-from offhook.app.floor import BUSY, MARK, Floor, RequestFailed, RunFunctions, SendEvent, Sentence, SentenceSettled
+from offhook.app.floor import (
+    BUSY,
+    MARK,
+    MAX_AUDIBLE,
+    Floor,
+    RequestFailed,
+    RunFunctions,
+    SendEvent,
+    Sentence,
+    SentenceSettled,
+)
 
 SPOKEN = {"type": "message", "content": [{"type": "output_audio", "transcript": "Hello."}]}
 CALLED = {"type": "function_call", "name": "book", "arguments": "{}", "call_id": "c1"}
@@ -299,6 +309,25 @@ def test_a_sentence_that_nobody_waits_for_any_more_is_not_begun() -> None:
     talk.floor.withdraw(1)
     talk.ends("r1")
     assert talk.asked == []
+
+
+def test_a_server_that_never_begins_a_sentence_holds_up_nothing_else() -> None:
+    talk = Talk()
+    talk.says()
+    talk.floor.withdraw(1)
+    talk.answers()
+    assert talk.asked == ["say", "answer"]
+
+
+def test_a_server_that_tells_no_ends_of_playing_is_not_remembered_for_ever() -> None:
+    talk = Talk()
+    for number in range(100):
+        talk.begins(f"r{number}")
+        talk.ends(f"r{number}", SPOKEN)
+    for number in range(100 - MAX_AUDIBLE - 1, 100):
+        assert not talk.floor.quiet
+        talk.plays("stopped", f"r{number}")
+    assert talk.floor.quiet
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"type": 1}', b'{"type": "response.done"}', b"\xff", b"[" * 100000])

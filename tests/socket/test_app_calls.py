@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 
 import pytest
@@ -19,8 +20,8 @@ GREETING = "Good morning, how can I help?"
 
 
 def heard(call: PhoneCall) -> list[int]:
-    """The sentences that were heard: the scripted voice makes a numbered tone of each."""
-    return [each.number for each in find_tones(call.heard)]
+    """The sentences that were heard: the scripted voice makes a tone of each, which a busy machine may tear."""
+    return [number for number, _ in itertools.groupby(each.number for each in find_tones(call.heard))]
 
 
 def tone_of(text: str) -> int:
@@ -204,9 +205,9 @@ def test_leaving_the_session_hangs_up_when_the_agent_has_said_what_it_says() -> 
         call = await scene.one.dial()
         await call.answered()
         await call.ended()
-        (sentence,) = find_tones(call.heard)
-        assert sentence.number == tone_of(goodbye)
-        assert sentence.end_ms - sentence.start_ms > 65 * len(goodbye) - 200, "heard to its end"
+        assert heard(call) == [tone_of(goodbye)]
+        tones = find_tones(call.heard)
+        assert tones[-1].end_ms - tones[0].start_ms > 65 * len(goodbye) - 200, "heard to its end"
 
     scene = play(build, test, brain=Brain())
     assert scene.log[0] is True

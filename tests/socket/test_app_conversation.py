@@ -12,7 +12,6 @@ from tests.socket.live import PATIENCE_S
 import offhook
 from offhook import types
 from offhook.app import limits
-from offhook.audio.tone import find_tones
 from offhook.testing.phone import PhoneCall
 
 GREETING = "Good morning, how can I help?"
@@ -113,21 +112,27 @@ def test_a_function_that_hangs_up_ends_the_call_and_nothing_is_asked_any_more() 
 
 
 def test_a_function_that_the_application_answers_itself_is_left_to_it() -> None:
+    """Another one of the same response runs meanwhile, and the model goes on only when both have answered."""
     brain = Brain()
-    brain.calls(("mine", '{"a": 1}'))
+    brain.calls(("mine", '{"a": 1}'), ("ours", "{}"))
     mine = {"type": "function", "name": "mine", "parameters": {"type": "object", "properties": {}}}
 
     def build(scene: Scene) -> None:
+        async def ours() -> str:
+            return "ours"
+
         @scene.app.incoming
         async def answer(call: offhook.IncomingCall) -> None:
-            async with call.accept(tools=[mine]) as session:
+            async with call.accept(tools=[mine, ours]) as session:
                 await session.response.create()
                 async for event in session:
-                    if isinstance(event, types.FunctionArgumentsDone):
-                        item = {"type": "function_call_output", "call_id": event.call_id, "output": event.arguments}
-                        await session.conversation.item.create(item=item)
-                    elif isinstance(event, types.ResponseDone) and len(brain.asked) == 1:
-                        await session.response.create()
+                    match event:
+                        case types.FunctionArgumentsDone(name="mine", call_id=call_id):
+                            asked = call_id
+                        case types.ConversationItemDone(item=types.FunctionCallOutput(output="ours")):
+                            item = {"type": "function_call_output", "call_id": asked, "output": "mine"}
+                            await session.conversation.item.create(item=item)
+                            await session.response.create()
 
     async def test(scene: Scene) -> None:
         call = await dial(scene)
@@ -135,7 +140,7 @@ def test_a_function_that_the_application_answers_itself_is_left_to_it() -> None:
         await call.hang_up()
 
     play(build, test, brain=brain)
-    assert brain.outputs(1) == ['{"a": 1}']
+    assert sorted(brain.outputs(1)) == ["mine", "ours"]
 
 
 # -- transfers
@@ -347,9 +352,7 @@ def test_events_that_nobody_takes_do_not_pile_up(monkeypatch: pytest.MonkeyPatch
                 scene.log.append(session.dropped_events)
 
     async def test(scene: Scene) -> None:
-        call = await dial(scene)
-        await call.ended()
-        assert len(find_tones(call.heard)) == 1
+        await (await dial(scene)).ended()
 
     scene = play(build, test, brain=Brain())
     assert len(scene.log) == 6

@@ -16,6 +16,8 @@ from typing import Any, Final, assert_never
 from offhook.app import facts
 from offhook.app.facts import Fact, OutputItem, ResponseFacts
 
+# Responses that are played at a time are one or two; a server that tells no ends is not remembered for ever.
+MAX_AUDIBLE: Final = 16
 BUSY: Final = "conversation_already_has_active_response"
 MARK: Final = "offhook_app"
 """The key of the metadata by which a response shows whose it is."""
@@ -138,8 +140,14 @@ class Floor:
         return self._next()
 
     def withdraw(self, number: int) -> None:
-        """Nobody waits for a sentence any more; one that has not begun is not said."""
+        """Nobody waits for a sentence any more; one that has not begun is not said, and holds up nothing."""
         self._sentences = deque(each for each in self._sentences if each.number != number)
+        self._playing_sentences = {key: value for key, value in self._playing_sentences.items() if value != number}
+        match self._state:
+            case Asked(wish=Sentence(number=asked)) if asked == number:
+                self._state = Free()
+            case _:
+                pass
 
     def answer(self, call_ids: Iterable[str]) -> list[Action]:
         """Let the model go on with the outputs of these calls.
@@ -220,6 +228,8 @@ class Floor:
         if not isinstance(taken.wish, Sentence) and not self._unseen:
             self._answer_owed = False
         self._state = taken
+        while len(self._audible) > MAX_AUDIBLE:
+            del self._audible[next(iter(self._audible))]
         return []
 
     def _ended(self, response: ResponseFacts) -> list[Action]:

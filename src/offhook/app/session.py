@@ -136,24 +136,29 @@ class CallSession(EventGroups[Awaitable[None]]):
     ) -> bool:
         """Transfer the caller to ``tel:+14155550123`` or ``sip:...``; return True when they have gone there.
 
-        What the agent is saying is heard to its end first, unless ``after_speaking`` is False. False: the caller is
-        still here, because it failed (offhook tells that at once), or nothing was heard of it ``within_s`` seconds.
+        What the agent is saying is heard to its end first, unless ``after_speaking`` is False. False: it failed
+        (offhook tells that at once), nothing was heard of it ``within_s`` seconds, or the caller hung up before.
 
         Raises APIStatusError when the server refuses it (BadRequestError: not such a target).
         """
-        if self._over.is_set():
-            return False
         if after_speaking:
             await self._until_quiet()
+        if self._over.is_set():
+            return False
         self._transfer = facts.Transfer()
-        await self._client.realtime.calls.refer(self.call_id, target_uri=target_uri)
+        try:
+            await self._client.realtime.calls.refer(self.call_id, target_uri=target_uri)
+        except NotFoundError:
+            return False
         try:
             async with asyncio.timeout(within_s):
                 await self._until(lambda: self._transfer.final)
         except TimeoutError:
             return False
+        if self._end is not None:
+            return self._end.result in {"transferred", "unknown"}
         status = self._transfer.status
-        return self._over.is_set() or (status is not None and 200 <= status < 300)
+        return status is not None and 200 <= status < 300
 
     async def hangup(self, *, after_speaking: bool = True) -> None:
         """Hang up, and return when the server does. A call that is over already is none of your business.
@@ -323,7 +328,8 @@ class CallSession(EventGroups[Awaitable[None]]):
                 continue
             event = self._outbox.popleft()
             try:
-                await self._socket.send(event)
+                # A request for a response is made anew on the next connection, if it is still wanted there.
+                await self._socket.send(event, again=event["type"] != "response.create")
             except ConnectionClosedError:
                 return
 

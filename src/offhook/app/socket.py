@@ -82,18 +82,23 @@ class Socket:
             raise self._finished or ConnectionClosedError(_OVER, "")
         return await self._connection.recv_bytes()
 
-    async def send(self, event: ClientEvent | Mapping[str, Any]) -> None:
-        """Send an event, by the next connection where this one is lost. Raises ConnectionClosedError at the end."""
+    async def send(self, event: ClientEvent | Mapping[str, Any], *, again: bool = True) -> None:
+        """Send an event, waiting for a connection where there is none. Raises ConnectionClosedError at the end.
+
+        One that a connection took along is sent ``again`` by the next, or not.
+        """
         broken: AsyncRealtimeConnection | None = None
         while self._finished is None:
             connection = self._connection
             if connection is not None and connection is not broken:
                 try:
-                    return await connection.send(event)
+                    await connection.send(event)
                 except ConnectionClosedError:
                     # Who reads notices too, and says what becomes of it.
                     broken = connection
-                    continue
+                    if again:
+                        continue
+                return
             self._changed.clear()
             await self._changed.wait()
         raise self._finished
