@@ -228,6 +228,28 @@ def test_a_call_that_the_application_rejects_is_seen_by_its_status() -> None:
             call.says("anybody there")
 
 
+def test_without_an_application_calls_are_accepted_with_the_session_of_the_test() -> None:
+    with Handset() as phone:
+        phone.session = {"instructions": "Be brief.", "tools": [BOOK]}
+        phone.model.otherwise("Yes.")
+        call = phone.dial()
+        call.says("are you there")
+        call.hears("yes")
+        (asked,) = phone.model.requests
+        assert asked.instructions == "Be brief."
+        assert [tool.name for tool in asked.tools] == ["book"]  # type: ignore[union-attr]
+
+
+def test_a_session_that_is_none_fails_the_test_in_the_words_of_the_api() -> None:
+    def test() -> None:
+        with Handset(PhoneOptions(settings={"ring_seconds": 2.0})) as phone:
+            phone.session = {"output_modalities": ["smoke"]}
+            phone.dial()
+
+    with pytest.raises(ApplicationError, match="smoke"):
+        test()
+
+
 def test_headers_and_the_called_number_reach_the_application() -> None:
     seen: list[str | None] = []
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from offhook.audio.pcm import Samples
 from offhook.call import machine as telephone_side
 from offhook.config import load_config
-from offhook.errors import LocalError
+from offhook.errors import ApiProblem, LocalError
 from offhook.host.directory import NOBODY, Directory
 from offhook.host.owner import CallOwner
 from offhook.host.project import Projects
@@ -39,6 +39,8 @@ SERVER_HOST: Final = "192.0.2.1"
 PHONE_HOST: Final = "192.0.2.2"
 # What the clock on the wall says at the beginning of every test in memory: the same results include the dates.
 WALL_S: Final = 1_767_225_600
+# Events of one call that are kept, for tests to look at: more than an hour of talk has.
+MAX_EVENTS: Final = 100_000
 # Where webhooks go that are not posted anywhere.
 IN_PROCESS: Final = "http://application.test/"
 
@@ -81,27 +83,39 @@ class Watched:
         """Take events until the call is over."""
         while not isinstance(text := await self._sideband.take(), Closing):
             event = json.loads(text)
-            self.events.append(event)
+            if len(self.events) < MAX_EVENTS:
+                self.events.append(event)
             self._ladder.event(event)
 
 
 class _Accepting:
     """The application of a test that has none: accepts every call."""
 
-    def __init__(self, find: Callable[[str], CallOwner | None], session: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        find: Callable[[str], CallOwner | None],
+        session: Callable[[], Mapping[str, Any]],
+        failed: Callable[[Exception], None],
+    ) -> None:
         self._find = find
         self._session = session
+        self._failed = failed
 
     async def start(self) -> None:
         """Nothing has to be started."""
 
     async def post(self, headers: Mapping[str, str], body: bytes) -> int:
-        """Accept the call."""
+        """Accept the call; a session that is none is the test's failure."""
         del headers
         owner = self._find(json.loads(body)["data"]["call_id"])
         session = json.dumps({"type": "realtime"} | dict(self._session())).encode()
+        try:
+            params = decode_session(session)
+        except ApiProblem as problem:
+            self._failed(problem)
+            return 400
         if owner is not None:
-            owner.take(telephone_side.AcceptAsked(decode_session(session), session, NOBODY))
+            owner.take(telephone_side.AcceptAsked(params, session, NOBODY))
         return 200
 
     async def stop(self) -> None:
@@ -178,7 +192,7 @@ class Box:
         ready = await server.start()
         self._server = server
         self._access = Access(f"{ready.http}/v1", API_KEY, WEBHOOK_SECRET)
-        self._application = _Accepting(self._owner, lambda: self.session)
+        self._application = _Accepting(self._owner, lambda: self.session, self.failures.append)
 
     async def stop(self) -> None:
         """End the calls and close everything."""

@@ -1,0 +1,59 @@
+"""An `offhook.App` under test: the whole of what people write, with a caller who speaks, in a second."""
+
+from __future__ import annotations
+
+import pytest
+
+import offhook
+from offhook.testing import Calls, Handset
+
+
+@pytest.fixture
+def booked() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def app(booked: list[str]) -> offhook.App:
+    made = offhook.App()
+
+    async def book(day: str) -> str:
+        """Book a table.
+
+        Args:
+            day: The day, as the caller said it.
+        """
+        booked.append(day)
+        return f"A table is booked for {day}."
+
+    @made.incoming
+    async def answer(call: offhook.IncomingCall) -> None:
+        if call.caller == "+15550666":
+            return await call.reject(603)
+        async with call.accept(instructions="You take bookings.", tools=[book]) as session:
+            await session.say("Good evening, how can I help?")
+            async for event in session:
+                if isinstance(event, offhook.types.DtmfReceived):
+                    await session.hangup()
+        return None
+
+    return made
+
+
+def test_a_table_is_booked_by_voice(app: offhook.App, booked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with Handset() as phone:
+        monkeypatch.setenv("OPENAI_BASE_URL", phone.access.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", phone.access.api_key)
+        monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", phone.access.webhook_secret)
+        phone.connect(app)
+        phone.model.hears("table", Calls("book", {"day": "Friday"})).result("book", str)
+        call = phone.dial("+15550001")
+        call.hears("how can I help")
+        call.says("A table for Friday, please")
+        call.hears("booked for Friday")
+        call.press("0")
+        assert call.ended().by == "them"
+        refused = phone.dial(caller="sip:+15550666@caller.test")
+        assert refused.end is not None
+        assert refused.end.status == 603
+    assert booked == ["Friday"]
