@@ -34,7 +34,10 @@ def fetch_aiohttp() -> str | None:
 def run(row: str, kind: str, port: int, count: int, extra: str | None) -> dict[str, float]:
     """Take one figure."""
     paths = [str(ROOT / "src"), *([extra] if extra else []), os.environ.get("PYTHONPATH", "")]
-    command = [sys.executable, str(BENCH / "client_load.py"), row, kind, str(port), str(count)]
+    script = (
+        ["client_start.py", kind, str(port)] if row == "C3" else ["client_load.py", row, kind, str(port), str(count)]
+    )
+    command = [sys.executable, str(BENCH / script[0]), *script[1:]]
     with Process(command, LOAD_CORE, {"PYTHONPATH": os.pathsep.join(paths)}) as process:
         line = process.line()
         if not line:

@@ -14,7 +14,6 @@ import hmac
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 KEY = "sk-bench"
@@ -36,12 +35,6 @@ SESSION: dict[str, Any] = {
         }
     ],
 }
-
-
-def rss_kb() -> int:
-    """Memory that is here."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 def client(kind: str, port: int) -> Any:
@@ -68,17 +61,6 @@ def async_client(kind: str, port: int) -> Any:
     if kind == "openai+aiohttp":
         options["http_client"] = openai.DefaultAioHttpClient()
     return openai.AsyncOpenAI(**options)
-
-
-def start(kind: str, port: int, count: int) -> dict[str, float]:
-    """C3 and C4: import, first client, first method; and what the first call adds."""
-    before = time.perf_counter()
-    one = client(kind, port)
-    accept = one.realtime.calls.accept
-    ready_ms = (time.perf_counter() - before) * 1000
-    ready_kb, modules = rss_kb(), len(sys.modules)
-    accept("rtc_1", **SESSION)
-    return {"ms": ready_ms, "rss_kb": ready_kb, "called_kb": rss_kb(), "imported_later": len(sys.modules) - modules}
 
 
 def sync_accept(kind: str, port: int, count: int) -> dict[str, float]:
@@ -175,7 +157,7 @@ def webhook(kind: str, port: int, count: int) -> dict[str, float]:
     return {"cpu_us": (time.process_time() - before) / count * 1e6}
 
 
-ROWS = {"C1": sync_accept, "C2": in_flight, "C3": start, "C6": events, "C7": webhook}
+ROWS = {"C1": sync_accept, "C2": in_flight, "C6": events, "C7": webhook}
 
 if __name__ == "__main__":
     row, kind_, port_, count_ = sys.argv[1:]

@@ -199,6 +199,8 @@ async def measure(args: Any, table: Table) -> None:
     async with serve(brain.answer) as host:
         brain_ms = await round_trip_ms(host)
         flags = ["--models", "local", "--llm-url", host.url, "--stt-workers", str(args.workers)]
+        with await asyncio.to_thread(lambda: Server(*flags, core=None)):
+            print("modules are compiled", file=sys.stderr)
         began = time.monotonic()
         with await asyncio.to_thread(
             lambda: Server(*flags, answer=f"always:{session_file(SESSION)}", core=None)

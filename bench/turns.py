@@ -38,7 +38,7 @@ from offhook.media.vad import load_silero
 from offhook.model.local.whisper import engine as whisper
 from offhook.model.local.whisper.features import FRAMES_A_SECOND, RATE_HZ, log_mel
 from offhook.model.turn_end import load_turn_end
-from offhook.session.engine import EngineOptions
+from offhook.session.options import EngineOptions
 from offhook.session.reading import read
 from offhook.testing.hearing import find_utterances
 

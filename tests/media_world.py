@@ -91,7 +91,7 @@ class Phone:
                     self.reports += parse_rtcp(data)
                 else:
                     packet = parse_rtp(data)
-                    self.packets.append(Received(self.port.network.now, *packet[:6]))
+                    self.packets.append(Received(self.port.network.clock(), *packet[:6]))
 
     @property
     def line(self) -> Samples:

@@ -298,7 +298,13 @@ class Config:
     llm_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that thinks", show="URL")
     llm_model: str = _setting("default", _text, "what that API calls the model", show="NAME")
     llm_key: str | None = _setting(None, _text, "its key", show="KEY")
+    llm_sees: bool = _setting(False, _switch, "give it the images of a conversation: its model can see")
+    llm_reasons: bool = _setting(False, _switch, "tell it the reasoning.effort of a session: its model can reason")
     llm_seconds: float = _setting(20.0, _number(0.1, 600), "how long it may be silent", show="S")
+    llm_gguf: Path | None = _setting(
+        None, _path, "a GGUF file that thinks, in a process of its own (offhook[llm])", show="FILE"
+    )
+    llm_threads: int = _setting(0, _integer(0, 256), "cores for it; 0 is all but one", show="N")
     stt_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that transcribes", show="URL")
     stt_model: str = _setting("whisper-1", _text, "what that API calls the model", show="NAME")
     stt_key: str | None = _setting(None, _text, "its key", show="KEY")
@@ -494,6 +500,8 @@ def check(config: Config) -> Config:
         raise ConfigError(missing, "is missing", "a certificate and its key go together")
     if config.tls_self_signed and config.tls_cert is not None:
         raise ConfigError("--tls-self-signed", "does not go with --tls-cert", "give one of them")
+    if config.llm_gguf is not None and config.llm_url is not None:
+        raise ConfigError("--llm-gguf", "does not go with --llm-url", "only one of them can think")
     if config.strict_models and not config.model_names:
         raise ConfigError("--strict-models", "leaves no model", "name some in [model_names]")
     return config

@@ -15,7 +15,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +49,7 @@ from offhook.media.vad import load_silero
 from offhook.model.demo_brain import DEMO
 from offhook.model.interface import Capabilities
 from offhook.model.local.ear import EarOptions
+from offhook.model.local.gguf.brain import CONTEXT_TOKENS, GgufOptions
 from offhook.model.local.voice import VoiceOptions
 from offhook.model.registry import EndpointOptions, ModelOptions
 from offhook.model.scripted import SCRIPTED
@@ -58,8 +59,8 @@ from offhook.net.http import HttpServer
 from offhook.net.rtp import raise_descriptor_limit
 from offhook.net.sip import SipTransportOptions
 from offhook.net.tls import certificate_folder, local_certificate, tls_context
-from offhook.session.engine import EngineOptions
 from offhook.session.listening import Listening
+from offhook.session.options import EngineOptions
 from offhook.session.settings import DEFAULT_INSTRUCTIONS, SessionDefaults
 from offhook.sip.agent import UserAgent
 from offhook.sip.options import AgentOptions, GuardOptions
@@ -76,9 +77,11 @@ FAREWELL_S: Final = 1.0
 RETRY_AFTER_S: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What somebody has to know to use the server; made keys and secrets are told only here."""
+class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What somebody has to know to use the server; made keys and secrets are told only here.
+
+    As JSON, ``https`` and ``certificate`` are left out where there is no TLS.
+    """
 
     http: str
     sip: str
@@ -214,12 +217,28 @@ class Server:
         self._warn()
         return ready
 
+    def _part(self, role: str) -> str:
+        """Return the name of what plays a part in the conversations."""
+        report = self.backend.report()
+        return str(report[role]["name"] if role in report else report["name"])
+
+    def models(self) -> str:
+        """Say in a line what callers talk to. A brain that is none never passes for one."""
+        ear, brain, voice = map(self._part, ("ear", "brain", "voice"))
+        if brain == SCRIPTED:
+            return "scripted: callers hear tones, and nobody understands them"
+        if brain == DEMO:
+            brain = "the demo brain, which repeats what it hears (give --llm-url or --llm-gguf)"
+        return f"hears with {ear}, thinks with {brain}, speaks with {voice}"
+
     def _warn(self) -> None:
         config = self._config
         if config.models == "auto" and self.backend.name == SCRIPTED:
             self._log.warning("no models are configured: callers hear tones, and nobody understands them")
         if self.backend.name == DEMO:
-            self._log.warning("no language model is configured: a demo brain answers; give one with --llm-url")
+            self._log.warning(
+                "no language model is configured: a demo brain answers; give one with --llm-url or --llm-gguf"
+            )
         if isinstance(config.answer, AnswerByWebhook) and not any(p.endpoint for p in self.directory.projects):
             self._log.warning("no webhook is configured: accept calls by their id, from /offhook/v1/calls")
         if not config.allow and not config.sip.is_loopback:
@@ -313,9 +332,13 @@ def model_options(config: Config) -> ModelOptions:
     def endpoint(url: str | None, model: str, key: str | None) -> EndpointOptions | None:
         return EndpointOptions(url, model, key, config.llm_seconds) if url is not None else None
 
+    llm = endpoint(config.llm_url, config.llm_model, config.llm_key)
+    if llm is not None:
+        llm = replace(llm, sees=config.llm_sees, reasons=config.llm_reasons)
     return ModelOptions(
         which=config.models,
-        llm=endpoint(config.llm_url, config.llm_model, config.llm_key),
+        llm=llm,
+        gguf=_gguf_options(config),
         stt=endpoint(config.stt_url, config.stt_model, config.stt_key),
         tts=endpoint(config.tts_url, config.tts_model, config.tts_key),
         voice=config.tts_voice,
@@ -325,6 +348,18 @@ def model_options(config: Config) -> ModelOptions:
         speaker=VoiceOptions(config.voices),
         apology=config.apology,
     )
+
+
+def _gguf_options(config: Config) -> GgufOptions | None:
+    if config.llm_gguf is None:
+        return None
+    return GgufOptions(config.llm_gguf, config.llm_threads, _context_tokens(config), config.llm_seconds)
+
+
+def _context_tokens(config: Config) -> int:
+    """Return what a conversation may fill of the model: of one on this machine no more than there is memory for."""
+    most = config.context_tokens if config.llm_gguf is None else CONTEXT_TOKENS
+    return min(config.context_tokens, most)
 
 
 def own_defaults(config: Config, clips: Collection[str]) -> Own:
@@ -353,8 +388,8 @@ def _host_options(config: Config, model: Capabilities, clips: Collection[str]) -
             strict_models=frozenset(config.model_names) if config.strict_models else None,
             clips=frozenset(clips),
             defaults=defaults,
-            context_tokens=config.context_tokens,
-            output_tokens=config.output_tokens,
+            context_tokens=_context_tokens(config),
+            output_tokens=min(config.output_tokens, _context_tokens(config) // 2),
         ),
         answer=config.answer,
         model_names=tuple(config.model_names),
@@ -475,7 +510,7 @@ async def _serve(config: Config) -> int:
         gc.freeze()
         # Calls come and go faster than the usual thresholds (700, 10, 10) mean it: a twentieth less work, and earlier.
         gc.set_threshold(5000, 20, 20)
-        _say_ready(config, ready)
+        _say_ready(config, ready, server.models())
         await asked.get()
         server.drain()
         second = asyncio.ensure_future(asked.get())
@@ -488,7 +523,7 @@ async def _serve(config: Config) -> int:
     return 0
 
 
-def _say_ready(config: Config, ready: Ready) -> None:
+def _say_ready(config: Config, ready: Ready, models: str) -> None:
     if config.ready_json:
         sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
     else:
@@ -496,6 +531,7 @@ def _say_ready(config: Config, ready: Ready) -> None:
             f"offhook {__version__} takes calls.",
             f"  call it      {ready.sip}   (UDP and TCP)",
             f"  API          {ready.http}/v1" + (f"   and {ready.https}/v1" if ready.https else ""),
+            f"  models       {models}",
         ]
         if ready.certificate:
             lines += [

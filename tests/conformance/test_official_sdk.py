@@ -226,7 +226,9 @@ def test_the_example_program_answers_a_call() -> None:
             url = (await program.stdout.readline()).decode().split()[-1]
             one.redirect_webhooks(url)
             call = await one.dial()
-            script = Script((Line("a question", voice(1000)), Line("an interruption", voice(900))), True, 0.5)
+            script = Script(
+                (Line("a question", voice(1000)), Line("an interruption", voice(900), 0.5)), listen_first=True
+            )
             await follow(call, script, Teller(lambda _: None))
             await call.hang_up()
             said: list[str] = []

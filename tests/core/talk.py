@@ -15,8 +15,9 @@ from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.door import Door, TelephoneDoor
-from offhook.session.engine import Engine, EngineOptions
+from offhook.session.engine import Engine
 from offhook.session.listening import bytes_per_ms
+from offhook.session.options import EngineOptions
 from offhook.session.settings import SessionDefaults, start_session
 from offhook.session.socket import SocketDoor, TranscriptionDoor
 from offhook.wire.decode import decode_client_event, decode_session, decode_transcription_event, event_id_of

@@ -16,7 +16,7 @@ from tests.core.talk import (
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
-from offhook.session.engine import EngineOptions
+from offhook.session.options import EngineOptions
 
 # -- barge-in
 

@@ -14,7 +14,7 @@ from offhook.host.preparing import Preparing
 from offhook.model.openai_http import ChatOptions, chat_request
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
-from offhook.session.engine import EngineOptions
+from offhook.session.options import EngineOptions
 from offhook.session.truncation import TooLong, fit, input_limit
 from offhook.session.usage import item_tokens, prefix_tokens
 from offhook.wire.decode import decode_session

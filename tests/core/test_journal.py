@@ -24,7 +24,7 @@ from offhook.call.journal import (
 )
 from offhook.call.machine import CallOptions
 from offhook.session import inputs as talk
-from offhook.session.engine import EngineOptions
+from offhook.session.options import EngineOptions
 from offhook.wire.decode import decode_client_event, decode_session
 from offhook.wire.items import McpHttpError, McpListedTool
 from offhook.wire.session import PcmaFormat

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.core.talk import Talk, one, types
 
-from offhook.model.openai_http import chat_messages
+from offhook.model.openai_http import UNSEEN, ChatOptions, chat_messages, chat_request
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.engine import MAX_PARALLEL_RESPONSES
@@ -96,3 +96,27 @@ def test_an_image_reaches_the_model() -> None:
     ]
     usage = one(talk.answers(), "response.done")["response"]["usage"]
     assert usage["input_token_details"]["image_tokens"] > 0
+
+
+def test_a_model_that_cannot_see_is_told_that_there_was_an_image() -> None:
+    talk = Talk()
+    picture = {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "low"}
+    item = {"type": "message", "role": "user", "content": [picture]}
+    talk.client("conversation.item.create", item=item)
+    talk.client("response.create")
+    seen = chat_request(talk.generate(), ChatOptions("m", sees=True))["messages"][-1]["content"]
+    assert seen == [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}}]
+    assert chat_request(talk.generate(), ChatOptions("m"))["messages"][-1]["content"] == UNSEEN
+
+
+def test_how_to_think_and_to_call_reaches_the_model() -> None:
+    tool = {"type": "function", "name": "f"}
+    talk = Talk(tools=[tool], reasoning={"effort": "high"}, parallel_tool_calls=False)
+    talk.client("response.create")
+    body = chat_request(talk.generate(), ChatOptions("m", reasons=True))
+    assert (body["reasoning_effort"], body["parallel_tool_calls"]) == ("high", False)
+    assert "reasoning_effort" not in chat_request(talk.generate(), ChatOptions("m")), "many endpoints refuse it"
+    talk.answers()
+    talk.client("response.create", response={"reasoning": {"effort": "low"}, "parallel_tool_calls": True})
+    body = chat_request(talk.generate(), ChatOptions("m", reasons=True))
+    assert (body["reasoning_effort"], body["parallel_tool_calls"]) == ("low", True)

@@ -9,7 +9,7 @@ from tests.core.talk import SocketTalk, Talk, one, types
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
-from offhook.session.engine import EngineOptions
+from offhook.session.options import EngineOptions
 from offhook.session.semantic import ANSWER_MS, NOD_MS, NOD_WORDS_MS
 
 PAUSE_MS = 100

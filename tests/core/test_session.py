@@ -14,7 +14,7 @@ from tests.core.talk import (
 )
 
 from offhook.session import outputs as do
-from offhook.session.engine import EngineOptions
+from offhook.session.options import EngineOptions
 from offhook.session.settings import WITHOUT_EFFECT, without_effect
 from offhook.wire.decode import decode_session
 from offhook.wire.session import SessionParams

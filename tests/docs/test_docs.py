@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal
 
 import pytest
 from scripts.generate_docs import DOCS, PAGES
 from tests.socket.live import SECRET, Live, run
 
+import offhook
 from offhook.cli import _parser
 from offhook.config import load_config
 from offhook.testing.handset import AsyncHandset
+from offhook.testing.model import Calls
 from offhook.testing.sync import Handset, JumpingTime
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +111,62 @@ def test_the_tests_of_the_testing_page_pass(monkeypatch: pytest.MonkeyPatch) -> 
             monkeypatch.setenv("OPENAI_BASE_URL", phone.access.base_url)
             monkeypatch.setenv("OPENAI_API_KEY", phone.access.api_key)
             await names["test_books_an_appointment"](phone)
+
+    try:
+        clock.run(whole())
+    finally:
+        clock.close()
+
+
+def test_the_application_of_the_answering_page_takes_a_booking(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    application, function = blocks(DOCS / "answering.md", "python")
+    names: dict[str, Any] = {"Literal": Literal, "DESKS": {}}
+    exec(application, names)
+    exec(function, names)
+    parameters = offhook.Tool(names["to_a_human"]).definition.parameters
+    assert parameters["properties"] == {"topic": {"type": "string", "enum": ["billing", "other"]}}
+    clock = JumpingTime()
+
+    async def whole() -> None:
+        async with AsyncHandset() as phone:
+            monkeypatch.setenv("OPENAI_BASE_URL", phone.access.base_url)
+            monkeypatch.setenv("OPENAI_API_KEY", phone.access.api_key)
+            monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", phone.access.webhook_secret)
+            await phone.connect(names["app"])
+            phone.model.hears("friday", Calls("book", {"day": "Friday", "guests": "2"}))
+            phone.model.result("book", lambda booked: booked)
+            call = await phone.dial("+15550001")
+            await call.hears("how can I help")
+            await call.says("the two of us on friday please")
+            await call.hears("for 2 is booked")
+            await call.hangup()
+            blocked = await phone.dial("+15550001", caller="sip:+15550666@trunk.test")
+            assert blocked.end.status == 603
+
+    try:
+        clock.run(whole())
+    finally:
+        clock.close()
+    assert capsys.readouterr().out.startswith("the call is over:")
+
+
+def test_the_program_and_the_test_of_the_quickstart_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, tried = blocks(DOCS / "quickstart.md", "python")
+    agent = ModuleType("agent")
+    exec(program, vars(agent))
+    monkeypatch.setitem(sys.modules, "agent", agent)
+    names: dict[str, Any] = {}
+    exec(tried, names)
+    clock = JumpingTime()
+
+    async def whole() -> None:
+        async with AsyncHandset() as phone:
+            monkeypatch.setenv("OPENAI_BASE_URL", phone.access.base_url)
+            monkeypatch.setenv("OPENAI_API_KEY", phone.access.api_key)
+            monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", phone.access.webhook_secret)
+            await names["test_tells_the_opening_hours"](phone)
 
     try:
         clock.run(whole())

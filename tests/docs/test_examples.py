@@ -14,20 +14,27 @@ from tests.oracle import sdk_adapter
 from tests.socket.model_server import Received, Reply, serve
 
 from offhook.session import inputs as happened
+from offhook.testing.handset import AsyncHandset
+from offhook.testing.model import Calls
+from offhook.testing.sync import JumpingTime
 
-RECEPTIONIST = Path(__file__).parents[2] / "examples" / "receptionist.py"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 HOURS = {"type": "function", "name": "opening_hours", "parameters": {"type": "object", "properties": {}}}
 
 
-@pytest.fixture
-def receptionist(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    spec = importlib.util.spec_from_file_location("receptionist", RECEPTIONIST)
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def receptionist(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    return load("receptionist")
 
 
 class Connection:
@@ -100,3 +107,39 @@ def test_a_caller_who_hangs_up_between_accept_and_connect_ends_nothing_but_the_c
 
     asyncio.run(test())
     assert capsys.readouterr().out.splitlines() == ["the call is accepted", "the caller has hung up"]
+
+
+def test_the_receptionist_of_few_lines_answers_calls(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    application = load("app")
+
+    async def test() -> None:
+        async with AsyncHandset() as phone:
+            monkeypatch.setenv("OPENAI_BASE_URL", phone.access.base_url)
+            monkeypatch.setenv("OPENAI_API_KEY", phone.access.api_key)
+            monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", phone.access.webhook_secret)
+            await phone.connect(application.app)
+            phone.model.hears("open", Calls("opening_hours", {"day": "Monday"}))
+            phone.model.result("opening_hours", lambda hours: hours)
+            call = await phone.dial("+15550001")
+            await call.hears("how can I help")
+            await call.says("when do you open")
+            await call.hears("from nine to five")
+            call.press("7")
+            await phone.sleep(1000)
+            await call.hangup()
+
+    clock = JumpingTime()
+    try:
+        clock.run(test())
+    finally:
+        clock.close()
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [
+        "a call from +15550100",
+        "the agent says: Good morning, how can I help?",
+        "the caller was understood: when do you open",
+        "the agent says: On Monday the clinic is open from nine to five.",
+        "the caller pressed 7",
+        "the call is over, ended by the caller",
+    ]

@@ -12,7 +12,7 @@ from tests.core.talk import Talk
 from offhook.model.openai_http import chat_messages
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
-from offhook.session.engine import EngineOptions
+from offhook.session.options import EngineOptions
 from offhook.wire.items import McpListedTool, McpToolExecutionError
 
 SERVER = {"type": "mcp", "server_label": "crm", "server_url": "https://crm.example/mcp"}

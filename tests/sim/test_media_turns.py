@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.media_world import Phone, World
 from tests.memory_network import Weather
+from tests.no_speech import SOUNDS
 
 from offhook.audio.dtmf import dial
 from offhook.audio.g711 import Codec
@@ -13,10 +14,11 @@ from offhook.audio.level import levels_dbfs
 from offhook.audio.pcm import Samples, saturate, silence
 from offhook.audio.turn import TurnOptions
 from offhook.media.command import Direction, LegOptions
-from offhook.media.edge import MediaFailed, PlayoutStopped, SpeechStarted, SpeechStopped
+from offhook.media.edge import DtmfReceived, MediaFailed, PlayoutStopped, SpeechStarted, SpeechStopped
 from offhook.media.noise import load_processors
 from offhook.media.recorder import Recorder
 from offhook.media.vad import load_silero
+from offhook.rtp.telephone_event import TelephoneEvent, build_event
 from offhook.testing.voice import voice
 
 FRAME_MS, STEP_MS, WINDOW_MS = 20, 5, 32
@@ -300,3 +302,33 @@ def test_a_turn_in_cleaned_sound_is_dated_as_ever() -> None:
     (started,), (stopped,) = world.of(SpeechStarted), world.of(SpeechStopped)
     assert started.at_ms == pytest.approx((began - 1000.0) * 1000, abs=50)
     assert stopped.end_ms == pytest.approx((began - 1000.0 + 1.6) * 1000, abs=60)
+
+
+@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("name", SOUNDS)
+def test_what_is_no_speech_begins_no_turn(name: str, codec: Codec) -> None:
+    world = heard_world()
+    phone, _ = world.call(options=TURNS, codecs=((codec, codec),))
+    world.run(500)
+    phone.say(SOUNDS[name](8.0))
+    world.run(9000)
+    assert not world.of(SpeechStarted)
+
+
+def test_comfort_noise_and_keys_begin_no_turn() -> None:
+    world = heard_world()
+    phone, _ = world.call(options=TURNS)
+    world.run(500)
+    phone.talking = False  # RFC 3389: now and then a packet tells how soft the noise is that is not sent
+    for _ in range(10):
+        phone.send(13, bytes([60]))
+        world.run(400)
+    phone.talking = True
+    for code in (1, 11):
+        stamp = phone.timestamp
+        for index, duration in enumerate([160, 320, 480, 480, 480]):
+            phone.send(101, build_event(TelephoneEvent(code, index >= 2, 10, duration)), timestamp=stamp)
+            world.run(20)
+    world.run(2000)
+    assert [edge.digit for edge in world.of(DtmfReceived)] == ["1", "#"]
+    assert not world.of(SpeechStarted)

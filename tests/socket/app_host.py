@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import uvicorn
 from tests.socket.live import KEY, PATIENCE_S, SECRET, Live, live
@@ -65,24 +65,93 @@ class Scene:
     one: Live
     app: offhook.App
     brain: Brain
-    url: str
+    wire: Wire
+    url: str = ""
     log: list[Any] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def app_at(one: Live, **options: Any) -> offhook.App:
-    return offhook.App(api_key=KEY, webhook_secret=SECRET, base_url=one.ready.http + "/v1", **options)
+class Wire:
+    """A line to a server that can be cut, and left so for a number of attempts; it may swallow what is sent, too."""
+
+    def __init__(self, port: int) -> None:
+        self.port = 0
+        self.refusals = 0
+        self.connections = 0
+        self.swallows = False
+        self.swallowed_bytes = 0
+        self._to = port
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self, refusals: int = 0) -> None:
+        self.refusals = refusals
+        self.swallows = False
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        if self.refusals:
+            self.refusals -= 1
+            writer.transport.abort()
+            return
+        there_reader, there = await asyncio.open_connection("127.0.0.1", self._to)
+        ways = [
+            asyncio.create_task(self._copy(reader, there, outwards=True)),
+            asyncio.create_task(self._copy(there_reader, writer, outwards=False)),
+        ]
+        self._writers |= {writer, there}
+        self._tasks.update(ways)
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outwards: bool) -> None:
+        try:
+            while data := await reader.read(65536):
+                if outwards and self.swallows:
+                    self.swallowed_bytes += len(data)
+                    continue
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.transport.abort()
+
+
+def without_name(app: Any) -> Any:
+    """Hide from an application that its server is offhook: any other one of the same API might be there."""
+
+    async def hiding(scope: Any, receive: Any, send: Any) -> None:
+        headers = [pair for pair in scope.get("headers", ()) if pair[0] != b"user-agent"]
+        await app({**scope, "headers": headers}, receive, send)
+
+    return hiding
 
 
 def play(
     build: Callable[[Scene], None],
     test: Callable[[Scene], Awaitable[None]],
     *,
-    app: dict[str, Any] | None = None,
     brain: Brain | None = None,
+    elsewhere: bool = False,
     **flags: Any,
 ) -> Scene:
-    """Start a server and an application that ``build`` furnishes, and run the test against both."""
+    """Start a server and an application that ``build`` furnishes, and run the test against both.
+
+    ``elsewhere``: the application does not know that the server is offhook.
+    """
     mind = brain or Brain()
     scenes: list[Scene] = []
 
@@ -93,10 +162,19 @@ def play(
                 host = await stack.enter_async_context(serve(mind.answer))
                 flags["llm_url"] = host.url
             one = await stack.enter_async_context(live(**flags))
-            scene = Scene(one, app_at(one, **(app or {})), mind, "")
+            wire = await stack.enter_async_context(Wire(int(one.ready.http.rpartition(":")[2])))
+            client = offhook.AsyncClient(
+                api_key=KEY,
+                webhook_secret=SECRET,
+                base_url=one.ready.http + "/v1",
+                websocket_base_url=f"ws://127.0.0.1:{wire.port}/v1",
+            )
+            stack.push_async_callback(client.close)
+            scene = Scene(one, offhook.App(client=client), mind, wire)
             scenes.append(scene)
             build(scene)
-            scene.url = await stack.enter_async_context(served(scene.app))
+            app = without_name(scene.app) if elsewhere else scene.app
+            scene.url = await stack.enter_async_context(served(app))
             one.redirect_webhooks(scene.url)
             await test(scene)
 

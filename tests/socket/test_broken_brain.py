@@ -6,14 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import pytest
 from tests.socket.live import Live, Socket, live
 from tests.socket.model_server import Received, Reply, serve
 from tests.socket.test_models import delta, sse
 
 from offhook.audio.tone import TONES, find_tones
+from offhook.config import load_config
+from offhook.model.cascade import Cascade
+from offhook.model.demo_brain import DEMO, DemoBrain
+from offhook.model.scripted import ScriptedEar, ScriptedVoice
+from offhook.server import Server
 from offhook.testing.phone import PhoneCall
 
-SORRY = "Sorry, again please."
+SORRY = "Sorry, again?"
 NINE = "We open at nine."
 ANSWER = Reply(sse(delta(content=NINE), delta("stop")))
 TOOL = {"type": "function", "name": "look_up", "parameters": {}}
@@ -76,6 +82,7 @@ def test_a_brain_that_fails_in_any_way_is_apologized_for_and_the_next_turn_is_an
             assert (error["code"], says in error["message"]) == (code, True), name
             calls = [item for item in response["output"] if item["type"] == "function_call"]
             assert all(item["status"] == "incomplete" for item in calls), "nobody acts on half a function call"
+            await socket.until("output_audio_buffer.stopped")
             await connection.response.create()
         response = (await socket.until("response.done"))[-1]["response"]
         assert response["output"][-1]["content"][0]["transcript"] == NINE
@@ -84,7 +91,7 @@ def test_a_brain_that_fails_in_any_way_is_apologized_for_and_the_next_turn_is_an
         assert heard[-1] == number(NINE)
         assert number(SORRY) in heard
 
-    talk_to([*(reply for reply, _, _ in FAILURES.values()), ANSWER], test, llm_seconds=0.5)
+    talk_to([*(reply for reply, _, _ in FAILURES.values()), ANSWER], test, llm_seconds=2)
 
 
 def test_a_brain_that_takes_its_time_is_bridged_and_its_answer_is_heard() -> None:
@@ -116,3 +123,21 @@ def test_a_brain_that_fails_after_the_caller_was_told_to_wait_is_apologized_for(
         assert number(SORRY) in [each.number for each in find_tones(call.recording[:, 0])]
 
     talk_to([Reply([], hang=True)], test, {"while_waiting": {"tone": True, "after_ms": 200}}, llm_seconds=1)
+
+
+@pytest.mark.parametrize(("flags", "says"), [({}, "demo"), ({"llm_url": "http://127.0.0.1:1/v1"}, "default at http")])
+def test_which_brain_is_in_use_is_never_a_secret(flags: dict[str, Any], says: str) -> None:
+    """The scripted ear and voice stand for local ones here, so that nothing has to be installed."""
+
+    async def whole() -> None:
+        server = Server(load_config({"http": "127.0.0.1:0", "sip": "127.0.0.1:0", "models": "scripted"} | flags, {}))
+        if not flags:
+            server.backend = Cascade(DEMO, ScriptedEar(), DemoBrain(), ScriptedVoice())
+        try:
+            await server.start()
+            assert says in server.models()
+            assert says in server.health()["models"]["brain"]["name"]
+        finally:
+            await server.stop()
+
+    asyncio.run(whole())

@@ -97,13 +97,14 @@ def test_without_ready_json_people_are_told_how_to_call_it() -> None:
     async def test() -> None:
         process = await offhook("serve", *ANY)
         assert process.stdout is not None
-        lines = [(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode() for _ in range(4)]
+        lines = [(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode() for _ in range(5)]
         process.send_signal(signal.SIGINT)
         status, _, err = await ends(process)
         assert status == 0
         assert "takes calls" in lines[0]
         assert "sip:127.0.0.1:" in lines[1]
-        assert "sk-" in lines[3]
+        assert "scripted: callers hear tones, and nobody understands them" in lines[3]
+        assert "sk-" in lines[4]
         assert "nobody understands them" not in err, "scripted was asked for"
 
     asyncio.run(test())

@@ -8,17 +8,23 @@ from typing import Any
 
 import pytest
 from openai import BadRequestError
+from tests.recorded import plain_words
 from tests.socket.live import Live, Socket, live, run
 
+from offhook.audio.pcm import Samples, to_bytes
 from offhook.audio.tone import TONES, find_tones, tone
 from offhook.audio.wav import write_wav
 from offhook.errors import ConfigError
+from offhook.model.interface import Speech
+from offhook.model.local.voices import assets
+from offhook.model.local.whisper.folder import is_installed
 from offhook.testing.phone import PhoneCall
 from offhook.testing.voice import voice
 
 GREETING = "Clinic Weber, good morning."
 MOMENT = "One moment, please."
 CLIP = 17
+MANUAL = {"type": "server_vad", "create_response": False}
 TOOL = {"type": "function", "name": "look_up", "parameters": {}}
 
 
@@ -103,6 +109,7 @@ async def calls_a_function(one: Live, call_id: str, connection: Any) -> tuple[So
     await connection.response.create(response={"tool_choice": "required"})
     events = await socket.until("response.done")
     (item,) = events[-1]["response"]["output"]
+    assert item["type"] == "function_call", events
     return socket, item["call_id"]
 
 
@@ -214,3 +221,41 @@ def test_a_server_does_not_start_with_a_clip_that_it_does_not_have(tmp_path: Pat
         asyncio.run(start(clips=str(tmp_path)))
     with pytest.raises(ConfigError, match="cannot read"):
         asyncio.run(start(clips=str(tmp_path / "nothing")))
+
+
+# -- in the agent's own voice
+
+
+@pytest.mark.skipif(not assets.is_installed(), reason="the local voice is not installed: offhook[local]")
+@pytest.mark.skipif(not is_installed("tiny.en"), reason="local speech is not installed: offhook[local]")
+def test_a_caller_understands_the_greeting_the_moment_and_what_of_it_an_interruption_left() -> None:
+    greeting = "Good morning, how can I help you today?"
+    moment = "One moment please, I am looking that up for you in our big green book of opening hours."
+
+    async def test(one: Live) -> None:
+        own = {"speak_first": greeting, "while_waiting": {"say": moment, "after_ms": 300}}
+        call, call_id = await one.ring()
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            audio: Any = {"input": {"turn_detection": MANUAL}}
+            await one.calls.accept(call_id, type="realtime", tools=[TOOL], audio=audio, extra_body={"offhook": own})
+            await Socket(connection).until("output_audio_buffer.stopped")
+            await call.hears_silence(300)
+            greeting_samples = len(call.heard)
+            socket, _ = await calls_a_function(one, call_id, connection)
+            await call.hears_sound(30)
+            await asyncio.sleep(2)
+            await call.say(voice(1200))
+            item = (await socket.until("conversation.item.done"))[-1]["item"]
+        await call.hang_up()
+
+        async def words(samples: Samples) -> list[str]:
+            pieces = one.server.backend.transcribe(Speech(to_bytes(samples), 8000), None)
+            return plain_words("".join([piece.text async for piece in pieces]))
+
+        assert await words(call.heard[:greeting_samples]) == plain_words(greeting)
+        heard, told = await words(call.heard[greeting_samples:]), plain_words(item["content"][0]["transcript"])
+        assert item["status"] == "incomplete"
+        assert 3 <= len(told) < len(moment.split())
+        assert abs(len(heard) - len(told)) <= 1
+
+    run(test, models="local", stt_workers=1)

@@ -22,6 +22,7 @@ from offhook.testing.voice import voice
 from offhook.wire.session import TranscriptionEcho
 
 HEARS = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+DELTA = "conversation.item.input_audio_transcription.delta"
 COMPLETED = "conversation.item.input_audio_transcription.completed"
 
 
@@ -125,7 +126,80 @@ def test_a_caller_who_hangs_up_in_a_pause_leaves_nothing_behind() -> None:
     run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
 
 
+class ReadingEar(Ear):
+    """Hears a word a second too while the caller speaks."""
+
+    WORDS = "one two three four five six seven eight nine ten"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked_between = 0
+
+    def hear_so_far(self, speech: Speech, wanted: TranscriptionEcho | None) -> Early | None:
+        self.asked_between += 1
+        if self.asked_between == 1:
+            return None  # no time
+        words = " ".join(self.WORDS.split()[: 1 + self.asked_between])
+        return SoFar(words, speech)
+
+    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        yield Words(self.WORDS)
+
+    def hear_early(self, speech: Speech, wanted: TranscriptionEcho | None) -> None:
+        return None
+
+
+class SoFar(Early):
+    """What was said up to now."""
+
+    def __init__(self, text: str, speech: Speech) -> None:
+        super().__init__(0, speech, None)
+        self.text = text
+
+    async def words(self) -> AsyncIterator[Words]:
+        yield Words(self.text)
+
+
+def test_a_streaming_transcript_is_read_along_and_its_deltas_are_the_transcript() -> None:
+    ear = ReadingEar()
+
+    async def test(one: Live) -> None:
+        call, call_id = await one.talk({"audio": {"input": {"transcription": {"model": "gpt-realtime-whisper"}}}})
+        async with one.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            call.begin_saying(np.concatenate([voice(1600)] * 4))
+            before = await socket.until("input_audio_buffer.speech_stopped")
+            after = await socket.until(COMPLETED)
+            early, late = ([each["delta"] for each in events if each["type"] == DELTA] for events in (before, after))
+            assert early, "words came while the caller spoke"
+            assert "".join(early + late) == after[-1]["transcript"] == ear.WORDS
+            assert len({each["item_id"] for each in before + after if each["type"] == DELTA}) == 1
+
+    run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
+
+
 # -- the local ear
+
+
+def test_the_local_ear_lets_nobody_read_along_unless_a_worker_stays_free() -> None:
+    async def test() -> None:
+        pool = Pool(PoolOptions("ear", "tests.socket.worker_engine:load", workers=2))
+        ear = LocalEar(pool)
+        await ear.start()
+        try:
+            assert ear.hear_so_far(speech_of(limits.EARLY_S + 1), None) is None
+            reading = ear.hear_so_far(speech_of(1), None)
+            assert reading is not None
+            assert ear.hear_so_far(speech_of(1), None) is None, "only one at a time of two"
+            reading.cancel()
+            await until(lambda: pool.idle == 2)
+            held = pool.ask({"do": "hold"})
+            assert ear.hear_so_far(speech_of(1), None) is None
+            held.cancel()
+        finally:
+            await ear.stop()
+
+    asyncio.run(test())
 
 
 def test_the_local_ear_guesses_at_no_long_turn_and_not_while_callers_wait() -> None:

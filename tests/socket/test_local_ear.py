@@ -11,11 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.media_world import World
+from tests.memory_network import Weather
+from tests.no_speech import SOUNDS, noise
 from tests.recorded import MISSING, errors, over_telephone, plain_words, recordings, said
 
+from offhook.audio import g711
+from offhook.audio.g711 import Codec
 from offhook.audio.pcm import Samples, saturate, silence, to_bytes
 from offhook.audio.resample import resample
 from offhook.errors import ConfigError
+from offhook.media.noise import NoiseReducer, load_processors
 from offhook.model.interface import ModelError, Speech, Words
 from offhook.model.local.ear import EarOptions, LocalEar, local_ear
 from offhook.model.local.pool import Urgency
@@ -129,46 +135,48 @@ def test_a_prompt_says_how_names_are_written(tiny: Bench) -> None:
 # -- what is not speech
 
 
-def noise(seconds: float, level: float, seed: int = 1) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.random.default_rng(seed).normal(0, level, int(seconds * RATE_HZ))
-
-
-def tones(seconds: float, *hz: float, on_s: float = 1e9, period_s: float = 1e9) -> Any:
-    time = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
-    return sum(np.sin(2 * np.pi * each * time) for each in hz) * 4000 * (time % period_s < on_s)
-
-
-def breath(seconds: float) -> Any:
-    time = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
-    rough = np.convolve(noise(seconds, 3000), np.ones(4) / 4, "same")
-    return rough * np.clip(np.sin(2 * np.pi * 0.35 * time), 0, 1) ** 2
-
-
-SOUNDS = {
-    "digital silence": lambda s: noise(s, 0),
-    "comfort noise": lambda s: noise(s, 30),
-    "loud line noise": lambda s: noise(s, 1000),
-    "ring-back": lambda s: tones(s, 440, 480, on_s=2, period_s=6),
-    "busy tone": lambda s: tones(s, 480, 620, on_s=0.5, period_s=1),
-    "dialled digits": lambda s: tones(s, 770, 1336, on_s=0.15, period_s=0.3),
-    "a beep": lambda s: tones(s, 1000),
-    "mains hum": lambda s: tones(s, 50, 150),
-    "breath": breath,
-    "clicks": lambda s: np.where(np.arange(int(s * RATE_HZ)) % 3571 == 99, 20000, 0),
-}
-
-
 @needs_model
 @pytest.mark.parametrize("seconds", [0.5, 3.0, 12.0])
 @pytest.mark.parametrize("name", SOUNDS)
 def test_what_is_no_speech_has_no_words(tiny: Bench, name: str, seconds: float) -> None:
-    assert tiny.hear(over_telephone(saturate(np.asarray(SOUNDS[name](seconds), dtype=np.float64)))) == []
+    assert tiny.hear(over_telephone(SOUNDS[name](seconds))) == []
+
+
+@needs_model
+@pytest.mark.parametrize("name", SOUNDS)
+def test_what_is_no_speech_has_no_words_either_when_packets_of_it_are_lost(tiny: Bench, name: str) -> None:
+    world = World(seed=3)
+    phone, _ = world.call(weather=Weather(loss=0.1, delay_ms=20, jitter_ms=10))
+    phone.say(SOUNDS[name](4.0))
+    world.run(5000)
+    assert tiny.hear(world.plane.input_audio("leg", 0, 5000)) == []
 
 
 @needs_model
 @pytest.mark.parametrize("samples", [0, 1, 799])
 def test_next_to_nothing_has_no_words(tiny: Bench, samples: int) -> None:
     assert tiny.hear(saturate(noise(1, 3000)[:samples])) == []
+
+
+@needs_model
+@pytest.mark.skipif(load_processors() is None, reason="noise reduction is not installed: offhook[noise]")
+def test_noise_costs_fewer_words_when_it_is_reduced(tiny: Bench) -> None:
+    clips = recordings(12)
+    if not clips:
+        pytest.skip(MISSING)
+    make = load_processors()
+    assert make is not None
+    random = np.random.default_rng(1)
+    reducer = NoiseReducer(make(2), Codec.PCMU)
+    wrong = {"as it is": 0, "reduced": 0}
+    for clip in clips:
+        said = clip.samples * (1600 / np.sqrt(np.square(clip.samples.astype(float)).mean()))
+        line = np.pad(said, (12000, 4000))
+        noisy = g711.encode(saturate(line + random.normal(0, 900, len(line))), Codec.PCMU)
+        for name, payload in (("as it is", noisy), ("reduced", reducer.clean(noisy))):
+            heard = tiny.hear(g711.decode(payload, Codec.PCMU)[9600:])
+            wrong[name] += errors("".join(words.text for words in heard), clip.words)[0]
+    assert wrong["reduced"] <= 0.9 * wrong["as it is"], wrong
 
 
 # -- turns that end, or do not
@@ -248,6 +256,23 @@ def test_the_language_is_found_and_told_once_it_is_sure(base: Bench) -> None:
     (words,) = base.hear(foreign(GERMAN, "de-DE"))
     assert words.language == "de"
     assert errors(words.text, GERMAN)[0] <= 2
+
+
+@needs_base
+def test_a_language_that_was_found_wrongly_is_found_again(base: Bench) -> None:
+    """A call whose first words were taken for another language was misheard to its end."""
+    (words,) = base.hear(foreign(GERMAN, "de-DE"), known="es")
+    assert words.language == "de"
+    assert errors(words.text, GERMAN)[0] <= 2
+
+
+@needs_base
+def test_the_language_of_a_call_stays_while_its_words_are_probable(base: Bench) -> None:
+    spoken = said("Good morning, I would like to make an appointment for Tuesday.")
+    (words,) = base.hear(spoken, known="en")
+    assert words.language == "", "nothing new"
+    (words,) = base.hear(spoken, known="de", languages=("de",))
+    assert words.language == "", "no other was allowed"
 
 
 @needs_base

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import sqlite3
 from collections.abc import Callable, Coroutine
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.socket.live import Live, Socket, live
+from tests.socket.live import Live, Socket, live, until
 from tests.socket.mcp_host import mcp_host
 from tests.socket.model_server import Received, Reply, serve
 
@@ -125,7 +128,7 @@ def test_a_server_that_is_none_is_survived(reply: Reply, kind: str, code: int | 
             assert error.__struct_config__.tag == kind, error
             if code is not None:
                 assert getattr(error, "code", None) == code
-            await connections.close()
+            await until(lambda: not connections.in_use)
 
     run(test, options)
 
@@ -244,5 +247,38 @@ def test_a_whole_call_with_a_tool() -> None:
     async def whole() -> None:
         async with asyncio.timeout(120), mcp_host() as host, live(mcp_allow=["127.0.0.1"]) as one:
             await a_call_with_tools(one, host.url)
+
+    asyncio.run(whole())
+
+
+def test_a_session_without_a_call_has_tools_and_a_trace(tmp_path: Path) -> None:
+    async def session(one: Live, url: str) -> str:
+        tool = {"type": "mcp", "server_label": "crm", "server_url": url, "require_approval": "never"}
+        async with one.sdk.realtime.connect(model="gpt-realtime") as connection:
+            socket = Socket(connection)
+            created = (await socket.until("session.created"))[0]
+            settings = {"type": "realtime", "tools": [tool], "output_modalities": ["text"], "tracing": "auto"}
+            choice = {"type": "mcp", "server_label": "crm", "name": "hours"}
+            await connection.session.update(session=settings | {"tool_choice": choice})
+            await socket.until("conversation.item.done")
+            await connection.response.create()
+            events = await socket.until("response.output_item.done")
+            assert events[-1]["item"]["output"] == "nine to five"
+            await connection.conversation.item.retrieve(item_id=events[-1]["item"]["id"])
+            await socket.until("conversation.item.retrieved")
+            bad = settings | {"tools": [tool | {"server_url": "http://10.0.0.1/"}]}
+            await connection.session.update(session=bad)
+            error = (await socket.until("error"))[-1]["error"]
+            assert error["param"] == "session.tools[0].server_url"
+        session_id: str = created["session"]["id"]
+        return session_id
+
+    async def whole() -> None:
+        async with asyncio.timeout(120), mcp_host() as host:
+            async with live(mcp_allow=["127.0.0.1"], store=str(tmp_path)) as one:
+                session_id = await session(one, host.url)
+            with closing(sqlite3.connect(tmp_path / "calls.sqlite3")) as database:
+                rows = database.execute("SELECT name FROM spans WHERE call_id = ?", (session_id,)).fetchall()
+            assert {"session", "response", "tool call", "list tools"} <= {name for (name,) in rows}
 
     asyncio.run(whole())

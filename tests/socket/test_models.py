@@ -213,6 +213,18 @@ def test_a_server_that_repeats_the_head_of_a_call_or_renames_it_makes_one_call(n
     ]
 
 
+def test_a_call_that_a_model_writes_as_text_is_called_and_not_read_out() -> None:
+    pieces = [
+        delta(content=part) for part in ("<think>Hm.</think>", '{"name": "weath', 'er", "arguments": {"day": 1}}')
+    ]
+    outputs, _ = chat(Reply(sse(*pieces, delta("stop"))), request(tools=(FunctionTool(name="weather"),)))
+    assert outputs == [
+        ToolCallStarted(7, 0, "weather"),
+        ToolArgumentsProduced(7, 0, '{"day":1}'),
+        GenerationFinished(7),
+    ]
+
+
 def test_a_model_that_calls_functions_without_end_fails() -> None:
     deltas = [call_delta(f"c{number}", "weather", "", index=number) for number in range(200)]
     assert "endless" in failure(Reply(sse(*deltas, delta("tool_calls")))).message

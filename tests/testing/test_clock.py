@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -46,6 +47,18 @@ def test_time_does_not_jump_over_the_work_of_a_thread(loop: JumpLoop) -> None:
             return await asyncio.to_thread(lambda: time.sleep(0.1) or "done")  # type: ignore[func-returns-value]
 
     assert loop.run_until_complete(whole()) == "done"
+    assert loop.time() < 1020
+
+
+def test_a_thread_that_waits_for_a_timer_of_the_loop_gets_it(loop: JumpLoop) -> None:
+    """Time stands still for a moment when a thread begins, and then it has to run."""
+    done = threading.Event()
+
+    async def whole() -> bool:
+        loop.call_later(0.05, done.set)
+        return await asyncio.to_thread(done.wait, 60)
+
+    assert loop.run_until_complete(whole())
     assert loop.time() < 1020
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+import offhook
 from offhook.audio.wav import read_wav
 from offhook.errors import LocalError
 from offhook.testing.application import ApplicationError, Webhook
@@ -23,7 +25,7 @@ from offhook.testing.box import PhoneOptions
 from offhook.testing.handset import AsyncHandset, NotHeardError
 from offhook.testing.model import Calls, Fails, Thinks
 from offhook.testing.phone import CallFailedError
-from offhook.testing.sync import Handset, JumpingTime
+from offhook.testing.sync import Call, Handset, JumpingTime
 
 BOOK = {"type": "function", "name": "book", "parameters": {"type": "object", "properties": {}}}
 
@@ -325,12 +327,68 @@ def test_a_url_is_refused_on_jumping_time() -> None:
         phone.connect("http://127.0.0.1:8000/hook")
 
 
-def test_something_that_is_no_application_is_refused() -> None:
-    with Handset() as phone, pytest.raises(LocalError, match="neither"):
-        phone.connect(42)
+def wsgi(environ: Any, start_response: Any) -> list[bytes]:
+    return []
+
+
+@pytest.mark.parametrize(("app", "says"), [(42, "neither"), (wsgi, "WSGI")])
+def test_something_that_is_no_application_is_refused(app: Any, says: str) -> None:
+    with Handset() as phone, pytest.raises(LocalError, match=says):
+        phone.connect(app)
 
 
 # -- time and chance
+
+
+def test_an_application_on_the_official_sdk_gives_the_same_call_every_time() -> None:
+    async def answer(webhook: Webhook) -> None:
+        async with sdk(webhook) as client:
+            await client.realtime.calls.accept(webhook.call_id, type="realtime")
+            async with client.realtime.connect(call_id=webhook.call_id) as connection:
+                await connection.response.create()
+                async for event in connection:
+                    if event.type == "input_audio_buffer.dtmf_event_received":  # type: ignore[comparison-overlap]
+                        await client.realtime.calls.hangup(webhook.call_id)
+
+    def once() -> tuple[list[Any], str, bytes]:
+        with Handset(PhoneOptions(seed=11, jitter_ms=20)) as phone:
+            phone.connect(answer)
+            phone.model.greets("Good morning.").otherwise("Pardon?")
+            call = phone.dial()
+            call.hears("good morning")
+            call.says("what is this")
+            call.hears("pardon")
+            call.press("1")
+            assert call.ended().by == "them"
+            return call.events, str(phone.ladder), call.recording
+
+    assert once() == once()
+
+
+@pytest.mark.parametrize("path", ["connects", "opens no socket"])
+def test_the_client_of_offhook_answers_without_leaving_the_loop(path: str) -> None:
+    async def answer(webhook: Webhook) -> None:
+        access = webhook.access
+        async with offhook.AsyncClient(
+            api_key=access.api_key, base_url=access.base_url, webhook_secret=access.webhook_secret
+        ) as client:
+            event = client.webhooks.unwrap(webhook.body, webhook.headers)
+            await client.realtime.calls.accept(event.data.call_id, type="realtime")
+            if path == "connects":
+                async with client.realtime.connect(call_id=event.data.call_id) as connection:
+                    await connection.response.create()
+                    async for _ in connection:
+                        pass
+
+    with Handset() as phone:
+        phone.connect(answer)
+        phone.model.greets("Good morning.").otherwise("Good day.")
+        call = phone.dial()
+        if path == "connects":
+            call.hears("good morning")
+        call.says("hello to you")
+        call.hears("good day")
+        call.hangup()
 
 
 def story(seed: int) -> tuple[list[Any], list[str], bytes, str]:
@@ -413,8 +471,15 @@ def test_the_same_words_work_on_real_sockets_in_real_time() -> None:
         phone.connect(answer)
         phone.model.hears("appointment", "For which day?")
         call = phone.dial("+15550001")
-        call.says("an appointment please")
-        line = call.hears("which day", within_ms=20_000)
+        assert understood(call), "even a busy machine lets one of these through"
         call.hangup()
-        assert line.text == "which day?"
         assert "INVITE" in str(phone.ladder)
+
+
+def understood(call: Call) -> bool:
+    """Say it until it is answered: in real time, a busy machine loses packets, and words with them."""
+    for _ in range(6):
+        call.says("an appointment please")
+        with contextlib.suppress(NotHeardError):
+            return call.hears("which day", within_ms=5000).text == "which day?"
+    return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
@@ -31,6 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _log: Final = logging.getLogger("offhook.app")
 # What a caller gets whose handler failed: trunks try elsewhere then, which they do not after 603.
 _FAILED_STATUS: Final = 500
+_STOPPING_STATUS: Final = 503
 _OUR_SERVER: Final = b"offhook/"
 
 
@@ -140,14 +140,8 @@ class App:
         """Raise ConfigError for what cannot work."""
         if self._handler is None:
             raise ConfigError("incoming", "no handler takes the calls", "decorate one with @app.incoming")
-        if self._given_client is not None:
-            secret = self._given_client.webhooks.has_secret
-        else:
-            secret = bool(self._settings["webhook_secret"] or os.environ.get("OPENAI_WEBHOOK_SECRET"))
-            AsyncClient(**self._settings)
-        if not secret:
-            mend = "set OPENAI_WEBHOOK_SECRET=whsec_... to the secret of the webhook, or give App(webhook_secret=...)"
-            raise ConfigError("webhook_secret", "is not set, and webhooks without a signature are anybody's", mend)
+        client = self._given_client or AsyncClient(**self._settings)
+        client.webhooks.check_secret()
 
     def _open(self) -> _Office:
         """Return what works in this event loop. Raises ConfigError."""
@@ -238,7 +232,10 @@ class _Office:
             _log.warning("a webhook is genuine and cannot be read: %s", refused)
             return 400
         if not isinstance(event, RealtimeCallIncoming):
-            return 200
+            if getattr(event, "type", None) != "realtime.call.incoming":
+                return 200
+            _log.error("a webhook announces a call, and cannot be read")
+            return 400
         fields = dict(headers)
         # The same webhook again, or the same call by another one: an account may have several.
         names = (fields.get(b"webhook-id", b"").decode("latin-1"), event.data.call_id)
@@ -272,7 +269,9 @@ class _Office:
                     raise
                 _log.info("call_id=%s: the caller has given up", call.call_id)
         except asyncio.CancelledError:
-            await self._abandon(call, 503)
+            await self._abandon(call, _STOPPING_STATUS)
+            if call.session is not None:
+                await call.session.close(patiently=False)
             raise
         except Exception:
             _log.exception("call_id=%s: the handler failed; the call is ended", call.call_id)

@@ -72,7 +72,7 @@ class CallerEnded(Struct, frozen=True, tag_field="type", tag="input_audio_buffer
 class Item(Struct, frozen=True):
     """An item of the conversation."""
 
-    type: str = ""
+    id: str = ""
     call_id: str = ""
 
 

@@ -270,7 +270,7 @@ class Answering:
             if failure is None:
                 raise
         finally:
-            await session.close()
+            await session.close(patiently=not isinstance(failure, asyncio.CancelledError))
 
 
 async def _until_over(session: CallSession) -> None:

@@ -5,10 +5,11 @@ Nothing here runs the function.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
-from types import UnionType
+from types import SimpleNamespace, UnionType
 from typing import Annotated, Any, Final, Optional, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -23,7 +24,7 @@ _DOC_SECTION: Final = re.compile(
 )
 _PARAMETER_SECTIONS: Final = frozenset({"args", "arguments", "parameters", "params"})
 _GOOGLE: Final = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)")
-_FIELD: Final = re.compile(r":(\w+)(?:\s+[^:]*?)?(?:\s+(\w+))?\s*:\s*(.*)")
+_FIELD: Final = re.compile(r":(\w+)([^:]*):\s*(.*)")
 
 
 class Signature(Struct, frozen=True):
@@ -73,13 +74,20 @@ def read_signature(function: Callable[..., Any], given_types: Collection[type]) 
 
 
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
-    target = inspect.unwrap(function)
+    target: Any = function
+    while isinstance(target, functools.partial):
+        target = target.func
+    target = inspect.unwrap(target)
     if not inspect.isroutine(target):
-        target = type(target).__call__ if callable(target) else target
-    # Names that only the enclosing function knows are found among what the function closes over.
-    names = dict(inspect.getclosurevars(target).nonlocals) if inspect.isfunction(target) else None
+        target = type(target).__call__
+    target = getattr(target, "__func__", target)
     try:
-        return get_type_hints(target, localns=names, include_extras=True)
+        # What a function returns is nobody's business here, and may be of a type that only type checkers import.
+        declared = {key: hint for key, hint in getattr(target, "__annotations__", {}).items() if key != "return"}
+        # Names that only the enclosing function knows are found among what the function closes over.
+        names = dict(inspect.getclosurevars(target).nonlocals) if inspect.isfunction(target) else None
+        holder = SimpleNamespace(__annotations__=declared)
+        return get_type_hints(holder, getattr(target, "__globals__", {}), names, include_extras=True)
     except NameError as failure:
         raise TypeError(f"{name}: an annotation is not known where the function stands: {failure}") from None
 
@@ -120,8 +128,8 @@ def read_docstring(text: str) -> tuple[str, dict[str, str]]:
             current = ""
             if (field := _FIELD.fullmatch(bare)) is not None:
                 section = "fields"
-                if field[1] in {"param", "parameter", "arg", "argument"} and field[2]:
-                    current = field[2]
+                if field[1] in {"param", "parameter", "arg", "argument"} and field[2].strip():
+                    current = field[2].split()[-1]
                     described[current] = field[3]
                 continue
             heading = _DOC_SECTION.fullmatch(bare)

@@ -59,6 +59,7 @@ class CallSession(EventGroups[Awaitable[None]]):
         self._sentences: dict[int, asyncio.Future[bool]] = {}
         self._sentence_count = 0
         self._outbox: deque[dict[str, Any]] = deque()
+        self._unconfirmed: dict[str, dict[str, Any]] = {}  # outputs of functions that nobody has told us have arrived
         self._to_send = asyncio.Event()
         self._functions: set[asyncio.Task[None]] = set()
         self._running = 0
@@ -192,10 +193,10 @@ class CallSession(EventGroups[Awaitable[None]]):
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._follow()), loop.create_task(self._send_all())]
 
-    async def close(self) -> None:
-        """Let go of the call, which goes on without this session; functions under way are waited for."""
+    async def close(self, *, patiently: bool = True) -> None:
+        """Let go of the call, which goes on without this session; functions under way come to their end, or not."""
         try:
-            if self._functions:
+            if self._functions and patiently:
                 await asyncio.wait(self._functions)
         finally:
             tasks = [*self._tasks, *self._functions]
@@ -247,6 +248,8 @@ class CallSession(EventGroups[Awaitable[None]]):
                 self._put(decode_event(data))
             except APIResponseValidationError as failure:
                 _log.warning("call_id=%s: %s", self.call_id, failure)
+        if isinstance(fact, facts.ItemAdded):
+            self._unconfirmed.pop(fact.item.id, None)
         if isinstance(fact, facts.TransferMoved):
             self._transfer = fact.refer
         elif fact is not None:
@@ -261,7 +264,10 @@ class CallSession(EventGroups[Awaitable[None]]):
         self._news.set()
 
     def _lose(self) -> None:
-        self._outbox = deque(each for each in self._outbox if each["type"] != "response.create")
+        waiting = [each for each in self._outbox if each["type"] != "response.create"]
+        # What was sent last may have been lost. Where it was not, its id is known there, and it is not added twice.
+        self._outbox = deque(each for each in self._unconfirmed.values() if each not in waiting)
+        self._outbox.extend(waiting)
         self._perform(self._floor.lose())
 
     def _ended(self, closed: ConnectionClosedError) -> CallEnded:
@@ -327,8 +333,12 @@ class CallSession(EventGroups[Awaitable[None]]):
         if self._end is not None or not ours:
             return
         for called, output in zip(ours, outputs, strict=True):
-            item = {"type": "function_call_output", "call_id": called.call_id, "output": output}
-            self._queue({"type": "conversation.item.create", "item": item})
+            item_id = f"item_{secrets.token_hex(8)}"
+            item = {"id": item_id, "type": "function_call_output", "call_id": called.call_id, "output": output}
+            if len(self._unconfirmed) >= limits.MAX_RUNNING_FUNCTIONS:
+                del self._unconfirmed[next(iter(self._unconfirmed))]
+            self._unconfirmed[item_id] = {"type": "conversation.item.create", "item": item}
+            self._queue(self._unconfirmed[item_id])
         if len(ours) == len(calls):
             # Otherwise the application still has to give outputs of its own, and asks for the response then.
             self._perform(self._floor.answer(each.call_id for each in ours))

@@ -8,6 +8,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, Future
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +20,6 @@ from offhook.wire.session import FunctionTool
 
 _NAME_CHARS: Final = 64
 _log = logging.getLogger("offhook.app")
-_threads: Final = threading.BoundedSemaphore(limits.MAX_THREADS)
 
 
 class ToolError(LocalError):
@@ -118,7 +118,9 @@ class Tool:
         function = self._function
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
             return await function(*positional, **named)
-        result = await _in_thread(lambda: function(*positional, **named))
+        context = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        result = await loop.run_in_executor(_threads, lambda: context.run(function, *positional, **named))
         return await result if inspect.isawaitable(result) else result
 
     def _failed(self, failure: Exception) -> str:
@@ -151,40 +153,39 @@ def as_tools(given: Iterable[Tool | Callable[..., Any]]) -> dict[str, Tool]:
     return tools
 
 
-async def _in_thread(work: Callable[[], Any]) -> Any:
-    """Run a function in a thread of its own, which neither a time-out nor the end of the process waits for."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Any] = loop.create_future()
-    context = contextvars.copy_context()
-    if not _threads.acquire(blocking=False):
-        raise RuntimeError(f"{limits.MAX_THREADS} functions run in threads already")
+class _Threads(Executor):
+    """Runs each function in a thread of its own, which neither a time-out nor the end of the process waits for."""
 
-    def settle(result: Any, failure: BaseException | None) -> None:
-        if done.done():
-            return
-        if failure is None:
-            done.set_result(result)
-        elif isinstance(failure, StopIteration | SystemExit | KeyboardInterrupt):
-            done.set_exception(RuntimeError(f"the function raised {type(failure).__name__}"))
-        else:
-            done.set_exception(failure)
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._room = threading.BoundedSemaphore(most)
 
-    def run() -> None:
-        result: Any = None
-        failed: BaseException | None = None
-        try:
-            result = context.run(work)
-        except BaseException as failure:
-            failed = failure
-        finally:
-            _threads.release()
-        try:
-            loop.call_soon_threadsafe(settle, result, failed)
-        except RuntimeError:
-            pass  # the loop has ended meanwhile: nobody waits for the result
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Begin at once. Raises RuntimeError when too many run."""
+        if not self._room.acquire(blocking=False):
+            raise RuntimeError(f"{self._most} functions run in threads already")
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
 
-    threading.Thread(target=run, name="offhook-function", daemon=True).start()
-    return await done
+        def run() -> None:
+            try:
+                result = function(*args, **kwargs)
+            except (StopIteration, SystemExit, KeyboardInterrupt) as failure:
+                # Neither ends a coroutine or this process from a thread.
+                self._room.release()
+                future.set_exception(RuntimeError(f"the function raised {type(failure).__name__}"))
+            except BaseException as failure:
+                self._room.release()
+                future.set_exception(failure)
+            else:
+                self._room.release()
+                future.set_result(result)
+
+        threading.Thread(target=run, name="offhook-function", daemon=True).start()
+        return future
+
+
+_threads: Final = _Threads(limits.MAX_THREADS)
 
 
 def _bounded(text: str) -> str:

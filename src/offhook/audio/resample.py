@@ -7,6 +7,7 @@ precision: every partial sum is then exact, so the output does not depend on how
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import gcd
 from typing import Final, NamedTuple
@@ -116,6 +117,34 @@ class Resampler:
         self._rest = stream[rows * taken :].copy()
         self._given += rows * given
         return saturate(windows.astype(np.float64) @ matrix).reshape(-1)
+
+
+class BatchResampler:
+    """Converts many streams from one rate to another in one matrix product; the numbers are those of `Resampler`.
+
+    Each stream is kept by its owner: it begins as ``lead_samples`` of silence, what comes is put behind, and of what
+    `convert` was given the last ``history_samples`` are the beginning of what it is given next.
+    """
+
+    __slots__ = ("_filter", "history_samples", "lead_samples")
+
+    def __init__(self, rate_in_hz: int, rate_out_hz: int) -> None:
+        self._filter = _filter(rate_in_hz, rate_out_hz)
+        self.history_samples = self._filter.history
+        self.lead_samples = self._filter.lead
+
+    def convert(self, streams: Sequence[Samples]) -> Samples:
+        """Return what is new of all streams, one behind the other.
+
+        Every stream is ``history_samples`` long and some blocks of 20 outputs more (60 inputs from 24 to 8 kHz).
+        """
+        matrix, taken, _, history, _ = self._filter
+        # Overlapping rows of each buffer, as in `Resampler`.
+        rows = [
+            np.ndarray(((len(stream) - history) // taken, taken + history), np.int16, stream, 0, (taken * 2, 2))
+            for stream in streams
+        ]
+        return saturate(np.concatenate(rows).astype(np.float64) @ matrix).reshape(-1)
 
 
 def resample(samples: Samples, rate_in_hz: int, rate_out_hz: int) -> Samples:

@@ -14,8 +14,9 @@ from offhook.call.end import End
 from offhook.call.machine import CallInput, CallMachine, CallOptions, CallOutput
 from offhook.call.tokens import TokenStream
 from offhook.session import inputs as talk
-from offhook.session.engine import Engine, EngineOptions
+from offhook.session.engine import Engine
 from offhook.session.inputs import Input as SessionInput
+from offhook.session.options import EngineOptions
 from offhook.session.outputs import Output as SessionOutput
 from offhook.session.outputs import Send
 from offhook.session.settings import start_session

@@ -19,7 +19,7 @@ from offhook.call.machine import CallOptions
 from offhook.errors import LocalError
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
-from offhook.session.engine import EngineOptions
+from offhook.session.options import EngineOptions
 from offhook.wire.client_events import ResponseCreate, ResponseParams, SessionUpdate
 from offhook.wire.session import AudioFormat, SessionParams, mask_secrets
 

@@ -15,6 +15,7 @@ import msgspec
 from offhook.client.errors import APIResponseValidationError, InvalidWebhookSignatureError
 from offhook.client.limits import WEBHOOK_TOLERANCE_S
 from offhook.client.other import Other
+from offhook.errors import ConfigError
 from offhook.wire.calls import RealtimeCallIncoming
 from offhook.wire.signature import webhook_key
 
@@ -30,10 +31,12 @@ class Webhooks:
     def __init__(self, secret: str | None) -> None:
         self._secret = secret
 
-    @property
-    def has_secret(self) -> bool:
-        """Whether webhooks can be verified without being given a secret."""
-        return bool(self._secret)
+    def check_secret(self) -> None:
+        """Return when webhooks can be verified without being given a secret. Raises ConfigError."""
+        if not self._secret:
+            mend = "set OPENAI_WEBHOOK_SECRET=whsec_... to the secret of the webhook, or give webhook_secret"
+            raise ConfigError("webhook_secret", "is not set, and a webhook without a signature is anybody's", mend)
+        _key(self._secret)
 
     def unwrap(
         self, payload: str | bytes, headers: HeadersLike, *, secret: str | None = None

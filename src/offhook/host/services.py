@@ -13,7 +13,7 @@ from offhook.host.preparing import Preparing
 from offhook.mcp.policy import McpOptions
 from offhook.model.interface import Backend
 from offhook.model.turn_end import TurnEnds
-from offhook.session.engine import EngineOptions
+from offhook.session.options import EngineOptions
 from offhook.telemetry.log import FactLog
 from offhook.telemetry.metrics import Metrics
 from offhook.telemetry.trace import Span, SpanSink

@@ -10,7 +10,7 @@ from offhook.host.client_secrets import SecretSession
 from offhook.host.directory import Directory
 from offhook.host.project import Project
 from offhook.host.sideband import Closing
-from offhook.host.socket_session import SocketSession
+from offhook.host.socket_session import FAILED, SocketSession
 from offhook.session.listening import Listening
 from offhook.wire import limits
 
@@ -83,10 +83,19 @@ class Sessions:
                 while self.listening.step():
                     self._listened.set()
                     await asyncio.sleep(0)
-            except Exception as bug:
-                self.services.log.error("listening failed", failure=bug)
+            except Exception:  # one of those in the batch pays for it, the others go on
+                self._find_failing()
             self._listened.set()
             await asyncio.sleep(GATHER_S)
+
+    def _find_failing(self) -> None:
+        """Listen to each session alone, and end those that cannot be listened to."""
+        for session in list(self._active.values()):
+            try:
+                session.line.catch_up()
+            except Exception as bug:  # as above
+                session.log.error("listening failed", failure=bug)
+                session.close(FAILED)
 
     # -- the end
 

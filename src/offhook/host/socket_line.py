@@ -40,6 +40,9 @@ class SocketLine:
         """Continue the input."""
         self._kept.append(audio, audio_format)
         self._listening.take(self._ear, audio, audio_format)
+        if self._ear.is_quiet:
+            # A microphone that is left open: what was silence is no turn's any more.
+            self._kept.release(self._ear.listened_ms)
 
     @property
     def is_full(self) -> bool:
@@ -93,7 +96,9 @@ class SocketLine:
         self._ear.end_turn()
 
     def fill(self, number: int, samples: Samples, *, loops: bool = False, whole: bool = False) -> None:
-        """Nothing is played here."""
+        """Nothing is played here, so it is over at once."""
+        del samples, loops, whole
+        self._session.take(talk.FillerEnded(number, 0))
 
     def stop_filling(self) -> None:
         """Nothing is played here."""

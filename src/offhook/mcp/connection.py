@@ -100,6 +100,9 @@ class McpConnections:
             async with asyncio.timeout(self._options.answer_s):
                 return await do(await peer.client())
         except TimeoutError:
+            if not peer.is_open:
+                # Whoever did not answer the first message is asked anew the next time.
+                self._drop(server.server_label)
             message = f"The MCP server did not answer within {self._options.answer_s:g} s."
             raise McpServerError(McpToolExecutionError(message=message)) from None
         except Exception as failure:
@@ -126,6 +129,11 @@ class _Peer:
     def is_gone(self) -> bool:
         """Whether nothing can be asked any more."""
         return self.task.done() or self._over.is_set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the server has answered."""
+        return self._opened.done()
 
     def leave(self) -> None:
         """Close the connection; the task ends when that is done."""

@@ -7,7 +7,7 @@ from typing import Final, cast
 
 import httpx2
 
-from offhook.mcp.policy import McpOptions, address_of
+from offhook.mcp.policy import McpOptions, addresses_of
 
 # One answer, and one stream of events. Listings of a hundred tools have some hundred kilobytes.
 MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024
@@ -53,19 +53,13 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         """Send one request. Raises AddressRefusedError, and TransportError for what an untrusted server may do."""
         url = request.url
         try:
-            address = await address_of(url.host, url.port or (443 if url.scheme == "https" else 80), self._options)
+            port = url.port or (443 if url.scheme == "https" else 80)
+            addresses = await addresses_of(url.host, port, self._options)
         except (OSError, UnicodeError) as failure:
             raise httpx2.ConnectError(f"'{url.host}' cannot be found", request=request) from failure
         # A few compressed bytes can be gigabytes.
         request.headers["accept-encoding"] = "identity"
-        pinned = httpx2.Request(
-            request.method,
-            url.copy_with(host=address),
-            headers=request.headers,
-            stream=request.stream,
-            extensions={**request.extensions, "sni_hostname": url.host},
-        )
-        response = await self._inner.handle_async_request(pinned)
+        response = await self._send(request, addresses)
         if response.status_code < 300:
             self.refusal, self._was_served = 0, True
         elif request.method == "POST" or not self._was_served:
@@ -80,6 +74,24 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             stream=_Bounded(cast("httpx2.AsyncByteStream", response.stream)),
             extensions=response.extensions,
         )
+
+    async def _send(self, request: httpx2.Request, addresses: list[str]) -> httpx2.Response:
+        """Send a request to the first of the addresses that can be connected to."""
+        url = request.url
+        for place, address in enumerate(addresses, 1):
+            pinned = httpx2.Request(
+                request.method,
+                url.copy_with(host=address),
+                headers=request.headers,
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": url.host},
+            )
+            try:
+                return await self._inner.handle_async_request(pinned)
+            except httpx2.ConnectError:
+                if place == len(addresses):
+                    raise
+        raise httpx2.ConnectError(f"'{url.host}' has no address", request=request)
 
     async def aclose(self) -> None:
         """Close all connections."""

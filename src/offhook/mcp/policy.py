@@ -29,6 +29,8 @@ _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]{0,8192}")
 _NOT_THEIRS: Final = frozenset(
     ("host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "accept-encoding")
 )
+# More are not tried: a name may have hundreds, and each of them may have to time out.
+MAX_ADDRESSES: Final = 4
 # RFC 6052 2.1: the prefix of IPv4 addresses behind a translator.
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
@@ -112,8 +114,8 @@ def is_public(address: IPAddress) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
-async def address_of(host: str, port: int, options: McpOptions) -> str:
-    """Return the address to connect to. Raises AddressRefusedError when any of those that the name has is private.
+async def addresses_of(host: str, port: int, options: McpOptions) -> list[str]:
+    """Return the addresses of a name, at least one. Raises AddressRefusedError when any of them is private.
 
     Raises OSError for a name that leads nowhere.
     """
@@ -123,4 +125,4 @@ async def address_of(host: str, port: int, options: McpOptions) -> str:
         for address in addresses:
             if not is_public(ipaddress.ip_address(address)):
                 raise AddressRefusedError(f"'{host[:100]}' leads inside of this server's network")
-    return addresses[0]
+    return list(dict.fromkeys(addresses))[:MAX_ADDRESSES]

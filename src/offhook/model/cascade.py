@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, cast
 from offhook.model.interface import (
     Capabilities,
     EarlyHearing,
+    HearsSoFar,
     LanguageModel,
     ModelError,
     ModelOutput,
@@ -49,7 +50,11 @@ class Cascade:
     ) -> None:
         self.name = name
         self._hear_early = getattr(hearing, "hear_early", None)
-        self.capabilities = Capabilities(needs_transcripts=True, hears_early=self._hear_early is not None)
+        self.capabilities = Capabilities(
+            needs_transcripts=True,
+            hears_early=self._hear_early is not None,
+            reasons=getattr(mind, "reasons", False),
+        )
         self._hearing = hearing
         self._mind = mind
         self._voice = voice
@@ -95,6 +100,10 @@ class Cascade:
     def say(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
         """Yield the sound of given words."""
         return self._voice.speak(text, voice, speed)
+
+    def hear_so_far(self, speech: Speech, wanted: TranscriptionEcho | None) -> EarlyHearing | None:
+        """Begin to transcribe a turn that goes on, where the ear offers that and has the time."""
+        return self._hearing.hear_so_far(speech, wanted) if isinstance(self._hearing, HearsSoFar) else None
 
     def respond(self, request: Generate) -> AsyncIterator[ModelOutput]:
         """Yield words, and with them their sound when the response is spoken.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from offhook.errors import RemoteError
 from offhook.session.inputs import (
@@ -48,11 +48,12 @@ class Capabilities:
     """What a backend can do.
 
     ``needs_transcripts``: it reads words, so responses wait for those of the caller. ``hears_early``: it wants to be
-    asked in the pauses of a turn.
+    asked in the pauses of a turn. ``reasons``: it can be told how much to think.
     """
 
     needs_transcripts: bool
     hears_early: bool = False
+    reasons: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,15 @@ class EarlyHearing(Protocol):
 
     def words(self) -> AsyncIterator[Words]:
         """Yield the words. Raises ModelError, ``overloaded`` when others were more urgent."""
+        ...
+
+
+@runtime_checkable
+class HearsSoFar(Protocol):
+    """A backend that has words of a turn that goes on."""
+
+    def hear_so_far(self, speech: Speech, wanted: TranscriptionEcho | None) -> EarlyHearing | None:
+        """Begin to transcribe the turn up to now; None where nobody has the time for what only serves to read along."""
         ...
 
 

@@ -22,6 +22,7 @@ from offhook.audio.wav import write_wav
 from offhook.model.http import ModelServer
 from offhook.model.interface import ModelError, ModelOutput, Sound, Speech, Words
 from offhook.model.sse import SseError, data_lines
+from offhook.model.wording import Wording
 from offhook.session.inputs import (
     GenerationFinished,
     TextProduced,
@@ -55,6 +56,7 @@ MAX_ARGUMENTS_CHARS = 256 * 1024
 # Calls of one answer; a model that makes more is looping.
 MAX_TOOL_CALLS = 128
 SPEECH_CHUNK_BYTES = 9600
+UNSEEN = "[The user sent an image, which you cannot see.]"
 _DONE = b"[DONE]"
 
 
@@ -62,12 +64,15 @@ _DONE = b"[DONE]"
 class ChatOptions:
     """What the server calls its model, for all sessions or (``names``) for those that name a certain one.
 
-    ``extra`` are members of every request as they are (temperature, ...).
+    ``extra`` are members of every request as they are (temperature, ...). ``sees``: it is given images. ``reasons``: it
+    is told how much to think; endpoints refuse the member where the model does not.
     """
 
     model: str
     extra: dict[str, Any] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    sees: bool = False
+    reasons: bool = False
 
 
 class ChatCompletions:
@@ -82,6 +87,11 @@ class ChatCompletions:
         """The model, and where it is."""
         return f"{self._options.model} at {self._server.base_url}"
 
+    @property
+    def reasons(self) -> bool:
+        """Whether it is told how much to think."""
+        return self._options.reasons
+
     async def start(self) -> None:
         """Open the connections."""
         await self._server.start()
@@ -94,7 +104,8 @@ class ChatCompletions:
         """Yield words and function calls as they come in, and an end."""
         body = msgspec.json.encode(chat_request(request, self._options))
         builder = self._server.request("/chat/completions").header("content-type", "application/json").body_bytes(body)
-        reader = _ChatReader(request.run)
+        functions = frozenset(tool.name for tool in request.tools if isinstance(tool, FunctionTool))
+        reader = _ChatReader(request.run, functions if request.tool_choice != "none" else frozenset())
         async with (
             self._server.stream(builder) as response,
             aclosing(data_lines(self._server.chunks(response))) as lines,
@@ -123,15 +134,19 @@ def chat_request(request: Generate, options: ChatOptions) -> dict[str, Any]:
     """Return the JSON of a chat completion request."""
     body: dict[str, Any] = {
         "model": options.names.get(request.model, options.model),
-        "messages": chat_messages(request.instructions, request.items),
+        "messages": chat_messages(request.instructions, request.items, sees=options.sees),
         "stream": True,
         "stream_options": {"include_usage": True},
         **options.extra,
     }
     if request.max_output_tokens != "inf":
         body["max_tokens"] = request.max_output_tokens
+    if options.reasons and request.reasoning is not None:
+        body["reasoning_effort"] = request.reasoning
     functions = [tool for tool in request.tools if isinstance(tool, FunctionTool)]
     if functions:
+        if request.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
         body["tools"] = [{"type": "function", "function": _function(tool)} for tool in functions]
         match request.tool_choice:
             case ToolChoiceFunction(name=name):
@@ -151,7 +166,7 @@ def _function(tool: FunctionTool) -> dict[str, Any]:
     return function
 
 
-def chat_messages(instructions: str, items: tuple[Item, ...]) -> list[dict[str, Any]]:
+def chat_messages(instructions: str, items: tuple[Item, ...], *, sees: bool = True) -> list[dict[str, Any]]:
     """Return the conversation as a chat model reads it; what nobody could understand is left out.
 
     Every call is followed by its output, as chat templates demand; a call that has no output yet is left out.
@@ -161,7 +176,7 @@ def chat_messages(instructions: str, items: tuple[Item, ...]) -> list[dict[str, 
     for item in items:
         match item:
             case Message():
-                content = _content(item)
+                content = _content(item, sees=sees)
                 if content:
                     messages.append({"role": item.role, "content": content})
             case FunctionCall(call_id=str(call_id)) if call_id in outputs:
@@ -174,7 +189,7 @@ def chat_messages(instructions: str, items: tuple[Item, ...]) -> list[dict[str, 
     return messages
 
 
-def _content(message: Message) -> str | list[dict[str, Any]]:
+def _content(message: Message, *, sees: bool) -> str | list[dict[str, Any]]:
     texts: list[str] = []
     images: list[dict[str, Any]] = []
     for part in message.content:
@@ -183,8 +198,12 @@ def _content(message: Message) -> str | list[dict[str, Any]]:
                 texts.append(text)
             case InputAudio(transcript=str(text)) | OutputAudio(transcript=str(text)):
                 texts.append(text)
-            case InputImage(image_url=url):
-                images.append({"type": "image_url", "image_url": {"url": url}})
+            case InputImage() if not sees:
+                # An endpoint refuses what its model cannot see, and the whole conversation with it.
+                texts.append(UNSEEN)
+            case InputImage(image_url=url, detail=detail):
+                image = {"url": url} if detail is UNSET else {"url": url, "detail": detail}
+                images.append({"type": "image_url", "image_url": image})
             case _:
                 pass
     text = "\n".join(filter(None, texts))
@@ -228,8 +247,9 @@ class _ToolCall:
 class _ChatReader:
     """Reads the chunks of one chat completion; what makes no sense is passed over or raised as ModelError."""
 
-    def __init__(self, run: int) -> None:
+    def __init__(self, run: int, functions: frozenset[str]) -> None:
         self._run = run
+        self._wording = Wording(functions)
         self._calls: list[_ToolCall] = []
         self._by_index: dict[int, _ToolCall] = {}
         self._by_id: dict[str, _ToolCall] = {}
@@ -257,8 +277,8 @@ class _ChatReader:
 
     def _delta(self, delta: dict[str, Any]) -> list[ModelOutput]:
         outputs: list[ModelOutput] = []
-        if isinstance(text := delta.get("content"), str) and text:
-            outputs.append(TextProduced(self._run, text))
+        if isinstance(text := delta.get("content"), str) and (said := self._wording.feed(text)):
+            outputs.append(TextProduced(self._run, said))
         calls = delta.get("tool_calls")
         for call in calls if isinstance(calls, list) else []:
             if isinstance(call, dict):
@@ -322,6 +342,12 @@ class _ChatReader:
 
     def end(self) -> list[ModelOutput]:
         outputs = [output for number in range(1, len(self._calls)) for output in self._pass_on(number)]
+        said, written = self._wording.end()
+        if said:
+            outputs.insert(0, TextProduced(self._run, said))
+        for number, call in enumerate(written, len(self._calls)):
+            outputs.append(ToolCallStarted(self._run, number, call.name))
+            outputs.append(ToolArgumentsProduced(self._run, number, call.arguments))
         if self._reason is None and self._usage is None:
             raise ModelError("model_error", "The language model broke off in the middle of its answer.")
         if self._reason not in {"length", "content_filter"} and any(call.is_half for call in self._calls):

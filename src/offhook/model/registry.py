@@ -11,8 +11,10 @@ from offhook.errors import ConfigError
 from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DemoBrain
 from offhook.model.http import ModelServer
-from offhook.model.interface import Backend, SpeechToText, TextToSpeech
+from offhook.model.interface import Backend, LanguageModel, SpeechToText, TextToSpeech
 from offhook.model.local.ear import EarOptions, local_ear
+from offhook.model.local.gguf import file
+from offhook.model.local.gguf.brain import GgufBrain, GgufOptions
 from offhook.model.local.voice import VoiceOptions, local_voice
 from offhook.model.local.voices import assets
 from offhook.model.local.whisper import folder
@@ -23,12 +25,17 @@ from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
 
 @dataclass(frozen=True, slots=True)
 class EndpointOptions:
-    """An OpenAI-compatible API and what it calls its model. ``silence_s``: how long it may say nothing."""
+    """An OpenAI-compatible API and what it calls its model. ``silence_s``: how long it may say nothing.
+
+    A language model may see images (``sees``) and be told how much to think (``reasons``).
+    """
 
     url: str
     model: str
     key: str | None = field(default=None, repr=False)
     silence_s: float = 20.0
+    sees: bool = False
+    reasons: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,7 @@ class ModelOptions:
 
     which: Literal["auto", "scripted", "local"] = "auto"
     llm: EndpointOptions | None = None
+    gguf: GgufOptions | None = None
     stt: EndpointOptions | None = None
     tts: EndpointOptions | None = None
     voice: str | None = None
@@ -53,18 +61,18 @@ class ModelOptions:
 def choose_backend(options: ModelOptions) -> Backend:
     """Return the backend that the settings ask for; nothing is loaded yet. Raises ConfigError.
 
-    An endpoint always takes the place of the local part. Without one for the language model the local models have the
-    demo brain, and whoever has no local models has the scripted model.
+    An endpoint always takes the place of the local part. Without one for the language model, and without a GGUF file,
+    the local models have the demo brain, and whoever has no local models has the scripted model.
     """
     missing = _missing(options)
     if options.which == "local" and missing:
         raise ConfigError("--models", f"local speech models are not installed: {missing[0].what}", missing[0].mend)
     local = options.which == "local" or (options.which == "auto" and _needs_local(options) and not missing)
-    if options.llm is None and not local:
+    if options.llm is None and options.gguf is None and not local:
         if options.stt is not None or options.tts is not None:
             raise ConfigError("--llm-url", "is missing: something has to think", "give an OpenAI-compatible API")
         return ScriptedBackend()
-    mind = DemoBrain() if options.llm is None else _chat(options.llm, options.names)
+    mind = _mind(options)
     ear, voice = _ear(options), _voice(options)
     return Cascade(mind.name, ear, mind, voice, "" if isinstance(voice, ScriptedVoice) else options.apology)
 
@@ -97,8 +105,18 @@ def _server(name: str, options: EndpointOptions) -> ModelServer:
     return ModelServer(name, options.url, options.key, options.silence_s)
 
 
+def _mind(options: ModelOptions) -> LanguageModel:
+    if options.llm is not None:
+        return _chat(options.llm, options.names)
+    if options.gguf is not None:
+        file.check(options.gguf.path)
+        return GgufBrain(options.gguf)
+    return DemoBrain()
+
+
 def _chat(llm: EndpointOptions, names: dict[str, str]) -> ChatCompletions:
-    return ChatCompletions(_server("language model", llm), ChatOptions(llm.model, names=names))
+    options = ChatOptions(llm.model, names=names, sees=llm.sees, reasons=llm.reasons)
+    return ChatCompletions(_server("language model", llm), options)
 
 
 def _ear(options: ModelOptions) -> SpeechToText:

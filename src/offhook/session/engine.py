@@ -1,14 +1,14 @@
 """The conversation of one call or socket: who speaks, what is answered, and what was heard.
 
 Follow a turn: ``_voice_started`` -> ``_voice_stopped`` -> ``commit`` -> ``_answer_turn`` -> ``create_response`` ->
-(inputs from the model) -> ``_end_response`` -> (inputs from the playout). Barge-in: ``interrupt`` ->
+(inputs from the model) -> ``end_response`` -> (inputs from the playout). Barge-in: ``interrupt`` ->
 ``_playout_stopped`` -> ``_finish_stop``. Source: API reference, "Realtime"; events come in the order of live traffic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 from typing import ClassVar
 
@@ -23,21 +23,15 @@ from offhook.session.conversation import Conversation, Span
 from offhook.session.door import Door, TelephoneDoor
 from offhook.session.inputs import Input
 from offhook.session.mcp import as_model_reads
+from offhook.session.options import EngineOptions
 from offhook.session.outputs import Output
+from offhook.session.partial import Partials
 from offhook.session.pending import PendingRequests
 from offhook.session.playout import Flowing, Playout, Stopping
+from offhook.session.produced import ModelInput, Produced
 from offhook.session.request import context, generation_request, response_settings
-from offhook.session.response import (
-    Cancelled,
-    Completed,
-    Ending,
-    Failed,
-    Incomplete,
-    Response,
-    Saying,
-)
+from offhook.session.response import Cancelled, Completed, Ending, Failed, Incomplete, Response, Saying
 from offhook.session.semantic import SemanticTurns
-from offhook.session.settings import SessionDefaults
 from offhook.session.silence import Silence
 from offhook.session.tools import ToolBox, ToolInput
 from offhook.session.transcripts import Transcripts
@@ -55,27 +49,6 @@ from offhook.wire.transcription import TranscriptionEvent
 
 # Responses outside the conversation may run side by side; each holds a request to a model.
 MAX_PARALLEL_RESPONSES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What the surroundings of a session are like.
-
-    ``needs_transcripts``: the model reads words, so a response waits for those of the caller. ``hears_early``: those of
-    a turn can be had in its pauses. ``tokens_per_minute``: responses beyond it fail with ``rate_limit_exceeded``.
-    ``strict_models``: no others may be named; None is any.
-    ``context_tokens`` and ``output_tokens``: what the model can read and write together, and what it may write.
-    ``clips``: what may be heard while the caller waits, by name.
-    """
-
-    needs_transcripts: bool = True
-    hears_early: bool = False
-    tokens_per_minute: int = 10_000_000
-    context_tokens: int = 32_768
-    output_tokens: int = 4_096
-    strict_models: frozenset[str] | None = None
-    clips: frozenset[str] = frozenset()
-    defaults: SessionDefaults = field(default_factory=SessionDefaults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +113,10 @@ class Engine:
         self.transcripts = Transcripts(self)
         self._pending = PendingRequests(self)
         self._semantic = SemanticTurns(self)
+        self._partials = Partials(self)
         self._silence = Silence(self)
         self.waiting = Waiting(self, own)
+        self.produced = Produced(self, self._window)
         self.tools = ToolBox(self)
 
     # -- driving
@@ -165,13 +140,14 @@ class Engine:
         self._out = []
         self._HANDLERS[type(event)](self, event)
         self._answer_waiting_turn()
+        self._partials.watch()
         self._silence.watch()
         self.waiting.watch(now, self._playout, speaks=isinstance(self._turn, Speaking))
         return self._out
 
     def next_deadline(self) -> float | None:
         """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
-        parts = (self._playout, self._silence, self._semantic, self.waiting)
+        parts = (self._playout, self._silence, self._semantic, self._partials, self.waiting)
         times = (part.deadline() for part in parts)
         return min((time for time in times if time is not None), default=None)
 
@@ -181,7 +157,7 @@ class Engine:
         self._out = []
         for response in list(self._responses.values()):
             self.emit(do.CancelGeneration(response.run))
-            self._end_response(response, Cancelled("client_cancelled"))
+            self.end_response(response, Cancelled("client_cancelled"))
         self.tools.close()
         return self._out
 
@@ -239,6 +215,9 @@ class Engine:
 
     def _pause_heard(self, event: happened.PauseHeard) -> None:
         self._semantic.heard(event)
+
+    def _heard_so_far(self, event: happened.HeardSoFar) -> None:
+        self._partials.heard(event)
 
     def _voice_stopped(self, event: happened.VoiceStopped) -> None:
         detection = self.session.audio.input.turn_detection
@@ -328,6 +307,7 @@ class Engine:
             self._finish_stop()
         self._silence.pass_deadline()
         self._semantic.pass_deadline()
+        self._partials.pass_deadline()
         self.waiting.pass_deadline(self._now)
 
     @property
@@ -384,7 +364,7 @@ class Engine:
         self.send_all(response.open())
         if self._budget.exhausted(self._now):
             message = f"Rate limit reached: {self.options.tokens_per_minute} tokens per minute."
-            self._end_response(response, Failed("rate_limit_error", "rate_limit_exceeded", message))
+            self.end_response(response, Failed("rate_limit_error", "rate_limit_exceeded", message))
             return
         unsettled = self._playout.unsettled
         if self.options.needs_transcripts:
@@ -397,11 +377,11 @@ class Engine:
         fitted = self._window.fit(request)
         if isinstance(fitted, TooLong):
             ending = Failed("invalid_request_error", "context_length_exceeded", fitted.message)
-            self._end_response(self._responses[request.run], ending, ev.Usage())
+            self.end_response(self._responses[request.run], ending, ev.Usage())
         else:
             self.emit(replace(fitted, items=as_model_reads(fitted.items)))
 
-    def _end_response(self, response: Response, ending: Ending, usage: ev.Usage | None = None) -> None:
+    def end_response(self, response: Response, ending: Ending, usage: ev.Usage | None = None) -> None:
         """Close a response and account for it."""
         if response.closed:
             return
@@ -430,7 +410,7 @@ class Engine:
     def cancel_response(self, response: Response) -> None:
         """Stop generating. What is queued already still plays: ``output_audio_buffer.clear`` stops that."""
         self.emit(do.CancelGeneration(response.run))
-        self._end_response(response, Cancelled("client_cancelled"))
+        self.end_response(response, Cancelled("client_cancelled"))
 
     # -- from the model
 
@@ -441,44 +421,16 @@ class Engine:
             return None
         return response
 
-    def _text_produced(self, event: happened.TextProduced) -> None:
-        response = self.response_of(event.run)
-        if response is not None:
-            self.send_all(response.add_text(event.text))
-            self.stop_overrun(response)
+    def _model_produced(self, event: ModelInput) -> None:
+        self.produced.take(event)
 
-    def _audio_produced(self, event: happened.AudioProduced) -> None:
-        response = self.response_of(event.run)
-        if response is None or not response.wants_sound(event.message):
-            return
-        self.has_spoken = True
-        self.send_all(response.add_audio(event.duration_ms, event.text, event.message))
-        self.door.say(response, event)
+    def _tools_moved(self, event: ToolInput) -> None:
+        self.tools.take(event)
 
     def play(self, response: Response, event: happened.AudioProduced) -> None:
         """Queue a piece of an answer behind what is playing."""
         self._playout.queue(response)
         self.emit(do.Play(event.run, event.pcm, event.rate_hz))
-
-    def _tools_moved(self, event: ToolInput) -> None:
-        self.tools.take(event)
-
-    def stop_overrun(self, response: Response) -> None:
-        """End a response that its backend should have ended."""
-        if self._window.overruns(response):
-            self.emit(do.CancelGeneration(response.run))
-            self._end_response(response, Incomplete("max_output_tokens"))
-
-    def _generation_finished(self, event: happened.GenerationFinished) -> None:
-        response = self.response_of(event.run)
-        if response is not None:
-            ending = Completed() if event.reason == "stop" else Incomplete(event.reason)
-            self._end_response(response, ending, event.usage)
-
-    def _generation_failed(self, event: happened.GenerationFailed) -> None:
-        response = self.response_of(event.run)
-        if response is not None:
-            self._end_response(response, Failed(event.kind, event.code, event.message))
 
     # -- what is played, and the stopping of it
 
@@ -505,7 +457,7 @@ class Engine:
             self._cut(active, 0.0, ends=True)
         elif active is not None:
             # Only the client knows what was heard, and truncates the item itself.
-            self._end_response(active, Cancelled("turn_detected"))
+            self.end_response(active, Cancelled("turn_detected"))
 
     def stop_playout(self) -> None:
         """Drop what is queued; what was really heard is known a tick later."""
@@ -571,7 +523,7 @@ class Engine:
         """Let the conversation remember only what was heard of a response."""
         cut = response.silence(played_ms)
         if ends:
-            self._end_response(response, Cancelled("turn_detected"))
+            self.end_response(response, Cancelled("turn_detected"))
         for message in cut:
             self.send_all(response.tell_cut(message))
 
@@ -626,6 +578,7 @@ class Engine:
         happened.VoiceResumed: _voice_resumed,
         happened.VoiceStopped: _voice_stopped,
         happened.PauseHeard: _pause_heard,
+        happened.HeardSoFar: _heard_so_far,
         happened.DigitPressed: _digit_pressed,
         happened.PlayoutStarted: _playout_started,
         happened.PlayoutAdvanced: _playout_advanced,
@@ -633,11 +586,8 @@ class Engine:
         happened.PlayoutStopped: _playout_stopped,
         happened.FillerSpoken: lambda engine, event: engine.waiting.filler_spoken(event),
         happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
-        happened.TextProduced: _text_produced,
-        happened.AudioProduced: _audio_produced,
+        **dict.fromkeys(ModelInput.__args__, _model_produced),
         **dict.fromkeys(ToolInput.__args__, _tools_moved),
-        happened.GenerationFinished: _generation_finished,
-        happened.GenerationFailed: _generation_failed,
         happened.TranscriptGrew: _transcript_grew,
         happened.TranscriptCompleted: _transcript_completed,
         happened.TranscriptFailed: _transcript_failed,

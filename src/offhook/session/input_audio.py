@@ -18,7 +18,7 @@ KEPT_MS: Final = 330_000
 """What is not a turn yet: as long as the largest append of 24 kHz samples, 15 MiB."""
 
 AFTER_MS: Final = 15_000
-"""What was one: long enough to be transcribed a second time, or retrieved."""
+"""What was one, or the silence before one: long enough to be transcribed a second time, or retrieved."""
 
 
 class _Stretch:
@@ -73,8 +73,13 @@ class AppendedAudio:
             self._release(self._end_ms - KEPT_MS)
             self.dropped_ms += self._end_ms - KEPT_MS - first_ms
 
+    @property
+    def kept_ms(self) -> int:
+        """How much is kept."""
+        return self._end_ms - self._stretches[0].start_ms if self._stretches else 0
+
     def release(self, before_ms: int) -> None:
-        """What lies before a position has been made use of."""
+        """What lies before a position has been made use of, or never will be."""
         self._release(before_ms - AFTER_MS)
 
     def _release(self, before_ms: int) -> None:
@@ -94,6 +99,12 @@ class AppendedAudio:
         """Return the audio between two positions as far as it came in this format."""
         wanted = (each for each in self._stretches if each.audio_format == audio_format)
         return b"".join(each.cut(start_ms, end_ms) for each in wanted)
+
+
+def linear(audio: bytes, audio_format: AudioFormat) -> tuple[bytes, int]:
+    """Return audio as 16-bit mono samples, and their rate in Hz."""
+    rate_hz = _rate_hz(audio_format)
+    return _linear(audio, audio_format, rate_hz), rate_hz
 
 
 def _rate_hz(audio_format: AudioFormat) -> int:

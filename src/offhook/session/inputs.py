@@ -189,6 +189,13 @@ class PauseHeard(msgspec.Struct, frozen=True):
     over: float | None = None
 
 
+class HeardSoFar(msgspec.Struct, frozen=True):
+    """What was said so far of a turn that goes on, for ``HearSoFar``; None when nobody had the time to listen."""
+
+    item_id: str
+    text: str | None
+
+
 class TranscriptGrew(msgspec.Struct, frozen=True):
     """Some more words of what the caller said."""
 
@@ -268,6 +275,7 @@ Input = (
     | GenerationFinished
     | GenerationFailed
     | PauseHeard
+    | HeardSoFar
     | TranscriptGrew
     | TranscriptCompleted
     | TranscriptFailed

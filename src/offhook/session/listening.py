@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from offhook.audio import g711
 from offhook.audio.g711 import RATE_HZ, Codec
 from offhook.audio.level import STEP_MS, levels_dbfs
 from offhook.audio.pcm import Samples, from_bytes, silence
-from offhook.audio.resample import Resampler
+from offhook.audio.resample import BatchResampler
 from offhook.audio.silero import CONTEXT_SAMPLES, WINDOW_SAMPLES, SileroBatch
 from offhook.audio.turn import TurnDetector, TurnEvent, TurnOptions
 from offhook.session.spoken import PCM_RATE_HZ
@@ -28,10 +29,12 @@ Tell = Callable[[Sequence[TurnEvent]], None]
 _TICKS_PER_MS: Final = RATE_HZ // 1000
 _STEP: Final = STEP_MS * _TICKS_PER_MS
 _WHOLE: Final = CONTEXT_SAMPLES + WINDOW_SAMPLES
-# Windows of one step. One costs about 30 microseconds in a batch and 80 alone, so a step takes some milliseconds.
-MAX_WINDOWS: Final = 64
-# Converted at a time: as much as one session can use in a step.
-_CONVERTED_MS: Final = MAX_WINDOWS * WINDOW_SAMPLES // _TICKS_PER_MS
+# Of one step, which holds up everything else: some milliseconds. A window costs about 30 microseconds in a batch, and
+# live sessions bring one to four at a time; a file alone gets through three seconds of itself.
+MAX_EARS: Final = 24
+MAX_WINDOWS: Final = 96
+_WINDOW_MS: Final = WINDOW_SAMPLES // _TICKS_PER_MS
+_TO_8_KHZ: Final = BatchResampler(PCM_RATE_HZ, RATE_HZ)
 
 
 def bytes_per_ms(audio_format: AudioFormat) -> int:
@@ -45,13 +48,12 @@ class Ear:
     __slots__ = (
         "_base_ms",
         "_format",
+        "_heard",
         "_judged",
         "_levels",
-        "_line",
         "_position",
-        "_resampler",
-        "_rest",
         "_sound",
+        "_tail",
         "_turns",
         "_waiting",
         "row",
@@ -65,19 +67,18 @@ class Ear:
         self.waiting_ms = 0.0
         """Audio that was not listened to yet."""
         self._turns: TurnDetector | None = None
-        self._waiting: deque[tuple[AudioFormat, bytes]] = deque()
+        self._waiting: deque[tuple[AudioFormat, memoryview]] = deque()
         self._position = 0.0
-        self._format: AudioFormat = PcmFormat()
         self._begin()
 
     def _begin(self) -> None:
         """Begin the line anew where the input is now; everything below counts samples of 8 kHz from there."""
         self._base_ms = round(self._position)
-        self._resampler: Resampler | None = None
-        self._line = 0
+        self._format: AudioFormat | None = None
+        self._tail = b""
+        self._heard = 0
         self._judged = 0
         self._sound = silence(CONTEXT_SAMPLES)
-        self._rest = silence(0)
         self._levels: list[float] = []
         self._waiting.clear()
         self.waiting_ms = 0.0
@@ -91,6 +92,16 @@ class Ear:
     def awake(self) -> bool:
         """Whether there has been something to judge lately."""
         return self._turns is not None and self._turns.awake
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether turns are detected and none is under way, as far as was listened."""
+        return self._turns is not None and self._turns.listening
+
+    @property
+    def listened_ms(self) -> int:
+        """How far was listened."""
+        return int(self._position - self.waiting_ms)
 
     def configure(self, options: TurnOptions | None) -> bool:
         """Change the turn detection from here on; None is off. Says whether it was off before and is on now."""
@@ -115,43 +126,45 @@ class Ear:
         length_ms = len(audio) / bytes_per_ms(audio_format)
         self._position += length_ms
         if self._turns is not None:
-            self._waiting.append((audio_format, audio))
+            self._waiting.append((audio_format, memoryview(audio)))
             self.waiting_ms += length_ms
 
-    def convert(self) -> None:
-        """Make some of what waits ready to be listened to."""
-        room_ms = _CONVERTED_MS - (len(self._sound) - CONTEXT_SAMPLES) // _TICKS_PER_MS
-        ready: list[Samples] = [self._sound]
-        while self._waiting and room_ms > 0:
-            audio_format, audio = self._waiting.popleft()
-            size = bytes_per_ms(audio_format) * room_ms
-            if len(audio) > size:
-                self._waiting.appendleft((audio_format, audio[size:]))
-                audio = audio[:size]
-            length_ms = len(audio) / bytes_per_ms(audio_format)
-            room_ms -= int(length_ms)
-            self.waiting_ms -= length_ms
-            ready += self._convert(audio, audio_format)
-        fresh = [self._rest, *ready[1:]]
-        stream = np.concatenate(fresh)
-        whole = len(stream) // _STEP * _STEP
-        if whole:
-            self._levels += levels_dbfs(stream[:whole], _STEP).tolist()
-        self._line += len(stream) - len(self._rest)
-        self._rest = stream[whole:]
-        self._sound = np.concatenate(ready)
+    def pull(self) -> tuple[AudioFormat, bytes] | None:
+        """Give away what is to be converted next: whole steps of one format, after the history that it needs."""
+        if self._format is None or (self._waiting and self._waiting[0][0] != self._format and not self._whole_steps()):
+            self._change_format()
+        if self._format is None:
+            return None
+        step_bytes = STEP_MS * bytes_per_ms(self._format)
+        room_bytes = (MAX_WINDOWS - len(self._sound) // WINDOW_SAMPLES) * _WINDOW_MS * bytes_per_ms(self._format)
+        pieces: list[bytes | memoryview] = [self._tail]
+        while self._waiting and room_bytes > 0 and self._waiting[0][0] == self._format:
+            _, audio = self._waiting.popleft()
+            if len(audio) > room_bytes:
+                self._waiting.appendleft((self._format, audio[room_bytes:]))
+                audio = audio[:room_bytes]
+            room_bytes -= len(audio)
+            pieces.append(audio)
+            self.waiting_ms -= len(audio) / bytes_per_ms(self._format)
+        stream = b"".join(pieces)
+        history = _history_bytes(self._format)
+        used = max(len(stream) - history, 0) // step_bytes * step_bytes
+        self._tail = stream[used:]
+        return (self._format, stream[: used + history]) if used else None
 
-    def _convert(self, audio: bytes, audio_format: AudioFormat) -> list[Samples]:
-        changed = audio_format != self._format
-        tail = [self._resampler.finish()] if changed and self._resampler is not None else []
-        if changed:
-            self._format = audio_format
-            self._resampler = None
-        if isinstance(audio_format, PcmFormat):
-            if self._resampler is None:
-                self._resampler = Resampler(PCM_RATE_HZ, RATE_HZ)
-            return [*tail, self._resampler.push(from_bytes(audio))]
-        return [*tail, g711.decode(audio, Codec.PCMU if isinstance(audio_format, PcmuFormat) else Codec.PCMA)]
+    def _whole_steps(self) -> bool:
+        assert self._format is not None
+        return len(self._tail) - _history_bytes(self._format) >= STEP_MS * bytes_per_ms(self._format)
+
+    def _change_format(self) -> None:
+        """Begin another format; of the one before, less than 10 ms are lost, which nothing depends on."""
+        self._format = self._waiting[0][0] if self._waiting else None
+        self._tail = bytes(2 * _TO_8_KHZ.lead_samples) if isinstance(self._format, PcmFormat) else b""
+
+    def hear(self, sound: Samples, levels: list[float]) -> None:
+        """Take what was made of that."""
+        self._sound = np.concatenate((self._sound, sound))
+        self._levels += levels
 
     def advance(self) -> Samples | None:
         """Listen as far as the next window ends; return that window, None when it is not whole yet."""
@@ -161,10 +174,9 @@ class Ear:
         whole = len(self._sound) >= _WHOLE
         steps = len(self._levels)
         if whole:
-            end = self._judged + WINDOW_SAMPLES
-            heard = self._line // _STEP - steps  # Steps that were heard before.
-            steps = min(steps, max(-(-end // _STEP) - heard, 0))
+            steps = min(steps, max(-(-(self._judged + WINDOW_SAMPLES) // _STEP) - self._heard, 0))
         if steps:
+            self._heard += steps
             events = turns.hear(self._levels[:steps])
             del self._levels[:steps]
             if events:
@@ -187,6 +199,17 @@ class Ear:
     def has_more(self) -> bool:
         """Whether a window is whole, or audio waits."""
         return self._turns is not None and (bool(self._waiting) or len(self._sound) >= _WHOLE)
+
+
+def _history_bytes(audio_format: AudioFormat) -> int:
+    return 2 * _TO_8_KHZ.history_samples if isinstance(audio_format, PcmFormat) else 0
+
+
+def _convert(kind: type[AudioFormat], streams: list[bytes]) -> Samples:
+    """Return the samples of 8 kHz that some streams of one format hold, one behind the other."""
+    if issubclass(kind, PcmFormat):
+        return _TO_8_KHZ.convert([from_bytes(stream) for stream in streams])
+    return g711.decode(b"".join(streams), Codec.PCMU if issubclass(kind, PcmuFormat) else Codec.PCMA)
 
 
 class Listening:
@@ -228,25 +251,42 @@ class Listening:
 
     def step(self) -> bool:
         """Work off a part of what waits; say whether anything still does."""
-        ears = list(self._busy.values())
-        for ear in ears:
-            ear.convert()
+        ears = list(islice(self._busy.values(), MAX_EARS))
+        self._convert(ears)
         left = MAX_WINDOWS
-        while ears and left > 0:
-            asked = self._round(ears)
-            left -= max(asked, 1)
-            ears = [ear for ear in ears if ear.has_more]
-        self._busy = {row: ear for row, ear in self._busy.items() if ear.has_more}
+        while left > 0 and (found := self._round(ears)):
+            left -= found
+        for ear in ears:
+            # What has more to say waits until the others were listened to.
+            del self._busy[ear.row]
+            if ear.has_more:
+                self._busy[ear.row] = ear
         return bool(self._busy)
 
     def catch_up(self, ear: Ear) -> None:
         """Work off all that waits of one session, which the caller keeps short."""
         while ear.row in self._busy:
-            ear.convert()
+            self._convert([ear])
             while self._round([ear]):
                 pass
             if not ear.has_more:
                 self._busy.pop(ear.row, None)
+
+    def _convert(self, ears: Sequence[Ear]) -> None:
+        """Make some of what waits ready to be listened to, of all sessions at once."""
+        pulled: dict[type[AudioFormat], list[tuple[Ear, bytes]]] = {}
+        for ear in ears:
+            if (given := ear.pull()) is not None:
+                pulled.setdefault(type(given[0]), []).append((ear, given[1]))
+        for kind, streams in pulled.items():
+            sound = _convert(kind, [stream for _, stream in streams])
+            levels: list[float] = levels_dbfs(sound, _STEP).tolist()
+            per_ms, history = (48, 2 * _TO_8_KHZ.history_samples) if issubclass(kind, PcmFormat) else (8, 0)
+            start = 0
+            for ear, stream in streams:
+                end = start + (len(stream) - history) // per_ms * _TICKS_PER_MS
+                ear.hear(sound[start:end], levels[start // _STEP : end // _STEP])
+                start = end
 
     def _round(self, ears: Sequence[Ear]) -> int:
         """Advance each session by a window; return how many had one."""

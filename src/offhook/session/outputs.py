@@ -14,6 +14,7 @@ from offhook.wire.session import (
     McpTool,
     Modality,
     NoiseReduction,
+    ReasoningEffort,
     ToolChoice,
     Tools,
     Transcription,
@@ -70,6 +71,8 @@ class Generate(msgspec.Struct, frozen=True):
     model: str
     verbatim: str = ""
     apology: str | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: ReasoningEffort | None = None
 
 
 class CancelGeneration(msgspec.Struct, frozen=True):
@@ -120,6 +123,15 @@ class Hear(msgspec.Struct, frozen=True):
     transcription: Transcription | TranscriptionEcho | None
 
 
+class HearGiven(msgspec.Struct, frozen=True):
+    """The client brought this audio as the item ``item_id``: transcribe it."""
+
+    item_id: str
+    audio: bytes
+    format: AudioFormat
+    transcription: Transcription | TranscriptionEcho | None
+
+
 class HearEarly(msgspec.Struct, frozen=True):
     """The same will probably be asked in a moment: begin with it, in the place of what was begun before.
 
@@ -132,6 +144,15 @@ class HearEarly(msgspec.Struct, frozen=True):
     end_ms: int
     transcription: Transcription | TranscriptionEcho | None
     tell: bool = False
+
+
+class HearSoFar(msgspec.Struct, frozen=True):
+    """The caller speaks on, and somebody wants to read along: ``HeardSoFar`` follows."""
+
+    item_id: str
+    start_ms: int
+    end_ms: int
+    transcription: Transcription | TranscriptionEcho | None
 
 
 class DropEarly(msgspec.Struct, frozen=True):
@@ -188,7 +209,9 @@ Output = (
     | Fill
     | StopFilling
     | Hear
+    | HearGiven
     | HearEarly
+    | HearSoFar
     | DropEarly
     | ConfigureTurns
     | ReduceNoise

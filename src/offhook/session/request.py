@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from offhook.errors import ApiProblem
@@ -12,7 +12,7 @@ from offhook.session.response import Response, ResponseSettings
 from offhook.wire.client_events import ResponseParams
 from offhook.wire.ids import Ids
 from offhook.wire.items import Item, ItemReference
-from offhook.wire.session import AudioFormat, Session, Voice
+from offhook.wire.session import AudioFormat, Reasoning, ReasoningEffort, Session, Voice
 
 
 def context(params: ResponseParams | None, conversation: Conversation, ids: Ids) -> tuple[Item, ...]:
@@ -88,4 +88,15 @@ def generation_request(
         voice=response.settings.voice,
         speed=session.audio.output.speed,
         model=session.model,
+        parallel_tool_calls=_first(given.parallel_tool_calls, session.parallel_tool_calls),
+        reasoning=_effort(given.reasoning) or _effort(session.reasoning),
     )
+
+
+def _first(*given: bool | UnsetType) -> bool | None:
+    """Return the first of these that was given."""
+    return next((each for each in given if not isinstance(each, UnsetType)), None)
+
+
+def _effort(given: Reasoning | UnsetType) -> ReasoningEffort | None:
+    return (given.effort or None) if given else None

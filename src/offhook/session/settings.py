@@ -41,8 +41,8 @@ DEFAULT_INSTRUCTIONS = (
     "sentences, without lists or markup. Ask when something is unclear. Say so when you do not know."
 )
 
-# Of these the session keeps and echoes the value, and nothing acts on it yet.
-WITHOUT_EFFECT = ("parallel_tool_calls", "reasoning")
+# Of these the session keeps and echoes the value, and nothing acts on it; a model that reasons is told how much.
+WITHOUT_EFFECT = ("reasoning",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +137,10 @@ def update_session(
     )
 
 
-def without_effect(params: SessionParams) -> list[str]:
-    """Return the given members that are kept and echoed but that nothing acts on yet."""
-    return [name for name in WITHOUT_EFFECT if getattr(params, name) not in (UNSET, None)]
+def without_effect(params: SessionParams, *, reasons: bool = False) -> list[str]:
+    """Return the given members that are kept and echoed but that nothing acts on; ``reasons``: the model can."""
+    ignored = [name for name in WITHOUT_EFFECT if not reasons or name != "reasoning"]
+    return [name for name in ignored if getattr(params, name) not in (UNSET, None)]
 
 
 def _or(given: T | UnsetType, present: T) -> T:

@@ -105,6 +105,11 @@ class ToolBox:
         self._shown: dict[int, dict[str, McpTarget]] = {}
         self._calls: dict[str, _OpenCall] = {}
 
+    @property
+    def busy(self) -> bool:
+        """Whether a server is at a call."""
+        return any(isinstance(call.state, Running) for call in self._calls.values())
+
     def take(self, event: ToolInput) -> None:
         """Take what happened to a tool, or to the call of one."""
         match event:
@@ -207,7 +212,7 @@ class ToolBox:
                 engine.send_all(response.start_call(index, name, call_id, target))
             case happened.ToolArgumentsProduced(index=index, delta=delta):
                 engine.send_all(response.add_arguments(index, delta))
-                engine.stop_overrun(response)
+                engine.produced.stop_overrun(response)
             case _:
                 engine.send_all(response.finish_words())
         self._run_new(response)

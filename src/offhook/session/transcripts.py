@@ -23,6 +23,9 @@ class Transcripts:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._expected: dict[str, TranscriptionEcho | None] = {}
+        # What deltas have told, and what of the transcript has come: the one may begin before the other.
+        self._told: dict[str, str] = {}
+        self._come: dict[str, str] = {}
 
     def expect(self, item_id: str) -> None:
         """An item of the caller's speech was made; its words are reported as the session wants it now."""
@@ -36,22 +39,49 @@ class Transcripts:
     def forget(self, item_id: str) -> None:
         """An item was deleted: nobody waits for it."""
         self._expected.pop(item_id, None)
+        self._settle(item_id)
+
+    def let_go(self, item_id: str) -> None:
+        """An item is not spoken any more; unless it was committed, nothing comes of it."""
+        if item_id not in self._expected:
+            self._settle(item_id)
+
+    def tell(self, item_id: str, words: str) -> None:
+        """Send words of a turn that goes on."""
+        self._told[item_id] = self._told.get(item_id, "") + words
+        self._send(item_id, words, ())
 
     def grow(self, event: happened.TranscriptGrew) -> None:
         """Some words came in."""
-        if self._expected.get(event.item_id) is None:
+        item_id = event.item_id
+        if self._expected.get(item_id) is None:
             return
+        told = self._told.get(item_id)
+        if told is None:
+            self._send(item_id, event.delta, event.logprobs)
+            return
+        come = self._come[item_id] = self._come.get(item_id, "") + event.delta
+        # Where the words have become others, they are told all together when they are complete.
+        if len(come) > len(told) and come.startswith(told):
+            self._told[item_id] = come
+            self._send(item_id, come[len(told) :], ())
+
+    def _send(self, item_id: str, words: str, logprobs: tuple[LogProb, ...]) -> None:
         engine = self._engine
         engine.send(
             ev.TranscriptionDelta(
                 event_id=engine.ids.event(),
-                item_id=event.item_id,
+                item_id=item_id,
                 content_index=0,
-                delta=event.delta,
-                logprobs=self._logprobs(event.logprobs),
+                delta=words,
+                logprobs=self._logprobs(logprobs),
                 obfuscation=engine.ids.obfuscation(),
             )
         )
+
+    def _settle(self, item_id: str) -> None:
+        self._told.pop(item_id, None)
+        self._come.pop(item_id, None)
 
     def complete(self, event: happened.TranscriptCompleted) -> None:
         """All words of an item are known."""
@@ -73,6 +103,7 @@ class Transcripts:
                     logprobs=self._logprobs(event.logprobs),
                 )
             )
+        self._settle(event.item_id)
         engine.settle(event.item_id)
 
     def fail(self, event: happened.TranscriptFailed) -> None:
@@ -87,6 +118,7 @@ class Transcripts:
                     event_id=engine.ids.event(), item_id=event.item_id, content_index=0, error=failure
                 )
             )
+        self._settle(event.item_id)
         engine.settle(event.item_id)
 
     def _logprobs(self, given: tuple[LogProb, ...]) -> tuple[LogProb, ...] | UnsetType:

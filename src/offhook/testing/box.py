@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from offhook.audio.pcm import Samples
 from offhook.call import machine as telephone_side
 from offhook.config import load_config
 from offhook.errors import LocalError
@@ -20,21 +21,15 @@ from offhook.host.surroundings import THIS_MACHINE, Surroundings
 from offhook.net.sip import SipTransport
 from offhook.server import Server
 from offhook.sip import output as sip
-from offhook.testing.application import (
-    Access,
-    Application,
-    AsgiApplication,
-    CalledApplication,
-    DirectWebhooks,
-    ShownHttp,
-    is_asgi,
-)
+from offhook.testing.application import Access, Application, DirectWebhooks, ShownHttp, made_application
 from offhook.testing.clock import START_S, JumpLoop, PlaneStepper
 from offhook.testing.ladder import Ladder
 from offhook.testing.link import MemoryNetwork, MemoryPoller, MemoryRange, Weather
 from offhook.testing.model import ScriptedModel
 from offhook.testing.phone import Phone
+from offhook.testing.recognised import LocalSpeech, RecognisingEar
 from offhook.testing.signalling import Exchange
+from offhook.testing.speech import BookEar
 from offhook.wire.decode import decode_session
 from offhook.wire.url import check_url
 
@@ -136,6 +131,7 @@ class Box:
         self._watched: dict[str, Watched] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: Server | None = None
+        self._local = LocalSpeech() if options.to is not None else None
         self._access: Access | None = None
         self.phone = Phone(host=None if options.real else PHONE_HOST, around=self._around)
         self.phone.watch = self.ladder.sip
@@ -192,6 +188,8 @@ class Box:
         if self._server is not None:
             self._server.drain()
             await self._server.stop()
+        if self._local is not None:
+            await self._local.stop()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -210,17 +208,23 @@ class Box:
                 moved = replace(project, endpoint=replace(project.endpoint, url=app))
                 self._server.directory.projects = Projects([moved])
             application = None
-        elif is_asgi(app):
-            application = AsgiApplication(app, path, self.failures.append)
-        elif callable(app):
-            application = CalledApplication(app, self.access, self.failures.append)
         else:
-            raise LocalError(f"{app!r} is neither a callable, nor an ASGI application, nor a URL")
+            application = made_application(app, path, self.access, self.failures.append)
         if application is not None:
             await application.start()
         before, self._application = self._application, application
         if before is not None:
             await before.stop()
+
+    def ear(self) -> BookEar | RecognisingEar:
+        """Return what hears a call: by the sounds of the script, or by recognising speech where a stranger speaks."""
+        return BookEar(self.model.book) if self._local is None else RecognisingEar(self._local)
+
+    async def speak(self, text: str) -> list[tuple[str, Samples]]:
+        """Return a text in pieces with their sound. Raises LocalError when nothing here can say it."""
+        if self._local is None:
+            return [(sentence.text, sentence.samples) for sentence in self.model.book.speak(text)]
+        return [(text, await self._local.say(text))]
 
     def target(self, to: str) -> str:
         """Return the SIP address of whom a test wants to call."""

@@ -2,8 +2,8 @@
 
 While everything under way is in this loop, the clock stands still as long as something can be done and then jumps to
 the next thing that is due: five minutes pass as fast as they can be computed, and pass in the same order every time.
-What is under way elsewhere (a thread, a socket of somebody else's) cannot be hurried: as long as there is such, the
-clock runs like any other.
+What is under way elsewhere (a thread, a socket of somebody else's) cannot be hurried: it is waited for while the clock
+stands still, and when that takes long the clock runs like any other.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from offhook.media.plane import MediaPlane
 START_S: Final = 1000.0
 # Nobody tests a call of a day; who waits so long waits for something that does not come.
 LONGEST_S: Final = 86_400.0
+# Real seconds for which time stands still when something begins outside. Most of it is over by then (a look at a file,
+# a request of a synchronous client) and took no time at all, in every run; what takes longer may wait for a timer.
+STILL_S: Final = 2.0
 
 _Ready = list[tuple[selectors.SelectorKey, int]]
 
@@ -55,6 +58,7 @@ class _JumpSelector(selectors.DefaultSelector):
         """Descriptors whose other end is in this loop too, and those on which nothing is under way."""
         self.foreign = 0
         self.busy_outside: Callable[[], bool] = lambda: False
+        self._outside_since: float | None = None
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         key = super().register(fileobj, events, data)
@@ -73,6 +77,7 @@ class _JumpSelector(selectors.DefaultSelector):
         end = math.inf if timeout is None else self.now + timeout
         if self.foreign or self.busy_outside():
             return self._wait(end)
+        self._outside_since = None
         while self._advance(end):
             if self.woken:
                 return []
@@ -84,7 +89,13 @@ class _JumpSelector(selectors.DefaultSelector):
         return []
 
     def _wait(self, end: float) -> _Ready:
-        """Let as much time pass as really passes."""
+        """Let as much time pass as really passes, but none in the first moments."""
+        now = time.monotonic()
+        if self._outside_since is None:
+            self._outside_since = now
+        still_s = self._outside_since + STILL_S - now
+        if still_s > 0:
+            return super().select(still_s)
         end = min([end, *(stepper.next_at for stepper in self.steppers)])
         began = time.monotonic()
         found = super().select(None if end == math.inf else max(end - self.now, 0.0))

@@ -29,10 +29,10 @@ from offhook.testing.hearing import Conversation, understand
 from offhook.testing.ladder import Ladder
 from offhook.testing.model import ScriptedModel
 from offhook.testing.phone import RATE_HZ, CallFailedError, Ended, PhoneCall
-from offhook.testing.speech import Book, Ear, Word, plain_words
+from offhook.testing.speech import Book, Word, plain_words
 
-LOOK_S: Final = 0.02
-"""How often it is looked whether what is waited for has come: as often as sound comes."""
+LOOK_S: Final = 0.04
+"""How often it is looked whether what is waited for has come: every other packet."""
 POLITE_MS: Final = 200
 """Who does not interrupt waits until the agent has been silent for so long."""
 PART_MS: Final = 400
@@ -79,8 +79,7 @@ class AsyncCall:
         self._handset = handset
         self._box = box
         self._call = call
-        self._ear = Ear(box.model.book)
-        self._heard: list[Word] = []
+        self._ear = box.ear()
         self._cursor = 0
         self._said: list[tuple[int, str]] = []
         self._pending: set[asyncio.Task[None]] = set()
@@ -93,8 +92,8 @@ class AsyncCall:
         A polite caller waits until the agent is silent; one that is ``interrupting`` waits until the agent speaks.
         Raises CallFailedError when the call is over.
         """
-        sentences = self._box.model.book.speak(text)
-        if not sentences:
+        pieces = await self._box.speak(text)
+        if not pieces:
             raise LocalError(f"{text!r} has no words to say")
         self._refuse_when_over(text)
         if interrupting:
@@ -102,24 +101,35 @@ class AsyncCall:
         else:
             await self._call.hears_silence(POLITE_MS)
         self._listen()
-        self._cursor = len(self._heard)
+        self._cursor = len(self._ear.heard)
         self._box.ladder.note("caller", f'says "{text}"')
-        for sentence in sentences:
-            run = self._call.begin_saying(sentence.samples)
-            self._said.append((run, sentence.text))
+        for words, samples in pieces:
+            run = self._call.begin_saying(samples)
+            self._said.append((run, words))
         await self._call.said(run)
         self._refuse_when_over(text)
 
     def _refuse_when_over(self, text: str) -> None:
         self._handset.check()
         if self.end is not None:
-            raise CallFailedError(self.end.status, f"{text!r} cannot be said, the call is over: {self.end.reason}")
+            raise CallFailedError(
+                self.end.status, f"the call is over ({self.end.reason}): {text!r} cannot be said or pressed"
+            )
 
     def press(self, keys: str) -> asyncio.Future[None]:
-        """Press keys; await it to go on when they have gone out."""
+        """Press keys; await it to go on when they have gone out, or the call is over: a key may be what ends it."""
+
+        async def whole() -> None:
+            try:
+                await self._call.pressed()
+            except CallFailedError:
+                if self.end is None:
+                    raise
+
+        self._refuse_when_over(keys)
         self._box.ladder.note("caller", f"presses {keys}")
         self._call.press(keys)
-        return self._begin(self._call.pressed())
+        return self._begin(whole())
 
     # -- listening
 
@@ -136,8 +146,7 @@ class AsyncCall:
         found: list[Line] = []
 
         def is_heard() -> bool:
-            self._listen()
-            fresh = [(plain_words(word.text), word) for word in self._heard[self._cursor :]]
+            fresh = [(plain_words(word.text), word) for word in self._ear.heard[self._cursor :]]
             flat = [(plain, word, index) for index, (plains, word) in enumerate(fresh) for plain in plains]
             for at in range(len(flat) - len(wanted) + 1):
                 part = flat[at : at + len(wanted)]
@@ -166,7 +175,11 @@ class AsyncCall:
     async def _until(self, condition: Callable[[], bool], within_ms: int, otherwise: Callable[[], str]) -> None:
         clock = self._box.clock
         deadline = clock() + within_ms / 1000
-        while not condition():
+        while True:
+            self._listen()
+            await self._ear.settle()
+            if condition():
+                return
             self._handset.check()
             if self.end is not None:
                 raise NotHeardError(self._explain(f"the call ended ({self.end.reason}) before: {otherwise()}"))
@@ -183,7 +196,9 @@ class AsyncCall:
         samples = self._call.recorder.heard_from(self._ear.taken)
         whole = samples[: len(samples) // (RATE_HZ // 1000) * (RATE_HZ // 1000)]
         if len(whole):
-            self._heard += self._ear.feed(whole)
+            self._ear.take(whole)
+        if self._call.stats is not None:
+            self._ear.end()
 
     # -- the call
 
@@ -221,6 +236,8 @@ class AsyncCall:
         async def whole() -> None:
             await self._call.hang_up()
             await self._call.settled()
+            self._listen()
+            await self._ear.settle()
 
         self._box.ladder.note("caller", "hangs up")
         return self._begin(whole())
@@ -262,9 +279,8 @@ class AsyncCall:
         lines = [
             Line("caller", text, *self._call.said_ms[run]) for run, text in self._said if run in self._call.said_ms
         ]
-        words = [*self._heard, *self._late_words()]
         group: list[Word] = []
-        for word in words:
+        for word in self._ear.heard:
             if group and word.start_ms - group[-1].end_ms > PART_MS:
                 lines.append(_agent_line(group))
                 group = []
@@ -272,10 +288,6 @@ class AsyncCall:
         if group:
             lines.append(_agent_line(group))
         return sorted(lines, key=lambda line: line.start_ms)
-
-    def _late_words(self) -> list[Word]:
-        """Hear the last words of a call that is over; nothing comes after them."""
-        return self._ear.finish() if self._call.stats is not None else []
 
     @property
     def recording(self) -> bytes:

@@ -119,9 +119,9 @@ def event_summary(event: dict[str, Any]) -> str:
     """Return a server event in a few words, with what people look for in it."""
     kind = str(event.get("type"))
     match event:
-        case {"type": "response.done", "response": {"status": status, "status_details": details}}:
-            error = (details or {}).get("error") or {}
-            why = error.get("message") or (details or {}).get("reason")
+        case {"type": "response.done", "response": {"status": status} as response}:
+            details = response.get("status_details") or {}
+            why = (details.get("error") or {}).get("message") or details.get("reason")
             return f"{kind} {status}" + (f": {why}" if why else "")
         case {"transcript": str(words)}:
             return f'{kind} "{words}"'

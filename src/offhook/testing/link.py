@@ -184,8 +184,6 @@ class MemoryNetwork:
     def arrivals(self, host: str) -> list[float]:
         """Draw when the copies of a packet that a host sends now arrive; none of a lost one."""
         now, weather = self.clock(), self.weather.get(host, FAIR)
-        if weather is FAIR:
-            return [now]
         if self.random.random() < weather.loss:
             return []
         copies = 1 + (self.random.random() < weather.copies)

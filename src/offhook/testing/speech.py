@@ -256,6 +256,33 @@ class Ear:
         return True
 
 
+class BookEar:
+    """Hears the words of one call by their sounds, as soon as each is over."""
+
+    def __init__(self, book: Book) -> None:
+        self.heard: list[Word] = []
+        self._ear = Ear(book)
+        self._ended = False
+
+    @property
+    def taken(self) -> int:
+        """How many samples of 8 kHz it has been given."""
+        return self._ear.taken
+
+    def take(self, samples: Samples) -> None:
+        """Take more of the sound, whole milliseconds of it."""
+        self.heard += self._ear.feed(samples)
+
+    def end(self) -> None:
+        """No more sound comes; harmless when repeated."""
+        if not self._ended:
+            self._ended = True
+            self.heard += self._ear.finish()
+
+    async def settle(self) -> None:
+        """Nothing waits: it hears at once."""
+
+
 def _is_loud(part: _Floats) -> bool:
     return bool(len(part)) and float(np.dot(part, part)) > _LOUD * _LOUD * len(part)
 

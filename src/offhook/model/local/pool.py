@@ -44,6 +44,7 @@ class PoolOptions:
     waiting: int = limits.WAITING
     wait_s: float = limits.WAIT_S
     task_s: float = limits.TASK_S
+    start_s: float = limits.START_S
     restart_delays_s: tuple[float, ...] = limits.RESTART_DELAYS_S
 
 
@@ -304,6 +305,11 @@ class Pool:
         awaited = self._waiting[Urgency.AWAITED]
         return max(mean_ms, awaited[0].waiting_s(now) * 1000 if awaited else 0.0)
 
+    @property
+    def idle(self) -> int:
+        """How many workers have nothing to do, nor will have when each that waits has one."""
+        return max(len(self.pids) - self._serving - sum(map(len, self._waiting.values())), 0)
+
     def report(self) -> dict[str, Any]:
         """Return the figures of ``/health``."""
         now = {"workers": len(self.pids), "serving": self._serving, "waiting": sum(map(len, self._waiting.values()))}
@@ -381,8 +387,9 @@ class Pool:
         """Start a worker and give it work until it dies. Raises WorkerDiedError, ConfigError or OSError."""
         process = await WorkerProcess.start(self._options.engine, seat.wake.set, self._log)
         try:
-            about = await process.load(self._options.load)
+            about = await process.load(self._options.load, self._options.start_s)
             seat.taken = process
+            self.about = about
             if not seat.first.done():
                 seat.first.set_result(about)
             while True:

@@ -65,10 +65,10 @@ class WorkerProcess:
         """Whether it can be asked anything."""
         return not self._over
 
-    async def load(self, options: dict[str, Any]) -> dict[str, Any]:
+    async def load(self, options: dict[str, Any], patience_s: float = limits.START_S) -> dict[str, Any]:
         """Let it load its engine; return what that says of itself. Raises ConfigError and WorkerDiedError."""
         self.say(frames.Load(options))
-        match await self.hear(limits.START_S):
+        match await self.hear(patience_s):
             case frames.Ready(about=about):
                 return about
             case frames.Unusable(key=key, message=message, mend=mend):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -41,6 +41,13 @@ LANGUAGE_S: Final = 3.0
 SURE: Final = 0.5
 """So probable a language must be for that."""
 
+FOREIGN_LOGPROB: Final = -0.4
+"""Words below this may be in another language than the one that the call was found to speak. With base, speech heard
+in its own language is above it as a rule, in another below it nearly always (measured with five)."""
+
+CERTAIN: Final = 0.8
+"""So probable another language must be to be tried; of short speech half as much is often wrong."""
+
 TOKENS_A_SECOND: Final = {False: 8, True: 24}
 """Faster nobody speaks: English has five tokens a second at most, scripts without tokens of their own many more."""
 
@@ -59,14 +66,21 @@ class _Heard:
     no_speech: float
     limit: int
     """How many tokens it could have had."""
+    language: str
+    sure: bool = False
+    """Whether the language is to be kept for the call."""
 
 
 class WhisperTask(msgspec.Struct, frozen=True):
-    """What to transcribe: at most 30 s. ``languages``: those it may be in, the likeliest first; empty is any."""
+    """What to transcribe: at most 30 s.
+
+    ``languages``: those it may be in, the likeliest first; empty is any. ``known``: what the call was found to speak.
+    """
 
     pcm: bytes
     rate_hz: int
     languages: tuple[str, ...] = ()
+    known: str = ""
     prompt: str = ""
 
 
@@ -107,8 +121,7 @@ class WhisperEngine:
         while True:
             encoded = self._encode(sound, context_s)
             yield None
-            language, probability = self._language(encoded, wanted.languages)
-            heard = self._decode(encoded, language, wanted.prompt, seconds)
+            heard = self._hear(encoded, wanted, seconds)
             text = self._vocabulary.decode(heard.tokens)
             runs_on = doubt.runs_on(text, heard.tokens, heard.limit)
             if doubt.is_made_up(text, heard.no_speech, heard.mean_logprob, running_on=runs_on):
@@ -123,13 +136,28 @@ class WhisperEngine:
             "tokens": [self._vocabulary.bytes_of(token) for token in heard.tokens[:kept]],
             "logprobs": heard.logprobs[:kept],
             "no_speech": heard.no_speech,
-            "language": language,
-            "sure": seconds >= LANGUAGE_S and probability >= SURE,
+            "language": heard.language,
+            "sure": heard.sure,
         }
 
     def _encode(self, sound: Floats, context_s: int) -> Any:
         picture = log_mel(sound, context_s * FRAMES_A_SECOND, self._model.n_mels)
         return self._model.encode(self._ct2.StorageView.from_array(picture[None]))
+
+    def _hear(self, encoded: Any, wanted: WhisperTask, seconds: float) -> _Heard:
+        """Return the words in the language that is known, unless they are better in the one that is spoken."""
+        if not wanted.known or not self._multilingual:
+            language, probability = self._language(encoded, wanted.languages)
+            heard = self._decode(encoded, language, wanted.prompt, seconds)
+            return replace(heard, sure=seconds >= LANGUAGE_S and probability >= SURE)
+        heard = self._decode(encoded, wanted.known, wanted.prompt, seconds)
+        if heard.mean_logprob >= FOREIGN_LOGPROB:
+            return heard
+        language, probability = self._language(encoded, wanted.languages)
+        if language == wanted.known or probability < CERTAIN:
+            return heard
+        other = self._decode(encoded, language, wanted.prompt, seconds)
+        return replace(other, sure=True) if other.mean_logprob > heard.mean_logprob else heard
 
     def _language(self, encoded: Any, allowed: tuple[str, ...]) -> tuple[str, float]:
         """Return the language that is spoken, and how probable that is."""
@@ -165,7 +193,7 @@ class WhisperEngine:
         tokens = list(result.sequences_ids[0])
         steps = [_logprob(*step) for step in zip(result.logits[0], [*tokens, self._vocabulary.end], strict=False)]
         mean = math.fsum(steps) / len(steps) if steps else -math.inf
-        return _Heard(tokens, steps[: len(tokens)], mean, float(result.no_speech_prob), limit)
+        return _Heard(tokens, steps[: len(tokens)], mean, float(result.no_speech_prob), limit, language)
 
 
 def _logprob(logits: Any, token: int) -> float:

@@ -1,0 +1,56 @@
+"""What the model of a session has produced: words and sound on their way into a response, and its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from offhook.session import inputs as happened
+from offhook.session import outputs as do
+from offhook.session.response import Completed, Failed, Incomplete, Response
+from offhook.session.truncation import ContextWindow
+
+if TYPE_CHECKING:
+    from offhook.session.engine import Engine
+
+ModelInput = happened.TextProduced | happened.AudioProduced | happened.GenerationFinished | happened.GenerationFailed
+
+
+class Produced:
+    """Gives a response what its model says, and ends it with its model, or when it says more than it may."""
+
+    def __init__(self, engine: Engine, window: ContextWindow) -> None:
+        self._engine = engine
+        self._window = window
+
+    def take(self, event: ModelInput) -> None:
+        """Take what a model produced; of a run that has ended, nothing counts any more."""
+        engine = self._engine
+        response = engine.response_of(event.run)
+        if response is None:
+            return
+        match event:
+            case happened.TextProduced(text=text):
+                engine.send_all(response.add_text(text))
+                self.stop_overrun(response)
+            case happened.AudioProduced():
+                self._audio(response, event)
+            case happened.GenerationFinished(reason=reason, usage=usage):
+                engine.end_response(response, Completed() if reason == "stop" else Incomplete(reason), usage)
+            case happened.GenerationFailed(kind=kind, code=code, message=message):
+                engine.end_response(response, Failed(kind, code, message))
+            case _:
+                assert_never(event)
+
+    def _audio(self, response: Response, event: happened.AudioProduced) -> None:
+        if not response.wants_sound(event.message):
+            return
+        engine = self._engine
+        engine.has_spoken = True
+        engine.send_all(response.add_audio(event.duration_ms, event.text, event.message))
+        engine.door.say(response, event)
+
+    def stop_overrun(self, response: Response) -> None:
+        """End a response that its backend should have ended."""
+        if self._window.overruns(response):
+            self._engine.emit(do.CancelGeneration(response.run))
+            self._engine.end_response(response, Incomplete("max_output_tokens"))
