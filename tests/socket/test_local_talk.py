@@ -22,6 +22,7 @@ from offhook.config import Config
 from offhook.model.interface import Speech
 from offhook.model.local.voices import assets
 from offhook.model.local.whisper.folder import is_installed
+from offhook.session import semantic
 from offhook.testing.hearing import find_utterances
 from offhook.testing.phone import PhoneCall
 
@@ -241,7 +242,12 @@ SEMANTIC = {"audio": {"input": HEARS["audio"]["input"] | {"turn_detection": {"ty
 
 @undisturbed
 @pytest.mark.parametrize(("word", "interrupts"), [("Okay.", False), ("Right.", False), ("Stop.", True)])
-def test_okay_does_not_interrupt_the_agent_and_stop_does(server: Server, word: str, interrupts: bool) -> None:
+def test_okay_does_not_interrupt_the_agent_and_stop_does(
+    server: Server, word: str, interrupts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        semantic, "NOD_WORDS_MS", 15_000
+    )  # A busy machine understands late, and that is not tried here.
     sound = said(word)
 
     async def test(one: Talk) -> None:
@@ -249,19 +255,16 @@ def test_okay_does_not_interrupt_the_agent_and_stop_does(server: Server, word: s
         await one.call.hears_sound()
         await one.call.say(sound)
         assert plain_words((await one.until(COMPLETED))["transcript"]) == plain_words(word)
-        await one.until("output_audio_buffer.cleared" if interrupts else "output_audio_buffer.stopped")
+        await one.until("output_audio_buffer.stopped")
         kinds = [event["type"] for event in one.socket.events]
         assert ("output_audio_buffer.cleared" in kinds) is interrupts
         assert (kinds.count("response.created") > 1) is interrupts
-        if interrupts:
-            await one.until("output_audio_buffer.stopped")
 
     server.talk(test, SEMANTIC)
 
 
-@undisturbed
 def test_under_semantic_vad_a_whole_sentence_is_answered_and_half_of_one_is_waited_for(server: Server) -> None:
-    sound = np.concatenate([said("Can I please speak to your"), silence(900 * 8), said("manager today?")])
+    sound = np.concatenate([said("Can I please speak to your"), silence(400 * 8), said("manager today?")])
 
     async def test(one: Talk) -> None:
         await one.call.say(sound)
