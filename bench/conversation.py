@@ -5,8 +5,8 @@
 Callers are telephones in this process, on real SIP and RTP; what they say is recorded human speech (Debian's Asterisk
 prompts, fetched when they are not here), 1.5 to 8 s of it, every 3 to 6 s. The server runs as it is installed: two
 cores, ``--models local``, ``silence_duration_ms`` 500, and for a brain a chat endpoint here that answers the same at
-once. Times are read from each caller's stereo recording: the caller's last packet with sound to the agent's first, less
-the configured silence and a round trip to that brain; the caller's first packet with sound to the agent's last.
+once. Times are read from each caller's stereo recording: the caller's last sound to the agent's first, less the
+configured silence and a round trip to that brain; the caller's first sound to the agent's last.
 """
 
 # ruff: noqa: E402 - the project is found first
@@ -39,8 +39,8 @@ LEAST_MS, MOST_MS = 1500, 8000
 PAUSE_MS = 380
 """Clips with longer pauses are left out: they would be two turns."""
 PACKETS_MS = 40
-"""In a telephone's recording a packet begins when it is sent and ends when it has come: between the last packet that
-is said and the first one that is heard this leaves out one packet on either side."""
+"""In a telephone's recording a packet begins when it is sent and ends when it has come: from the moment in which the
+last one was sent to that in which the first one came it is a packet more on either side."""
 SHORT = "All right, I have made a note of that."
 LONG = " ".join(f"This is sentence number {number} of a very long answer that somebody will interrupt." for number in (
     "one", "two", "three", "four", "five", "six", "seven", "eight"))  # fmt: skip
@@ -114,7 +114,7 @@ class Talk:
 
     def waits_ms(self) -> list[float]:
         """What each answer took beyond the silence."""
-        return [float(turn.delay_ms + PACKETS_MS - SILENCE_MS) for turn in self.turns]
+        return [float(turn.delay_ms - SILENCE_MS) for turn in self.turns]
 
 
 async def speak(phone: Phone, target: str, said: list[Recording], seconds: float, chance: random.Random) -> Talk:
@@ -185,6 +185,9 @@ def show_turns(table: Table, callers: int, talk: Talk, brain_ms: float, base_ms:
     more = {1: (90.0, 130.0), 8: (None, base_ms + 100), 16: (None, base_ms + 300)}.get(callers, (None, None))
     table.add(f"{name}, p50", percentile(waits, 50), more[0], "ms", beside=f"{len(waits)} turns")
     table.add(f"{name}, p90", percentile(waits, 90), more[1], "ms", beside=f"p99 {percentile(waits, 99):.0f}")
+    table.add(
+        f"{callers}: the same from last packet to first packet, p50", percentile(waits, 50) + PACKETS_MS, None, "ms"
+    )
     table.add(f"{callers}: turns without an answer", talk.said - len(talk.turns), 0, beside=f"of {talk.said}")
     table.add(f"{callers}: calls refused or broken off", talk.refused + talk.lost_calls, 0)
     return percentile(waits, 90)

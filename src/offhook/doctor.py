@@ -14,6 +14,7 @@ from offhook.call.tokens import SEED_BYTES, TokenStream
 from offhook.config import Config
 from offhook.errors import ConfigError, OffhookError
 from offhook.host.answer import AnswerByWebhook
+from offhook.host.clips import load_clips
 from offhook.media import noise
 from offhook.media.vad import load_silero
 from offhook.model.demo_brain import DEMO
@@ -23,7 +24,7 @@ from offhook.model.registry import choose_backend
 from offhook.model.scripted import SCRIPTED
 from offhook.net.address import bind_pair
 from offhook.net.rtp import PortRange, raise_descriptor_limit
-from offhook.server import agent_options, model_options, projects_of
+from offhook.server import agent_options, model_options, own_defaults, projects_of
 from offhook.session.inputs import AudioProduced
 from offhook.session.outputs import Generate
 from offhook.sip.agent import UserAgent
@@ -71,6 +72,7 @@ async def _examine(config: Config) -> list[Finding]:
         _detector,
         _noise_reduction,
         _models,
+        _fillers,
         _projects,
         _store,
         _webhook,
@@ -209,6 +211,12 @@ async def _conversation(backend: Backend, config: Config) -> list[Finding]:
     took_ms = (time.perf_counter() - began) * 1000
     heard = "".join(char for char in heard if char.isprintable())[:_SHOWN_CHARS]
     return [said, Finding(_GOOD, "hearing", f"{speech.seconds:.1f} s understood in {took_ms:.0f} ms: {heard}")]
+
+
+async def _fillers(config: Config) -> list[Finding]:
+    clips = load_clips(config.clips)
+    own_defaults(config, clips)
+    return [Finding(_GOOD, "clips", ", ".join(clips) or "none")] if config.clips is not None else []
 
 
 async def _projects(config: Config) -> list[Finding]:

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from offhook.client.answer import BinaryResponse, Headers, RawResponse, SentRequest
 from offhook.client.events import Event
 from offhook.client.other import Other
-from offhook.client.params import CallCreateParams, ClientSecretCreateParams, ExpiresAfter
+from offhook.client.params import CallCreateParams
 from offhook.client.request import Request
 from offhook.client.secret import ClientSecret
 from offhook.client.transport import AsyncOpenAnswer, AsyncTransport, OpenAnswer, Transport
@@ -61,6 +61,8 @@ from offhook.wire.items import (
     OutputText,
     Role,
 )
+from offhook.wire.secrets import ExpiresAfter
+from offhook.wire.secrets import SecretParams as ClientSecretCreateParams
 from offhook.wire.server_events import (
     AudioPart,
     CachedTokens,
@@ -165,6 +167,7 @@ from offhook.wire.session import (
     VoiceName,
 )
 from offhook.wire.session import SessionParams as CallAcceptParams
+from offhook.wire.transcription import TranscriptionParams, TranscriptionSession
 
 __all__ = [
     "UNSET",
@@ -321,6 +324,8 @@ __all__ = [
     "TranscriptionEcho",
     "TranscriptionFailed",
     "TranscriptionFailure",
+    "TranscriptionParams",
+    "TranscriptionSession",
     "Transport",
     "Truncation",
     "TurnDetection",

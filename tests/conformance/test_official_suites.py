@@ -133,10 +133,7 @@ def test_the_official_suites_pass(suites: Path, tmp_path: Path, monkeypatch: pyt
     async def test() -> str:
         async with asyncio.timeout(180), live(api_key=[KEY, THEIR_KEY], prompts=str(tmp_path)) as one:
             built[0].live = one
-            files = [CALLS, WEBHOOKS]
-            if (await one.http("POST", "/v1/realtime/client_secrets")).status_code != 404:
-                files.append(SECRETS)
-            return await run_suites(suites, files, one.ready.http, ours=ours)
+            return await run_suites(suites, [CALLS, SECRETS, WEBHOOKS], one.ready.http, ours=ours)
 
     printed = asyncio.run(test())
     passed = re.search(r"(\d+) passed", printed)

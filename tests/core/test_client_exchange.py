@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from email.utils import formatdate
 from typing import Any
 
@@ -232,3 +233,23 @@ def test_a_streamed_refusal_is_an_error_too_and_is_let_go() -> None:
 def test_chance_is_between_nothing_and_one() -> None:
     chance = offhook.Client(api_key="sk-1", transport=Scripted())._surroundings.chance
     assert all(0 <= chance() < 1 for _ in range(1000))
+
+
+@pytest.mark.parametrize(
+    "outcome", [answer(404, b'{"error":{"code":"call_id_not_found"}}', x_request_id="req_1"), lost()]
+)
+def test_an_error_travels_to_another_process_without_the_key(outcome: Outcome) -> None:
+    with pytest.raises(offhook.APIError) as caught:
+        offhook.Client(api_key="sk-secret", transport=Scripted([outcome]), max_retries=0).realtime.calls.hangup("rtc_1")
+    error = caught.value
+    data = pickle.dumps(error)
+    assert b"sk-secret" not in data
+    arrived = pickle.loads(data)
+    assert type(arrived) is type(error)
+    assert (str(arrived), arrived.code, arrived.body) == (str(error), error.code, error.body)
+    assert arrived.request is None
+    if isinstance(error, offhook.APIStatusError):
+        assert (arrived.status_code, arrived.request_id) == (404, "req_1")
+        assert arrived.headers["X-Request-Id"] == "req_1"
+    closed = pickle.loads(pickle.dumps(offhook.ConnectionClosedError(1000, "over")))
+    assert (closed.close_code, closed.reason) == (1000, "over")

@@ -10,6 +10,7 @@ from tests.core.talk import SocketTalk, TranscriptionTalk, one, types
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
+from offhook.session.engine import EngineOptions
 from offhook.wire import limits
 from offhook.wire.session import PcmFormat, PcmuFormat
 
@@ -311,3 +312,53 @@ def test_a_transcription_session_is_updated_in_its_own_shape() -> None:
     assert talk.says()[-1]["type"] == "conversation.item.done"
     assert talk.count(do.Generate) == 0
     assert talk.engine.session.audio.input.format != PcmFormat()
+
+
+# -- audio as an item
+
+
+def audio_item(**members: Any) -> dict[str, Any]:
+    return {"type": "message", "role": "user", "content": [{"type": "input_audio", **members}]}
+
+
+def test_audio_that_is_added_as_an_item_is_transcribed_and_answered() -> None:
+    talk = SocketTalk(
+        options=EngineOptions(needs_transcripts=True), audio={"input": {"transcription": {"model": "whisper-1"}}}
+    )
+    events = talk.client("conversation.item.create", item=audio_item(audio=base64.b64encode(bytes(4800)).decode()))
+    assert types(events) == ["conversation.item.added", "conversation.item.done"]
+    item = events[-1]["item"]
+    assert item["content"] == [{"type": "input_audio", "transcript": None}]
+    given = talk.last(do.HearGiven)
+    assert (given.item_id, given.audio, given.format) == (item["id"], bytes(4800), PcmFormat())
+    talk.client("response.create")
+    assert talk.count(do.Generate) == 0, "the model reads words, which are not known yet"
+    events = talk.happens(happened.TranscriptCompleted(item["id"], "Good morning.", 0.1))
+    assert types(events) == ["conversation.item.input_audio_transcription.completed"]
+    (read,) = talk.generate().items
+    assert read.content[0].transcript == "Good morning."  # type: ignore[union-attr]
+    assert talk.input_ms == 0, "it is no part of the input buffer"
+
+
+@pytest.mark.parametrize(
+    ("item", "param"),
+    [
+        (audio_item(), "item.content[0].audio"),
+        (audio_item(audio="!"), "item.content[0].audio"),
+        (audio_item(audio="AAAA"), "item.content[0].audio"),
+        (
+            {
+                "type": "message",
+                "role": "user",
+                "content": [{"type": "input_text", "text": "Hear this:"}, {"type": "input_audio", "audio": "AAA="}],
+            },
+            "item.content[1]",
+        ),
+    ],
+    ids=["none", "no base64", "half a sample", "beside words"],
+)
+def test_an_item_whose_audio_cannot_be_heard_is_refused(item: dict[str, Any], param: str) -> None:
+    talk = SocketTalk()
+    error = one(talk.client("conversation.item.create", item=item), "error")["error"]
+    assert error["param"] == param
+    assert len(talk.engine.conversation) == 0

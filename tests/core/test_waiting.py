@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.core.talk import Talk, one, types
+from tests.core.test_mcp_session import calls, finishes, with_tools
 
 from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
@@ -117,6 +118,20 @@ def test_a_function_at_work_is_bridged_and_so_is_the_model_after_it() -> None:
     talk.waits(1.5)
     assert fills(talk) == 1
     gives_output(talk)
+    talk.client("response.create")
+    talk.waits(3)
+    assert (fills(talk), stops(talk)) == (1, 0)
+    talk.answers()
+    talk.waits(3)
+    assert (fills(talk), stops(talk)) == (1, 0)
+
+
+def test_a_tool_of_an_mcp_server_at_work_is_bridged() -> None:
+    talk = with_tools(offhook={"while_waiting": TONE})
+    calls(talk)
+    talk.waits(1.5)
+    assert fills(talk) == 1
+    finishes(talk, output="Ada")
     talk.client("response.create")
     talk.waits(3)
     assert (fills(talk), stops(talk)) == (1, 0)

@@ -40,6 +40,8 @@ actions = st.one_of(
     st.builds(happened.PlayoutAdvanced, runs, ms).map(lambda e: ("input", e)),
     st.builds(happened.PlayoutFinished, runs, ms).map(lambda e: ("input", e)),
     st.builds(happened.PlayoutStopped, runs, ms).map(lambda e: ("input", e)),
+    st.builds(happened.FillerSpoken, runs, st.just((("one", 200.0), (" moment", 300.0)))).map(lambda e: ("input", e)),
+    st.builds(happened.FillerEnded, runs, ms).map(lambda e: ("input", e)),
     st.tuples(st.just("transcript"), st.booleans()),
     st.tuples(st.just("pause_heard"), st.sampled_from(["Okay.", "Stop.", "I want the", "", None])),
     st.tuples(st.just("wait"), st.floats(0, 7)),
@@ -118,6 +120,7 @@ def test_any_order_of_inputs_keeps_the_promises(
     talk = Talk(
         options=EngineOptions(needs_transcripts=needs_transcripts, hears_early=True),
         audio={"input": {"transcription": {"model": "whisper-1"}, "turn_detection": detection}},
+        offhook={"speak_first": "Hello.", "while_waiting": {"say": "one moment", "after_ms": 500}},
     )
     for action in script:
         perform(talk, action)

@@ -156,6 +156,12 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+def be_patient(part: Any) -> None:
+    """Let requests to a local model wait for a new worker: on a busy machine it is not back before callers give up."""
+    pool = part._pool
+    pool._options = replace(pool._options, wait_s=60.0)
+
+
 def hurry(monkeypatch: pytest.MonkeyPatch, **timers: float) -> None:
     """Let the agent's clocks run faster: the timers of RFC 3261 are options of the agent, not settings of a server."""
     usual = wiring.agent_options

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -19,6 +21,7 @@ from offhook.client.async_transport import AsyncioTransport
 from offhook.client.sync_transport import SyncTransport
 
 KEY = "sk-test"
+TLS = Path(__file__).parents[1] / "data" / "tls"
 
 
 class Sync:
@@ -356,6 +359,13 @@ def test_an_asynchronous_client_outlives_its_event_loop() -> None:
         assert server.connections == 2
 
 
+def test_a_client_that_nobody_closed_goes_in_silence() -> None:
+    with http_peer(answer_all) as server:
+        offhook.Client(api_key=KEY, base_url=server.url).realtime.calls.hangup("rtc_1")
+        gc.collect()  # a socket that is left open would be an unraisable warning, which is an error here
+        assert server.end() == 1
+
+
 @BOTH
 def test_a_closed_client_says_so(kind: Any) -> None:
     async def test(server: HttpPeer) -> None:
@@ -365,6 +375,24 @@ def test_a_closed_client_says_so(kind: Any) -> None:
             await one.hangup()
 
     with http_peer(answer_all) as server:
+        run(test(server))
+
+
+def test_closing_a_client_ends_what_waits() -> None:
+    def talk(peer: Peer) -> bool:
+        peer.request()
+        arrived.set()
+        return peer.closed_by_client()
+
+    async def test(server: HttpPeer) -> None:
+        async with Async(server.url, transport=AsyncioTransport(max_connections=1)) as one:
+            tasks = [asyncio.create_task(one.hangup()) for _ in range(3)]
+            assert await asyncio.to_thread(arrived.wait, PATIENCE_S)
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(end) for end in ends} == {offhook.APIConnectionError}
+
+    arrived = threading.Event()
+    with http_peer(talk) as server:
         run(test(server))
 
 
@@ -379,6 +407,83 @@ def test_tls_is_verified(kind: Any) -> None:
         async with kind(server.url.replace("http:", "https:")) as one:
             with pytest.raises(offhook.APIConnectionError, match="Cannot connect"):
                 await one.hangup(timeout=5)
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+@BOTH
+def test_tls_carries_requests_to_whom_it_trusts(kind: Any) -> None:
+    shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    shown.load_cert_chain(TLS / "certificate.pem", TLS / "key.pem")
+    trusting = ssl.create_default_context(cafile=TLS / "certificate.pem")
+
+    def talk(peer: Peer) -> int:
+        with shown.wrap_socket(peer.connection, server_side=True) as secured:
+            return answer_all(Peer(secured))
+
+    async def test(server: HttpPeer) -> None:
+        transport = SyncTransport(tls=trusting) if kind is Sync else AsyncioTransport(tls=trusting)
+        url = server.url.replace("http:", "https:")
+        async with kind(url.replace("127.0.0.1", "localhost"), transport=transport) as one:
+            for _ in range(3):
+                assert (await one.hangup()).request_id == "req_1"
+        assert await asyncio.to_thread(server.end) is not None
+        assert server.connections == 1
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+@BOTH
+def test_a_proxy_passes_plain_requests_on(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def talk(peer: Peer) -> bytes:
+        request = peer.request()
+        peer.say(EMPTY)
+        return request
+
+    async def test(server: HttpPeer) -> None:
+        monkeypatch.setenv("http_proxy", server.url.replace("//", "//me:word@").removesuffix("/v1"))
+        async with kind("http://voice.example:8080/v1") as one:
+            await one.hangup()
+        request: Any = await asyncio.to_thread(server.end)
+        assert request.startswith(b"POST http://voice.example:8080/v1/realtime/calls/rtc_1/hangup HTTP/1.1\r\n")
+        assert b"\r\nhost: voice.example:8080\r\n" in request
+        assert b"\r\nproxy-authorization: Basic bWU6d29yZA==\r\n" in request
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+@BOTH
+@pytest.mark.parametrize("reply", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 407 No\r\n\r\n", b""])
+def test_a_proxy_carries_tls_without_seeing_a_key(kind: Any, reply: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    shown.load_cert_chain(TLS / "certificate.pem", TLS / "key.pem")
+    trusting = ssl.create_default_context(cafile=TLS / "certificate.pem")
+
+    def talk(peer: Peer) -> bytes:
+        asked = peer.request()
+        peer.say(reply)
+        if b"200" in reply:
+            with shown.wrap_socket(peer.connection, server_side=True) as secured:
+                answer_all(Peer(secured))
+        return asked
+
+    async def test(server: HttpPeer) -> None:
+        monkeypatch.setenv("https_proxy", server.url.removesuffix("/v1"))
+        transport = SyncTransport(tls=trusting) if kind is Sync else AsyncioTransport(tls=trusting)
+        async with kind("https://localhost/v1", transport=transport) as one:
+            if b"200" in reply:
+                for _ in range(2):
+                    assert (await one.hangup()).request_id == "req_1"
+            else:
+                with pytest.raises(offhook.APIConnectionError, match="the proxy"):
+                    await one.hangup()
+        asked: Any = await asyncio.to_thread(server.end)
+        assert asked.startswith(b"CONNECT localhost:443 HTTP/1.1\r\n")
+        assert KEY.encode() not in asked
+        assert server.connections == 1
 
     with http_peer(talk) as server:
         run(test(server))

@@ -125,7 +125,7 @@ def test_the_file_takes_the_place_of_the_demo_brain_and_is_named(there: Path) ->
 )
 def test_a_demanded_function_is_the_only_one_that_is_offered(there: Path, choice: Any, tools: str, told: str) -> None:
     async def test(mind: GgufBrain) -> None:
-        assert await said(mind, request(tools=TOOLS, tool_choice=choice)) == f" tools={tools} choice={told}"
+        assert await said(mind, request(tools=TOOLS, tool_choice=choice)) == f"tools={tools} choice={told}"
 
     think(there, test)
 
@@ -190,7 +190,7 @@ def test_llama_cpp_streams_stops_and_remembers_what_it_has_read(tmp_path: Path) 
         for _ in range(4):  # more than there are slots: one that went on would keep its slot
             await begin(mind)
         short = request(max_output_tokens=5)
-        assert await said(mind, short) == 5 * WORD
+        assert await said(mind, short) == (5 * WORD).strip()
         (*_, end) = [output async for output in mind.generate(short)]
         assert isinstance(end, GenerationFinished)
         assert end.reason == "max_output_tokens"

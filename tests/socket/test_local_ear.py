@@ -15,6 +15,7 @@ from tests.media_world import World
 from tests.memory_network import Weather
 from tests.no_speech import SOUNDS, noise
 from tests.recorded import MISSING, errors, over_telephone, plain_words, recordings, said
+from tests.socket.live import be_patient
 
 from offhook.audio import g711
 from offhook.audio.g711 import Codec
@@ -55,6 +56,7 @@ class Bench:
 def bench(whisper: str) -> Iterator[Bench]:
     with asyncio.Runner() as runner:
         ear = local_ear(EarOptions(whisper, workers=1))
+        be_patient(ear)
         runner.run(ear.start())
         yield Bench(runner, ear)
         runner.run(ear.stop())

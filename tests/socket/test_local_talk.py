@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.recorded import errors, over_telephone, plain_words, said
-from tests.socket.live import Live, Socket, live, until
+from tests.socket.live import Live, Socket, be_patient, live, until
 from tests.socket.model_server import Reply, serve
 from tests.socket.test_models import delta, sse
 from tests.undisturbed import undisturbed
@@ -51,6 +51,8 @@ def server() -> Iterator[Server]:
     with asyncio.Runner() as runner:
         running = live(models="local", stt_workers=1, apology=SORRY)
         one = runner.run(running.__aenter__())
+        for name in ("_hearing", "_voice"):
+            be_patient(getattr(one.server.backend, name))
         yield Server(runner, one)
         runner.run(running.__aexit__(None, None, None))
 
@@ -67,7 +69,7 @@ class Server:
 
 
 async def talk(one: Live, test: Test, session: dict[str, Any] | None = None) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(150):
         call, call_id = await one.talk(HEARS | (session or {}))
         async with one.sdk.realtime.connect(call_id=call_id) as connection:
             await test(Talk(one, call, connection))

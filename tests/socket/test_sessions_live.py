@@ -383,3 +383,19 @@ def test_a_session_that_cannot_be_listened_to_ends_and_the_others_go_on() -> Non
             assert sound(await other.until("response.done"))
 
     run(test)
+
+
+def test_a_recording_that_is_added_as_an_item_is_transcribed() -> None:
+    async def test(one: Live) -> None:
+        async with opened(one) as client:
+            await client.update(audio={"input": {"transcription": {"model": "whisper-1"}}})
+            content = [{"type": "input_audio", "audio": base64.b64encode(PCM).decode()}]
+            item = {"type": "message", "role": "user", "content": content}
+            await client.send("conversation.item.create", item=item)
+            done = (await client.until("conversation.item.input_audio_transcription.completed"))[-1]
+            assert done["usage"]["seconds"] == pytest.approx(len(PCM) / 48000, abs=0.01)
+            await client.send("conversation.item.retrieve", item_id=done["item_id"])
+            shown = (await client.until("conversation.item.retrieved"))[-1]["item"]["content"]
+            assert shown == [{"type": "input_audio", "transcript": done["transcript"]}]
+
+    run(test)

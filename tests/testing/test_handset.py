@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -24,7 +25,7 @@ from offhook.testing.box import PhoneOptions
 from offhook.testing.handset import AsyncHandset, NotHeardError
 from offhook.testing.model import Calls, Fails, Thinks
 from offhook.testing.phone import CallFailedError
-from offhook.testing.sync import Handset, JumpingTime
+from offhook.testing.sync import Call, Handset, JumpingTime
 
 BOOK = {"type": "function", "name": "book", "parameters": {"type": "object", "properties": {}}}
 
@@ -326,9 +327,14 @@ def test_a_url_is_refused_on_jumping_time() -> None:
         phone.connect("http://127.0.0.1:8000/hook")
 
 
-def test_something_that_is_no_application_is_refused() -> None:
-    with Handset() as phone, pytest.raises(LocalError, match="neither"):
-        phone.connect(42)
+def wsgi(environ: Any, start_response: Any) -> list[bytes]:
+    return []
+
+
+@pytest.mark.parametrize(("app", "says"), [(42, "neither"), (wsgi, "WSGI")])
+def test_something_that_is_no_application_is_refused(app: Any, says: str) -> None:
+    with Handset() as phone, pytest.raises(LocalError, match=says):
+        phone.connect(app)
 
 
 # -- time and chance
@@ -465,8 +471,15 @@ def test_the_same_words_work_on_real_sockets_in_real_time() -> None:
         phone.connect(answer)
         phone.model.hears("appointment", "For which day?")
         call = phone.dial("+15550001")
-        call.says("an appointment please")
-        line = call.hears("which day", within_ms=20_000)
+        assert understood(call), "even a busy machine lets one of these through"
         call.hangup()
-        assert line.text == "which day?"
         assert "INVITE" in str(phone.ladder)
+
+
+def understood(call: Call) -> bool:
+    """Say it until it is answered: in real time, a busy machine loses packets, and words with them."""
+    for _ in range(6):
+        call.says("an appointment please")
+        with contextlib.suppress(NotHeardError):
+            return call.hears("which day", within_ms=5000).text == "which day?"
+    return False

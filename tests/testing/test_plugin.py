@@ -53,6 +53,12 @@ def test_a_plain_test_and_a_coroutine_both_get_a_telephone(pytester: pytest.Pyte
             await call.hangup()
             assert tmp_path.exists()
 
+        class TestOfAClass:
+            @pytest.mark.anyio
+            async def test_marked_for_another_plugin(self, phone):
+                call = await phone.dial()
+                assert call.end is None
+
         @pytest.mark.parametrize("colour", ["red", "blue"])
         @pytest.mark.phone(loss=0.01, jitter_ms=20, seed=4)
         async def test_marked(phone, colour):
@@ -65,7 +71,7 @@ def test_a_plain_test_and_a_coroutine_both_get_a_telephone(pytester: pytest.Pyte
         "-W",
         "error",
     )
-    result.assert_outcomes(passed=4)
+    result.assert_outcomes(passed=5)
 
 
 def test_failing_tests_show_their_calls_and_say_whose_fault_it_was(pytester: pytest.Pytester) -> None:

@@ -25,9 +25,9 @@ from offhook.client.request import ExtraBody, ExtraQuery, Options
 
 if TYPE_CHECKING:
     from offhook.client.async_client import AsyncClient
-    from offhook.client.params import ExpiresAfter
     from offhook.client.secret import ClientSecret
     from offhook.client.streamed import AsyncStreamManager
+    from offhook.wire.secrets import ExpiresAfter
     from offhook.wire.session import (
         Audio,
         Include,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Tracing,
         Truncation,
     )
+    from offhook.wire.transcription import TranscriptionParams
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -305,7 +306,7 @@ class AsyncClientSecrets:
         self,
         *,
         expires_after: ExpiresAfter | Json | UnsetType = UNSET,
-        session: SessionParams | Json | UnsetType = UNSET,
+        session: SessionParams | TranscriptionParams | Json | UnsetType = UNSET,
         extra_headers: ExtraHeaders | None = None,
         extra_query: ExtraQuery | None = None,
         extra_body: ExtraBody | None = None,

@@ -10,14 +10,18 @@ from offhook.client import limits
 from offhook.client.answer import Answer, Headers
 from offhook.client.errors import APIConnectionError
 from offhook.client.http1 import AnswerReader, BrokenAnswerError, encode_request
+from offhook.client.proxy import Proxy, connect_request, connect_status
 from offhook.client.request import Request
 from offhook.client.transport import (
-    address_of,
+    CLOSED,
+    Route,
     broken,
     connect_too_late,
     default_tls,
+    no_tunnel,
     not_reached,
     prepare_socket,
+    route_to,
     too_late,
 )
 
@@ -158,6 +162,31 @@ class _Wire(asyncio.Protocol):
         self.abort()
 
 
+class _Tunnel(asyncio.Protocol):
+    """The beginning of a connection through a proxy, until that has answered: the status, 0 for no answer."""
+
+    def __init__(self, opened: asyncio.Future[int], request: bytes) -> None:
+        self._opened = opened
+        self._request = request
+        self._reply = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask."""
+        transport.write(self._request)  # type: ignore[attr-defined]
+
+    def data_received(self, data: bytes) -> None:
+        """Take the reply. The server behind the proxy says nothing before it is spoken to (TLS)."""
+        self._reply += data
+        status = connect_status(self._reply)
+        if status is not None and not self._opened.done():
+            self._opened.set_result(status)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """No answer."""
+        if not self._opened.done():
+            self._opened.set_result(0)
+
+
 class OpenAsyncAnswer:
     """An answer on its connection, while its body comes in."""
 
@@ -197,18 +226,23 @@ class _Pool:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._idle: dict[str, list[_Wire]] = {}
         self._busy: set[_Wire] = set()
+        self._routes: dict[str, Route] = {}
 
     async def begin(
         self, request: Request, timeout_s: float | None, tls: ssl.SSLContext | None, *, whole: bool
     ) -> _Wire:
         """Send a request; whoever is given its connection has to release it."""
-        data = encode_request(request)
+        route = self._routes.get(request.origin)
+        if route is None:
+            # One for each base URL that a program uses; the environment is read once.
+            route = self._routes[request.origin] = route_to(request.origin)
+        data = encode_request(request, route.reader)
         deadline = None if timeout_s is None else self.loop.time() + timeout_s
         await self._slot(request.origin, timeout_s)
         try:
             wire = self._take(request.origin)
             if wire is None:
-                wire = await self._connect(request.origin, timeout_s, deadline, tls)
+                wire = await self._connect(request.origin, route, timeout_s, deadline, tls)
         except BaseException:
             self._give_slot()
             raise
@@ -234,6 +268,9 @@ class _Pool:
             return
         for wire in wires:
             wire.abort()
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_exception(APIConnectionError(CLOSED))
 
     def _take(self, origin: str) -> _Wire | None:
         idle = self._idle.get(origin)
@@ -245,21 +282,42 @@ class _Pool:
         return None
 
     async def _connect(
-        self, origin: str, timeout_s: float | None, deadline: float | None, tls: ssl.SSLContext | None
+        self, origin: str, route: Route, timeout_s: float | None, deadline: float | None, tls: ssl.SSLContext | None
     ) -> _Wire:
-        secure, host, port = address_of(origin)
         left_s = None if deadline is None else deadline - self.loop.time()
         limit_s = limits.CONNECT_TIMEOUT_S if left_s is None else min(left_s, limits.CONNECT_TIMEOUT_S)
         try:
             async with asyncio.timeout(limit_s):
+                if tls is not None and route.proxy is not None:
+                    return await self._through(origin, route, route.proxy, tls)
                 _, wire = await self.loop.create_connection(
-                    lambda: _Wire(origin, self.loop), host, port, ssl=tls if secure else None
+                    lambda: _Wire(origin, self.loop), *route.address, ssl=tls if route.secure else None
                 )
         except TimeoutError:
             in_time = left_s is None or left_s > limits.CONNECT_TIMEOUT_S
             raise (connect_too_late(origin) if in_time else too_late(origin, timeout_s)) from None
         except OSError as failure:
             raise not_reached(origin, failure) from failure
+        return wire
+
+    async def _through(self, origin: str, route: Route, proxy: Proxy, tls: ssl.SSLContext) -> _Wire:
+        """Return a connection through a tunnel of a proxy."""
+        opened = self.loop.create_future()
+        transport, _ = await self.loop.create_connection(
+            lambda: _Tunnel(opened, connect_request(proxy, route.host, route.port)), *route.address
+        )
+        try:
+            status = await opened
+            if not 200 <= status < 300:
+                raise no_tunnel(origin, status)
+            wire = _Wire(origin, self.loop)
+            secured = await self.loop.start_tls(transport, wire, tls, server_hostname=route.host)
+            if secured is None:
+                raise no_tunnel(origin, 0)
+            wire.connection_made(secured)
+        except BaseException:
+            transport.abort()
+            raise
         return wire
 
     async def _slot(self, origin: str, timeout_s: float | None) -> None:
@@ -272,7 +330,7 @@ class _Pool:
             async with asyncio.timeout(timeout_s):
                 await turn
         except BaseException as end:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._give_slot()
             elif turn in self._waiting:
                 self._waiting.remove(turn)
@@ -335,7 +393,7 @@ class AsyncioTransport:
 
     def _of_this_loop(self) -> _Pool:
         if self._closed:
-            raise APIConnectionError("The client is closed.")
+            raise APIConnectionError(CLOSED)
         loop = asyncio.get_running_loop()
         if self._pool is None or self._pool.loop is not loop:
             if self._pool is not None:

@@ -55,6 +55,16 @@ class APIError(RemoteError):
         self.param = _text(members.get("param"))
         self.type = _text(members.get("type"))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it travel to another process, without the request: that holds a key."""
+        return _rebuilt, (type(self), self.args, self.__dict__ | {"request": None})
+
+
+def _rebuilt(kind: type[APIError], args: tuple[Any, ...], members: dict[str, Any]) -> APIError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(members)
+    return error
+
 
 class APIConnectionError(APIError):
     """The server could not be reached, or the connection broke before the answer was there."""

@@ -9,6 +9,7 @@ import httptools
 
 from offhook.client import limits
 from offhook.client.answer import Headers
+from offhook.client.proxy import Proxy
 from offhook.client.request import Request
 
 
@@ -16,10 +17,12 @@ class BrokenAnswerError(Exception):
     """What came in is no HTTP/1.1 answer, or too much of one."""
 
 
-def encode_request(request: Request) -> bytes:
-    """Return the bytes of a request, body and all."""
-    head = [f"{request.method} {request.target} HTTP/1.1"]
+def encode_request(request: Request, proxy: Proxy | None = None) -> bytes:
+    """Return the bytes of a request, body and all. A proxy that reads it is given the whole URL (RFC 9112 3.2.2)."""
+    head = [f"{request.method} {request.target if proxy is None else request.url} HTTP/1.1"]
     head += [f"{name}: {value}" for name, value in request.headers.items()]
+    if proxy is not None:
+        head += [f"{name}: {value}" for name, value in proxy.headers.items()]
     head += [f"content-length: {len(request.body)}", "\r\n"]
     return "\r\n".join(head).encode("ascii") + request.body
 

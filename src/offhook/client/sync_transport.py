@@ -13,14 +13,18 @@ from offhook.client import limits
 from offhook.client.answer import Answer, Headers
 from offhook.client.errors import APIConnectionError
 from offhook.client.http1 import AnswerReader, BrokenAnswerError, encode_request
+from offhook.client.proxy import Proxy, connect_request, connect_status
 from offhook.client.request import Request
 from offhook.client.transport import (
-    address_of,
+    CLOSED,
+    Route,
     broken,
     connect_too_late,
     default_tls,
+    no_tunnel,
     not_reached,
     prepare_socket,
+    route_to,
     too_late,
 )
 
@@ -87,6 +91,19 @@ def _remaining(origin: str, timeout_s: float | None, deadline: float | None) -> 
     return left_s
 
 
+def _open_tunnel(connection: socket.socket, origin: str, route: Route, proxy: Proxy) -> None:
+    connection.sendall(connect_request(proxy, route.host, route.port))
+    reply = b""
+    # Byte by byte: what follows the reply is TLS already.
+    while (status := connect_status(reply)) is None:
+        data = connection.recv(1)
+        if not data:
+            raise no_tunnel(origin, 0)
+        reply += data
+    if not 200 <= status < 300:
+        raise no_tunnel(origin, status)
+
+
 class SyncOpenAnswer:
     """An answer on its connection, while its body comes in."""
 
@@ -128,8 +145,14 @@ class SyncTransport:
         self._tls = tls
         self._slots = threading.BoundedSemaphore(max_connections)
         self._idle: dict[str, list[_Wire]] = {}
+        self._routes: dict[str, Route] = {}
         self._pid = os.getpid()
         self._closed = False
+
+    def __del__(self) -> None:
+        # A client that nobody closed takes its idle connections along, in silence.
+        if hasattr(self, "_idle"):
+            self._drop_idle()
 
     def send(self, request: Request, timeout_s: float | None) -> Answer:
         """Return the answer, whole within ``timeout_s``. Raises APIConnectionError, APITimeoutError."""
@@ -161,13 +184,17 @@ class SyncTransport:
         self._drop_idle()
 
     def _begin(self, request: Request, timeout_s: float | None, deadline: float | None) -> _Wire:
-        data = encode_request(request)
-        if self._closed:
-            raise APIConnectionError("The client is closed.")
+        route = self._routes.get(request.origin)
+        if route is None:
+            # One for each base URL that a program uses; the environment is read once.
+            route = self._routes[request.origin] = route_to(request.origin)
+        data = encode_request(request, route.reader)
         if not self._slots.acquire(timeout=timeout_s):
             raise too_late(request.origin, timeout_s)
         try:
-            wire = self._take(request.origin) or self._connect(request.origin, timeout_s, deadline)
+            if self._closed:
+                raise APIConnectionError(CLOSED)
+            wire = self._take(request.origin) or self._connect(request.origin, route, timeout_s, deadline)
         except BaseException:
             self._slots.release()
             raise
@@ -195,21 +222,25 @@ class SyncTransport:
             wire.close()
         return None
 
-    def _connect(self, origin: str, timeout_s: float | None, deadline: float | None) -> _Wire:
-        secure, host, port = address_of(origin)
+    def _connect(self, origin: str, route: Route, timeout_s: float | None, deadline: float | None) -> _Wire:
         left_s = _remaining(origin, timeout_s, deadline)
         limit_s = limits.CONNECT_TIMEOUT_S if left_s is None else min(left_s, limits.CONNECT_TIMEOUT_S)
+        host, port = route.address
         connection = None
         try:
             # As bytes: names are in ASCII already, and a str would have the codec for others imported here and now.
             connection = socket.create_connection((host.encode(), port), timeout=limit_s)  # type: ignore[arg-type]
             prepare_socket(connection)
-            if secure:
+            if route.secure:
+                if route.proxy is not None:
+                    _open_tunnel(connection, origin, route, route.proxy)
                 self._tls = self._tls or default_tls()
-                connection = self._tls.wrap_socket(connection, server_hostname=host)
-        except OSError as failure:
+                connection = self._tls.wrap_socket(connection, server_hostname=route.host)
+        except (OSError, APIConnectionError) as failure:
             if connection is not None:
                 connection.close()
+            if isinstance(failure, APIConnectionError):
+                raise
             if isinstance(failure, TimeoutError):
                 in_time = left_s is None or left_s > limits.CONNECT_TIMEOUT_S
                 raise (connect_too_late(origin) if in_time else too_late(origin, timeout_s)) from None

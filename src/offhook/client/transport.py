@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from offhook.client import limits
 from offhook.client.answer import Answer, Headers
 from offhook.client.errors import APIConnectionError, APITimeoutError
 from offhook.client.http1 import BrokenAnswerError
+from offhook.client.proxy import Proxy, choose_proxy
 from offhook.client.request import Request
 
 if TYPE_CHECKING:
@@ -78,14 +82,41 @@ class AsyncTransport(Protocol):
         """Close all connections."""
 
 
+CLOSED: Final = "The client is closed."
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
-def address_of(origin: str) -> tuple[bool, str, int]:
-    """Return whether an origin is reached by TLS, its host and its port."""
+class Route(Struct, frozen=True):
+    """How an origin is reached."""
+
+    secure: bool
+    host: str
+    port: int
+    proxy: Proxy | None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """To whom a connection is made."""
+        return (self.host, self.port) if self.proxy is None else (self.proxy.host, self.proxy.port)
+
+    @property
+    def reader(self) -> Proxy | None:
+        """The proxy that reads requests and passes them on; one that carries TLS sees none."""
+        return None if self.secure else self.proxy
+
+
+def route_to(origin: str) -> Route:
+    """Return the way to an origin, by the environment's proxy if there is one."""
     parts = urlsplit(origin)
-    assert parts.hostname is not None
-    return parts.scheme == "https", parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]
+    host, port = parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]
+    assert host is not None
+    return Route(parts.scheme == "https", host, port, choose_proxy(parts.scheme, host, port, os.environ))
+
+
+def no_tunnel(origin: str, status: int) -> APIConnectionError:
+    """Return the error of a proxy that makes no tunnel."""
+    said = f"answered {status}" if status else "did not answer as one"
+    return APIConnectionError(f"Cannot connect to {origin}: the proxy {said}.")
 
 
 def default_tls() -> ssl.SSLContext:

@@ -21,6 +21,7 @@ from offhook.model.interface import EarlyHearing, HearsSoFar, ModelError, Speech
 from offhook.model.verbatim import say_verbatim
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
+from offhook.session.input_audio import linear
 from offhook.wire import server_events as ev
 from offhook.wire.items import InputAudio, Message
 from offhook.wire.server_events import encode_event
@@ -72,8 +73,7 @@ class Conversing:
         self.stop_speaking()
         for task in self._hearing:
             task.cancel()
-        if self._reading is not None:
-            self._reading.cancel()
+        self._stop_reading()
         self._mcp.close()
 
     def stop_speaking(self) -> None:
@@ -110,9 +110,13 @@ class Conversing:
                 self._filling.stop(number)
             case do.Hear():
                 self._hear(output)
+            case do.HearGiven(item_id=item_id, audio=audio, format=audio_format, transcription=transcription):
+                pcm, rate_hz = linear(audio, audio_format)
+                self._begin_hearing(do.Hear(item_id, 0, 0, transcription), Speech(pcm, rate_hz, self._language), None)
             case do.HearEarly():
                 self._hear_early(output)
             case do.HearSoFar():
+                self._stop_reading()
                 self._reading = self._spawn(self._tell_so_far(output))
             case do.DropEarly():
                 self._drop_early()
@@ -196,10 +200,7 @@ class Conversing:
 
     async def _tell_so_far(self, wanted: do.HearSoFar) -> None:
         """Tell the conversation what was said of a turn that goes on."""
-        backend, hearing = self._services.backend, None
-        if isinstance(backend, HearsSoFar):
-            speech = self._speech(wanted.start_ms, wanted.end_ms)
-            hearing = backend.hear_so_far(speech, cast("Any", wanted.transcription))
+        hearing = self._begin_so_far(wanted)
         try:
             words = await self._all_words(hearing)
         finally:
@@ -207,6 +208,23 @@ class Conversing:
                 hearing.cancel()
         text = None if words is None else "".join(piece.text for piece in words)
         self._owner.take(talk.HeardSoFar(wanted.item_id, text))
+
+    def _begin_so_far(self, wanted: do.HearSoFar) -> EarlyHearing | None:
+        backend = self._services.backend
+        if not isinstance(backend, HearsSoFar):
+            return None
+        speech = self._speech(wanted.start_ms, wanted.end_ms)
+        try:
+            return backend.hear_so_far(speech, cast("Any", wanted.transcription))
+        except Exception as bug:
+            self._owner.log.error("model adapter failed", failure=bug)
+            return None
+
+    def _stop_reading(self) -> None:
+        """What was heard of a turn that goes on serves nobody any more."""
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
 
     async def _all_words(self, hearing: EarlyHearing | None) -> list[Words] | None:
         """Return the words of what is heard early; None when there will be none."""
@@ -243,12 +261,15 @@ class Conversing:
         return early.hearing
 
     def _hear(self, wanted: do.Hear) -> None:
+        # What is not kept for long is taken now.
+        self._begin_hearing(wanted, self._speech(wanted.start_ms, wanted.end_ms), self._take_early(wanted))
+
+    def _begin_hearing(self, wanted: do.Hear, speech: Speech, early: EarlyHearing | None) -> None:
         if self._nobody_reads(wanted):
             self._owner.take(talk.TranscriptFailed(wanted.item_id, "not_wanted", "No transcript was asked for."))
             return
-        # What is not kept for long is taken now.
-        speech = self._speech(wanted.start_ms, wanted.end_ms)
-        task = self._spawn(self._transcribe(wanted, speech, self._take_early(wanted)))
+        self._stop_reading()
+        task = self._spawn(self._transcribe(wanted, speech, early))
         self._hearing.add(task)
         task.add_done_callback(self._hearing.discard)
 

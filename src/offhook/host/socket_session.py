@@ -107,7 +107,7 @@ class SocketSession:
             event = talk.ClientSent(asked, ORIGIN)
         except ApiProblem as problem:
             event = talk.ClientErred(problem.code, problem.message, problem.param, event_id_of(text), ORIGIN)
-        if not (isinstance(event, talk.ClientSent) and isinstance(event.event, InputAudioBufferAppend)):
+        if not _brings_audio(event):
             self.line.catch_up()
         self.take(event)
 
@@ -127,7 +127,8 @@ class SocketSession:
             self.close(FAILED)
         finally:
             self._working = False
-        self._arm()
+        if not _brings_audio(event):  # Audio alone, most of what comes, moves no deadline.
+            self._arm()
 
     def _do(self, event: talk.Input, now: float) -> None:
         outputs = self.engine.handle(event, now)
@@ -219,6 +220,10 @@ class SocketSession:
             for sink in self._services.span_sinks:
                 sink.save_spans(self.id, spans)
         self._sessions.ended(self)
+
+
+def _brings_audio(event: talk.Input) -> bool:
+    return isinstance(event, talk.ClientSent) and isinstance(event.event, InputAudioBufferAppend)
 
 
 def expired_reason(session_s: float) -> str:

@@ -28,6 +28,7 @@ from offhook.wire.items import (
     OutputText,
 )
 from offhook.wire.own import OwnResponse
+from offhook.wire.problem import invalid
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
@@ -119,13 +120,21 @@ class ClientRequests:
         item = self._check_item(event.item)
         if item.id is UNSET:
             item = replace(item, id=engine.ids.item())
+        audio = self._audio_of(item)
         if isinstance(item, Message):
-            # No audio is in an item that is announced, and nothing here would ever read it.
+            # No audio is in an item that is announced.
             content = tuple(
-                replace(part, audio=UNSET) if isinstance(part, InputAudio) else part for part in item.content
+                InputAudio(transcript=None if part.transcript is UNSET else part.transcript)
+                if isinstance(part, InputAudio)
+                else part
+                for part in item.content
             )
             item = replace(item, status=item.status or "completed", content=content)
         engine.add_item(item, event.previous_item_id or None)
+        if audio is not None:
+            given = engine.session.audio.input
+            engine.transcripts.expect(str(item.id))
+            engine.emit(do.HearGiven(str(item.id), audio, given.format, given.transcription))
         if isinstance(item, FunctionCallOutput):
             engine.waiting.output_given(item.call_id)
         if isinstance(item, McpApprovalResponse):
@@ -141,9 +150,6 @@ class ClientRequests:
                     if wrong:
                         message = f"Invalid value: a part of this type cannot be added to a message of the {role}."
                         raise ApiProblem(400, "invalid_value", message, param=f"{where}.type")
-                    if isinstance(part, InputAudio) and not isinstance(part.transcript, str):
-                        message = "Audio cannot be added to the conversation of a call without its transcript."
-                        raise ApiProblem(400, "invalid_value", message, param=f"{where}.audio")
             case FunctionCallOutput(call_id=call_id):
                 if not self._engine.conversation.has_tool_call(call_id):
                     message = f"Tool call ID '{call_id}' not found in conversation."
@@ -156,6 +162,19 @@ class ClientRequests:
             case _:
                 pass
         return item
+
+    def _audio_of(self, item: Item) -> bytes | None:
+        """Return the audio of an item of which nobody has told the words. Raises ApiProblem."""
+        if not isinstance(item, Message):
+            return None
+        for index, part in enumerate(item.content):
+            if isinstance(part, InputAudio) and not isinstance(part.transcript, str):
+                where = f"item.content[{index}]"
+                audio = self._engine.door.given_audio(part.audio, where)
+                if len(item.content) > 1:
+                    raise invalid(where, f"Invalid '{where}': audio without its transcript has to be the only part.")
+                return audio
+        return None
 
     def _retrieve_item(self, event: asked.ConversationItemRetrieve, origin: int) -> None:
         engine = self._engine

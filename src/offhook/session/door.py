@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec import UnsetType
+
 from offhook.errors import ApiProblem
 from offhook.session.inputs import AudioProduced
 from offhook.session.response import Response
@@ -57,6 +59,10 @@ class Door(Protocol):
         """Take input audio. Raises ApiProblem for what is none."""
         ...
 
+    def given_audio(self, audio: str | UnsetType, path: str) -> bytes:
+        """Return the audio of an item that a client adds. Raises ApiProblem, with the path, where there is none."""
+        ...
+
     def say(self, response: Response, event: AudioProduced) -> None:
         """Let the caller hear a piece of an answer."""
         ...
@@ -103,6 +109,12 @@ class TelephoneDoor:
             "The input audio of this session comes from the telephone; input_audio_buffer.append cannot add to it."
         )
         raise ApiProblem(400, "invalid_value", message, param="type")
+
+    def given_audio(self, audio: str | UnsetType, path: str) -> bytes:
+        """Refuse it: what is said on a call comes from the telephone."""
+        del audio
+        message = "Audio cannot be added to the conversation of a call without its transcript."
+        raise ApiProblem(400, "invalid_value", message, param=f"{path}.audio")
 
     def say(self, response: Response, event: AudioProduced) -> None:
         """Queue it behind what is playing."""

@@ -101,6 +101,12 @@ class AppendedAudio:
         return b"".join(each.cut(start_ms, end_ms) for each in wanted)
 
 
+def linear(audio: bytes, audio_format: AudioFormat) -> tuple[bytes, int]:
+    """Return audio as 16-bit mono samples, and their rate in Hz."""
+    rate_hz = _rate_hz(audio_format)
+    return _linear(audio, audio_format, rate_hz), rate_hz
+
+
 def _rate_hz(audio_format: AudioFormat) -> int:
     return PCM_RATE_HZ if isinstance(audio_format, PcmFormat) else g711.RATE_HZ
 

@@ -123,6 +123,15 @@ class Hear(msgspec.Struct, frozen=True):
     transcription: Transcription | TranscriptionEcho | None
 
 
+class HearGiven(msgspec.Struct, frozen=True):
+    """The client brought this audio as the item ``item_id``: transcribe it."""
+
+    item_id: str
+    audio: bytes
+    format: AudioFormat
+    transcription: Transcription | TranscriptionEcho | None
+
+
 class HearEarly(msgspec.Struct, frozen=True):
     """The same will probably be asked in a moment: begin with it, in the place of what was begun before.
 
@@ -200,6 +209,7 @@ Output = (
     | Fill
     | StopFilling
     | Hear
+    | HearGiven
     | HearEarly
     | HearSoFar
     | DropEarly

@@ -1,7 +1,7 @@
 """Turns under ``semantic_vad``: when the caller has finished, and whether a few words were meant to interrupt.
 
 In a pause the words so far are heard early, and how long the caller may be silent goes by how they read. Where nobody
-knows them in time it goes by ``eagerness`` alone. The audio plane has the last word: it is told to end the turn, and
+can tell them it goes by ``eagerness`` alone. The audio plane has the last word: it is told to end the turn, and
 does so unless the caller speaks on already.
 
 While the agent speaks, speech is *doubted* at first: the agent becomes softer and goes on. It is an interruption when
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # A nod is shorter ("mm-hm", "okay" and "all right" take 300 to 600 ms), and its pause has been told by then.
 NOD_MS: Final = 750
-# The recogniser of this machine needs 120 ms, and 200 when others speak too. Then the agent had better stop.
-NOD_WORDS_MS: Final = 500
+# The recogniser of this machine needs 100 to 300 ms, more when others speak too. Then the agent had better stop.
+NOD_WORDS_MS: Final = 700
 # When the server was busy, the speech may be over already: what has happened is told before anything is decided.
 LATE_MS: Final = 100
 # "Yes" to a question comes before the question's last sound has been played; earlier it is no answer.
@@ -135,7 +135,8 @@ class SemanticTurns:
         if patience is None:
             return False
         since = now - (event.decided_ms - event.end_ms) / 1000
-        until = since + patience.unheard_ms / 1000
+        # Nobody can answer before the words are known, so nothing is lost by waiting for them.
+        until = since + patience.cut_ms / 1000
         if isinstance(self._meaning, _Doubt):
             self._meaning = _Doubt(now + NOD_WORDS_MS / 1000, max(self._meaning.until - now, 0.0))
             until = max(until, self._meaning.until)

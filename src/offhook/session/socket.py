@@ -9,6 +9,8 @@ import binascii
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from msgspec import UnsetType
+
 from offhook.errors import ApiProblem
 from offhook.session import outputs as do
 from offhook.session.inputs import AudioProduced
@@ -19,7 +21,8 @@ from offhook.wire import client_events as asked
 from offhook.wire import limits
 from offhook.wire import server_events as ev
 from offhook.wire.client_events import ClientEvent, InputAudioBufferAppend
-from offhook.wire.session import PcmFormat, without_secrets
+from offhook.wire.problem import invalid, missing_parameter
+from offhook.wire.session import AudioFormat, PcmFormat, without_secrets
 from offhook.wire.transcription import (
     TranscriptionSessionCreated,
     TranscriptionSessionUpdated,
@@ -79,23 +82,19 @@ class SocketDoor:
 
     def append(self, event: InputAudioBufferAppend) -> None:
         """Take audio in the input format. Raises ApiProblem for what is no base64, no whole samples, or too much."""
-        if len(event.audio) > _APPEND_CHARS:
-            message = f"Invalid 'audio': an append may hold {limits.MAX_APPEND_BYTES} bytes of audio at most."
-            raise ApiProblem(400, "invalid_value", message, param="audio")
-        try:
-            audio = binascii.a2b_base64(event.audio, strict_mode=True)
-        except ValueError:
-            message = "Invalid 'audio': expected base64-encoded audio bytes."
-            raise ApiProblem(400, "invalid_value", message, param="audio") from None
         audio_format = self._engine.session.audio.input.format
-        if isinstance(audio_format, PcmFormat) and len(audio) % 2:
-            message = "Invalid 'audio': 16-bit samples have an even number of bytes."
-            raise ApiProblem(400, "invalid_value", message, param="audio")
+        audio = _decoded(event.audio, audio_format, "audio")
         if audio_format != self._format:
             self._began_ms, self._appended_bytes, self._format = self.input_ms, 0, audio_format
         self._appended_bytes += len(audio)
         if audio:
             self._engine.emit(do.TakeInput(audio, audio_format))
+
+    def given_audio(self, audio: str | UnsetType, path: str) -> bytes:
+        """Return it. Raises ApiProblem for none, and as `append` does."""
+        if isinstance(audio, UnsetType):
+            raise missing_parameter(f"{path}.audio")
+        return _decoded(audio, self._engine.session.audio.input.format, f"{path}.audio")
 
     # -- out
 
@@ -149,6 +148,18 @@ class _Delivery:
         self.item_id = item_id
         self.output_index = output_index
         self.audio = audio
+
+
+def _decoded(text: str, audio_format: AudioFormat, param: str) -> bytes:
+    if len(text) > _APPEND_CHARS:
+        raise invalid(param, f"Invalid '{param}': there may be {limits.MAX_APPEND_BYTES} bytes of audio at most.")
+    try:
+        audio = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        raise invalid(param, f"Invalid '{param}': expected base64-encoded audio bytes.") from None
+    if isinstance(audio_format, PcmFormat) and len(audio) % 2:
+        raise invalid(param, f"Invalid '{param}': 16-bit samples have an even number of bytes.")
+    return audio
 
 
 def _pieces(audio: bytes, size: int) -> Iterator[bytes]:

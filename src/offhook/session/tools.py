@@ -105,6 +105,11 @@ class ToolBox:
         self._shown: dict[int, dict[str, McpTarget]] = {}
         self._calls: dict[str, _OpenCall] = {}
 
+    @property
+    def busy(self) -> bool:
+        """Whether a server is at a call."""
+        return any(isinstance(call.state, Running) for call in self._calls.values())
+
     def take(self, event: ToolInput) -> None:
         """Take what happened to a tool, or to the call of one."""
         match event:

@@ -18,7 +18,7 @@ from offhook.session.conversation import ROOT, Conversation
 from offhook.session.heard import Heard
 from offhook.session.playout import Playout
 from offhook.session.response import Response
-from offhook.wire.items import FunctionCall, FunctionCallOutput, Message, OutputAudio
+from offhook.wire.items import FunctionCall, FunctionCallOutput, McpCall, Message, OutputAudio
 from offhook.wire.own import Own, OwnParams, Say, update_own
 
 if TYPE_CHECKING:
@@ -30,15 +30,15 @@ LONGEST_S = 60.0
 RESPONSE_GRACE_S = 2.0
 
 
-# -- whether the application works on functions that the model called
+# -- whether somebody works on what the model called
 
 
 class NoFunctions(msgspec.Struct, frozen=True):
-    """It does not, as far as anybody knows."""
+    """Nobody does, as far as is known."""
 
 
 class Working(msgspec.Struct, frozen=True):
-    """The outputs of these calls are missing."""
+    """The application has not given the outputs of these calls, or (none) an MCP server is at one of its own."""
 
     call_ids: frozenset[str]
 
@@ -132,9 +132,12 @@ class Waiting:
 
     def watch(self, now: float, playout: Playout, *, speaks: bool) -> None:
         """Look at the conversation after everything that happened. ``speaks``: the caller does."""
+        busy = self._engine.tools.busy
         match self._functions:
-            case Working(call_ids=call_ids) if not call_ids:
+            case Working(call_ids=call_ids) if not call_ids and not busy:
                 self._functions = Given(now + RESPONSE_GRACE_S)
+            case NoFunctions() | Given() if busy:
+                self._functions = Working(frozenset())
             case Given(until=until) if now >= until:
                 self._functions = NoFunctions()
             case _:
@@ -222,6 +225,6 @@ class Waiting:
 def _last_before_functions(conversation: Conversation) -> str:
     """Return the id of the last item that is no function call or output: nothing may stand between these."""
     for item in reversed(list(conversation)):
-        if not isinstance(item, FunctionCall | FunctionCallOutput):
+        if not isinstance(item, FunctionCall | FunctionCallOutput | McpCall):
             return str(item.id)
     return ROOT

@@ -206,14 +206,26 @@ class AsgiApplication:
             self._lifespan.cancel()
 
 
-def is_asgi(app: Any) -> bool:
-    """Whether something is called as an ASGI application: with scope, receive and send."""
+def made_application(app: Any, path: str, access: Access, failed: Callable[[Exception], None]) -> Application:
+    """Return what takes webhooks for a callable or an ASGI application. Raises LocalError for anything else."""
+    if not callable(app):
+        raise LocalError(f"{app!r} is neither a callable, nor an ASGI application, nor a URL")
+    match _needed(app):
+        case 3:  # scope, receive, send
+            return AsgiApplication(app, path, failed)
+        case 2:  # environ, start_response
+            raise LocalError(f"{app!r} looks like a WSGI application: serve it, and give its URL with real=True")
+        case _:
+            return CalledApplication(app, access, failed)
+
+
+def _needed(app: Callable[..., Any]) -> int:
+    """Return how many arguments something has to be given."""
     try:
         parameters = inspect.signature(app).parameters.values()
     except (TypeError, ValueError):
-        return False
-    needed = [each for each in parameters if each.default is each.empty and each.kind in _POSITIONAL]
-    return len(needed) == 3
+        return 1
+    return sum(each.default is each.empty and each.kind in _POSITIONAL for each in parameters)
 
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -230,11 +242,16 @@ class DirectWebhooks(WebhookSender):
         self._find = find
         self._ladder = ladder
 
+    def start(self) -> None:
+        """Nothing is needed before a URL has to be posted to."""
+
     async def _try(self, endpoint: Endpoint, message: Message, number: int) -> Attempt:
         again = f" ({number})" if number > 1 else ""
         self._ladder.note("http>", f"webhook {_type_of(message.body)}{again}")
         application = self._find()
         if application is None:
+            if self._client is None:
+                super().start()
             attempt = await super()._try(endpoint, message, number)
         else:
             attempt = await self._hand_over(application, endpoint, message, number)

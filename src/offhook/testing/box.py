@@ -21,15 +21,7 @@ from offhook.host.surroundings import THIS_MACHINE, Surroundings
 from offhook.net.sip import SipTransport
 from offhook.server import Server
 from offhook.sip import output as sip
-from offhook.testing.application import (
-    Access,
-    Application,
-    AsgiApplication,
-    CalledApplication,
-    DirectWebhooks,
-    ShownHttp,
-    is_asgi,
-)
+from offhook.testing.application import Access, Application, DirectWebhooks, ShownHttp, made_application
 from offhook.testing.clock import START_S, JumpLoop, PlaneStepper
 from offhook.testing.ladder import Ladder
 from offhook.testing.link import MemoryNetwork, MemoryPoller, MemoryRange, Weather
@@ -216,12 +208,8 @@ class Box:
                 moved = replace(project, endpoint=replace(project.endpoint, url=app))
                 self._server.directory.projects = Projects([moved])
             application = None
-        elif is_asgi(app):
-            application = AsgiApplication(app, path, self.failures.append)
-        elif callable(app):
-            application = CalledApplication(app, self.access, self.failures.append)
         else:
-            raise LocalError(f"{app!r} is neither a callable, nor an ASGI application, nor a URL")
+            application = made_application(app, path, self.access, self.failures.append)
         if application is not None:
             await application.start()
         before, self._application = self._application, application

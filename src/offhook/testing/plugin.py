@@ -11,7 +11,8 @@ import asyncio
 import inspect
 import re
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from offhook.testing.sync import Handset
 
 _HANDSET = pytest.StashKey[Any]()
-# Plugins that run coroutine tests by themselves when a test has their mark.
-_OTHERS = ("anyio", "asyncio", "trio")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -103,18 +102,27 @@ def _calm_numpy() -> None:
         one_thread()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a coroutine test that uses the telephone on the telephone's loop."""
-    handset = pyfuncitem.stash.get(_HANDSET, None)
-    if handset is None or not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    if any(pyfuncitem.get_closest_marker(name) for name in _OTHERS):
-        return None
-    names = inspect.signature(pyfuncitem.obj).parameters
-    given = {name: pyfuncitem.funcargs[name] for name in names if name in pyfuncitem.funcargs}
-    handset.loop.run_until_complete(pyfuncitem.obj(**given))
-    return True
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let coroutine tests that use the telephone run on the telephone's loop.
+
+    Whatever other plugins make of coroutines, and whether the test is marked for them, no other loop has its clock.
+    """
+    for item in items:
+        if not isinstance(item, pytest.Function) or "phone" not in item.fixturenames:
+            continue
+        if inspect.iscoroutinefunction(item.function):
+            setattr(item, "runtest", partial(_run, item, item.runtest))  # noqa: B010 - a method is replaced
+
+
+def _run(item: pytest.Function, otherwise: Callable[[], None]) -> None:
+    handset = item.stash.get(_HANDSET, None)
+    if handset is None:  # another fixture of this name
+        otherwise()
+        return
+    names = inspect.signature(item.function).parameters
+    given = {name: item.funcargs[name] for name in names if name in item.funcargs}
+    test = item.function if item.instance is None else item.function.__get__(item.instance)
+    handset.loop.run_until_complete(test(**given))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -106,31 +106,46 @@ class ResponseAudioOutput(Wire, frozen=True, kw_only=True):
     """Audio settings of one response."""
 
     format: AudioFormat | UnsetType = UNSET
+    """Default: the session's."""
     voice: Voice | UnsetType = UNSET
+    """Default: the session's."""
 
 
 class ResponseAudio(Wire, frozen=True, kw_only=True):
     """Audio settings of one response."""
 
     output: ResponseAudioOutput | UnsetType = UNSET
+    """The agent's side."""
 
 
 class ResponseParams(Wire, frozen=True, kw_only=True):
     """What one response does differently from its session."""
 
     audio: ResponseAudio | UnsetType = UNSET
+    """Voice and format. Default: the session's."""
     conversation: Literal["auto", "none"] | UnsetType = UNSET
+    """``"none"`` answers out of band: nothing of it gets into the conversation. Default: ``"auto"``."""
     input: tuple[InputItem, ...] | UnsetType = UNSET
+    """What the model reads in place of the conversation: items, or references to some. Default: the conversation."""
     instructions: Text | UnsetType = UNSET
+    """Default: the session's."""
     max_output_tokens: MaxOutputTokens | UnsetType = UNSET
+    """1 to 4096, or ``"inf"``. Default: the session's."""
     metadata: Metadata | None | UnsetType = UNSET
+    """Comes back in the response: 16 pairs, keys of 64 and values of 512 characters at most. Default: None."""
     offhook: OwnResponse | None | UnsetType = UNSET
     output_modalities: Modalities | UnsetType = UNSET
+    """``("audio",)`` or ``("text",)``. Default: the session's."""
     parallel_tool_calls: bool | UnsetType = UNSET
+    """Default: the session's."""
     prompt: Prompt | None | UnsetType = UNSET
+    """A stored prompt. Default: the session's."""
     reasoning: Reasoning | UnsetType = UNSET
+    """Default: the session's."""
     tool_choice: ToolChoice | UnsetType = UNSET
+    """Default: the session's."""
     tools: Tools | UnsetType = UNSET
+    """Default: the session's."""
 
 
 class ResponseCreate(ClientEventBase, frozen=True, kw_only=True, tag_field="type", tag="response.create"):

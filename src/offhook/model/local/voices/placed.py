@@ -16,8 +16,9 @@ from offhook.model.local.voices.reading import Reading
 
 # Softer than this is not heard on a telephone: -50 dB of full scale.
 _AUDIBLE: Final = 0.00316 * 32768
-# What is kept before the first sound and after the last one, so that neither is clipped.
-_MARGIN_MS: Final = 20
+# What is kept before the first sound and after the last one, so that neither is clipped. A caller waits for the former.
+_BEFORE_MS: Final = 8
+_AFTER_MS: Final = 20
 # Blanks and punctuation at the end of a text: they are what is "said" while the voice rests.
 _CLOSE: Final = re.compile(r"[\W_]*\Z")
 
@@ -52,10 +53,9 @@ def settle(
 
     ``start`` is where the first word begins at the latest, ``ends`` where each reading ends.
     """
-    margin = _MARGIN_MS * rate_hz // 1000
     loud_start, loud_end = audible(samples, rate_hz)
-    first = max(min(loud_start, start) - margin, 0)
-    voiced_end = min(loud_end + margin, len(samples)) - first
+    first = max(min(loud_start, start) - _BEFORE_MS * rate_hz // 1000, 0)
+    voiced_end = min(loud_end + _AFTER_MS * rate_hz // 1000, len(samples)) - first
     samples = samples[first : first + voiced_end + rest_ms * rate_hz // 1000]
     ends = np.clip(ends - first, 0, voiced_end)
     if speed != 1.0:
