@@ -298,14 +298,15 @@ def test_an_output_that_was_lost_on_its_way_is_given_again(monkeypatch: pytest.M
 
 
 def test_a_call_that_ends_while_the_connection_is_lost_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "RECONNECT_PAUSES_S", (0.0, 0.3, 0.3))
+    monkeypatch.setattr(limits, "RECONNECT_PAUSES_S", (0.05,) * 400)
 
     def build(scene: Scene) -> None:
         @scene.app.incoming
         async def answer(call: offhook.IncomingCall) -> None:
             session = await call.accept()
-            scene.wire.cut(refusals=1)
+            scene.wire.cut(refusals=1000)
             await scene.one.calls.hangup(call.call_id)
+            scene.wire.refusals = 0
             scene.log.append(await session.wait_ended())
             with pytest.raises(offhook.ConnectionClosedError):
                 await session.response.create()
