@@ -26,6 +26,7 @@ from offhook.audio.wav import read_wav, write_wav
 BARESIP = shutil.which("baresip")
 MODULES = next((path for path in sorted(Path("/usr/lib").glob("**/baresip/modules")) if path.is_dir()), None)
 PATIENCE_S = 30
+TRIES = 5
 RATE_HZ = 8000
 # baresip hangs up when its file is at its end: no test lasts so long.
 AFTERWARDS_S = 120
@@ -132,16 +133,23 @@ async def baresip(
 ) -> AsyncIterator[Baresip]:
     """Start a baresip that says ``says`` in every call, and stop it. ``answers``: it picks up by itself."""
     assert BARESIP is not None
-    sip_port, control_port = free_port(), free_port(socket.SOCK_STREAM)
     account = f"<sip:softphone@127.0.0.1;transport={transport}>;regint=0;audio_codecs={codecs}"
     account += f";answermode={'auto' if answers else 'manual'}\n"
-    _furnish(folder, says, account, sip_port, control_port)
-    with (folder / "baresip.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            BARESIP, "-f", str(folder), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
-        )
+    for left in reversed(range(TRIES)):
+        sip_port, control_port = free_port(), free_port(socket.SOCK_STREAM)
+        _furnish(folder, says, account, sip_port, control_port)
+        with (folder / "baresip.log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                BARESIP, "-f", str(folder), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        try:
+            reader, writer = await _connect(process, control_port, folder)
+            break
+        except AssertionError:
+            # Somebody else took one of the ports meanwhile; it needs the one above for TLS, too.
+            if not left:
+                raise
     try:
-        reader, writer = await _connect(process, control_port, folder)
         phone = Baresip(folder, f"sip:softphone@127.0.0.1:{sip_port}", writer)
         listening = asyncio.ensure_future(phone.listen(reader))
         try:
