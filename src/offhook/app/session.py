@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("offhook.app")
 _ENDERS: Final = frozenset({"caller", "application", "server"})
+CLOSED: Final = CallEnded(reason="this session was closed")
+"""How a session ends that lets go of its call, which may go on."""
 
 
 class CallSession(EventGroups[Awaitable[None]]):
@@ -208,7 +210,7 @@ class CallSession(EventGroups[Awaitable[None]]):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._finish(CallEnded(reason="this session was closed"))
+            self._finish(CLOSED)
             await self._socket.close()
 
     async def _follow(self) -> None:
