@@ -7,12 +7,17 @@ sockets it runs in a thread of its own, because others do not wait.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import sys
 import threading
+import time
+import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
+from offhook.errors import LocalError
 from offhook.testing.application import Access
 from offhook.testing.box import PhoneOptions
 from offhook.testing.clock import JumpLoop
@@ -22,6 +27,10 @@ from offhook.testing.model import ScriptedModel
 from offhook.testing.phone import Ended
 
 T = TypeVar("T")
+
+# How long is waited, of real time too, for what was told to end.
+CLOSE_S: Final = 10.0
+_NOT_ENDED: Final = "the application under test does not end:\n"
 
 
 class JumpingTime:
@@ -44,30 +53,87 @@ class RealTime:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="offhook-phone", daemon=True)
+        self._left: BaseException | None = None
+        self._waiting: concurrent.futures.Future[Any] | None = None
+        self._thread = threading.Thread(target=self._live, name="offhook-phone", daemon=True)
         self._thread.start()
 
+    def _live(self) -> None:
+        while True:
+            try:
+                self._loop.run_forever()
+            except BaseException as left:
+                # The SystemExit of a task ends the loop, and whoever waits for something in it would do so for ever.
+                self._left = left
+                if (waiting := self._waiting) is not None:
+                    waiting.cancel()
+            else:
+                return
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run something to its end."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        """Run something to its end. Raises LocalError when the application has tried to end the process."""
+        before = self._told()
+        self._waiting = waiting = asyncio.run_coroutine_threadsafe(work, self._loop)
+        if self._left is not None:
+            waiting.cancel()
+        try:
+            result = waiting.result()
+        except BaseException:
+            if before is None and self._left is None:
+                raise
+        self._waiting = None
+        left = before or self._told()
+        if left is not None:
+            raise LocalError(f"the application has tried to end the process: {left!r}") from left
+        return result
+
+    def _told(self) -> BaseException | None:
+        left, self._left = self._left, None
+        return left
 
     def close(self) -> None:
-        """Give up what still runs."""
+        """Give up what still runs. Raises LocalError when it does not end."""
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._thread.join(CLOSE_S)
+        if self._thread.is_alive():
+            raise LocalError(f"{_NOT_ENDED}{_stack(self._thread)}")
         close_loop(self._loop)
 
 
 def close_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """Close a loop that does not run, with all that is left in it."""
+    """Close a loop that does not run, with all that is left in it. Raises LocalError when some of it does not end."""
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()
+    pending: set[asyncio.Task[Any]] = set()
     if tasks:
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        _, pending = loop.run_until_complete(asyncio.wait(tasks, timeout=CLOSE_S))
     loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.run_until_complete(loop.shutdown_default_executor())
+    left = [f"{task!r}\n" for task in pending] + _end_threads(loop)
     loop.close()
+    if left:
+        raise LocalError(_NOT_ENDED + "".join(left))
+
+
+def _end_threads(loop: asyncio.AbstractEventLoop) -> list[str]:
+    """End the threads of plain functions; return where those are that do not. Python waits for them when it exits."""
+    # asyncio would wait for them without limit.
+    executor = getattr(loop, "_default_executor", None)
+    if executor is None:
+        return []
+    ending = threading.Thread(target=executor.shutdown, kwargs={"cancel_futures": True}, daemon=True)
+    ending.start()
+    end = time.monotonic() + CLOSE_S
+    while ending.is_alive() and time.monotonic() < end:
+        loop.run_until_complete(asyncio.sleep(0))  # they may wait for something of the loop
+        ending.join(0.02)
+    return [_stack(thread) for thread in executor._threads if thread.is_alive()] if ending.is_alive() else []
+
+
+def _stack(thread: threading.Thread) -> str:
+    """Return what a thread is doing."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return f"{thread.name}\n{''.join(traceback.format_stack(frame))}"
 
 
 class Call:
