@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
@@ -583,6 +585,74 @@ def test_a_socket_to_an_exempt_host_goes_there_itself(kind: Any, monkeypatch: py
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with http_peer(talk) as server:
+        run(test(server))
+
+
+@BOTH
+@pytest.mark.usefixtures("no_proxies")
+def test_a_proxy_whose_reply_trickles_in_does_not_stretch_the_time_to_connect(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def talk(peer: Peer) -> None:
+        peer.request()
+        while not over.wait(0.02):
+            peer.say(b"x")
+
+    async def test(server: HttpPeer) -> None:
+        monkeypatch.setenv("https_proxy", server.url.removesuffix("/v1"))
+        async with kind("https://voice.example/v1") as one:
+            with pytest.raises(offhook.APITimeoutError, match="Cannot connect"):
+                await one.hangup()
+
+    monkeypatch.setattr(limits, "CONNECT_TIMEOUT_S", 0.3)
+    over = threading.Event()
+    with http_peer(talk) as server:
+        try:
+            run(test(server))
+        finally:
+            over.set()
+
+
+@contextlib.contextmanager
+def silent_address() -> Iterator[tuple[str, int]]:
+    """An address that answers no connection: what would wait to be accepted is full."""
+    with contextlib.ExitStack() as held:
+        listening = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(8):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield listening.getsockname()
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+
+@pytest.mark.usefixtures("no_proxies")
+def test_a_host_of_many_silent_addresses_does_not_stretch_the_time_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with Sync("http://voice.example/v1") as one:
+            with pytest.raises(offhook.APITimeoutError, match=r"0\.5 s"):
+                await one.hangup(timeout=0.5)
+
+    with silent_address() as silent:
+        # As many as would take longer than the patience of ``run``, if each had the whole time.
+        resolve_to(monkeypatch, *[silent] * 200)
+        run(test())
+
+
+@pytest.mark.usefixtures("no_proxies")
+def test_a_silent_address_leaves_time_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(server: HttpPeer) -> None:
+        host, port = server.url.removeprefix("http://").removesuffix("/v1").split(":")
+        resolve_to(monkeypatch, silent, (host, int(port)))
+        async with Sync("http://voice.example/v1") as one:
+            assert (await one.hangup()).request_id == "req_1"
+
+    monkeypatch.setattr(limits, "CONNECT_TIMEOUT_S", 3.0)
+    with silent_address() as silent, http_peer(answer_all) as server:
         run(test(server))
 
 
