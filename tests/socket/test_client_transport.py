@@ -656,6 +656,40 @@ def test_a_silent_address_leaves_time_for_the_next_one(monkeypatch: pytest.Monke
         run(test(server))
 
 
+@BOTH
+def test_connections_of_a_burst_that_the_server_closes_are_closed_while_one_goes_on(kind: Any) -> None:
+    size = 5
+    together = threading.Barrier(size)
+    peers: list[Peer] = []
+
+    def talk(peer: Peer) -> object:
+        peers.append(peer)
+        peer.request()
+        together.wait(PATIENCE_S)
+        peer.say(EMPTY)
+        if not peer.request():
+            return "closed"
+        # Only one is used again; the others have been ended before it answers.
+        for other in peers:
+            if other is not peer:
+                other.connection.shutdown(socket.SHUT_WR)
+        peer.say(EMPTY)
+        return answer_all(peer)
+
+    async def test(server: HttpPeer) -> None:
+        async with kind(server.url) as one:
+            await asyncio.gather(*(one.hangup() for _ in range(size)))
+            await one.hangup()
+            for _ in range(size - 1):
+                assert await asyncio.to_thread(server.end) == "closed"
+            await one.hangup()
+            assert server.connections == size
+        assert await asyncio.to_thread(server.end) == 1
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
 def test_the_limits_of_waiting_are_the_contracts() -> None:
     assert (limits.TIMEOUT_S, limits.CONNECT_TIMEOUT_S, limits.MAX_RETRIES) == (600, 5, 2)
     context = offhook.client.transport.default_tls()

@@ -287,13 +287,28 @@ class SyncTransport:
 
     def _release(self, wire: _Wire) -> None:
         if wire.reader.done and wire.reader.reusable and not self._closed:
-            wire.idle_since = time.monotonic()
+            now = time.monotonic()
+            self._drop_stale(now)
+            wire.idle_since = now
             self._idle.setdefault(wire.origin, []).append(wire)
         else:
             wire.close()
         self._slots.release()
         if self._closed:
             self._drop_idle()
+
+    def _drop_stale(self, now: float) -> None:
+        """Close those that waited longest while they are of no use: the newest are taken first, nobody else would."""
+        for idle in list(self._idle.values()):
+            while idle:
+                try:
+                    oldest = idle.pop(0)
+                except IndexError:  # another thread took it
+                    break
+                if oldest.is_fresh(now):
+                    idle.insert(0, oldest)
+                    break
+                oldest.close()
 
     def _drop_idle(self) -> None:
         for idle in list(self._idle.values()):
