@@ -6,7 +6,7 @@ It reads what happened and what was decided about it, and changes nothing, so th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -37,8 +37,7 @@ class _Run:
     first_sound_at: float | None = None
 
 
-@dataclass(slots=True)
-class Usage:
+class Usage(msgspec.Struct):
     """What a session has used so far."""
 
     responses: int = 0
@@ -99,7 +98,7 @@ class Watch:
 
     def usage_shown(self) -> dict[str, Any]:
         """Return what the session has used, as a record shows it."""
-        return asdict(self.usage) | {"heard_seconds": round(self.usage.heard_seconds, 3)}
+        return msgspec.structs.asdict(self.usage) | {"heard_seconds": round(self.usage.heard_seconds, 3)}
 
     # -- the trace
 
