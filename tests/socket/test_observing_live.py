@@ -10,6 +10,9 @@ from typing import Any
 from tests.socket.live import Live, Socket, live, until
 from tests.socket.model_server import Received, Reply, serve
 
+from offhook.telemetry.log import FactLog
+from offhook.telemetry.otlp import OtlpExporter
+from offhook.telemetry.trace import Span
 from offhook.testing.voice import voice
 
 
@@ -69,6 +72,25 @@ def test_a_collector_that_is_away_costs_no_call_anything() -> None:
             assert otlp is not None
             await until(lambda: otlp.dropped == 1)
             await _talk(one)
+
+    asyncio.run(whole())
+
+
+def test_a_trace_that_cannot_be_written_does_not_end_the_export_of_the_others() -> None:
+    def spans(**attributes: Any) -> list[Span]:
+        return [Span("1" * 32, "2" * 16, None, "session", 1.0, 2.0, attributes=attributes)]
+
+    async def whole() -> None:
+        async with asyncio.timeout(60), serve(lambda _: Reply([b"{}"], content_type="application/json")) as collector:
+            exporter = OtlpExporter(collector.url.removesuffix("/v1"), "0", FactLog("tests"))
+            exporter.start()
+            try:
+                exporter.save_spans("rtc_1", spans(odd=object()))
+                exporter.save_spans("rtc_2", spans())
+                await until(lambda: bool(collector.received))
+                assert exporter.dropped == 1
+            finally:
+                await exporter.stop()
 
     asyncio.run(whole())
 
