@@ -234,8 +234,23 @@ def test_a_client_secret_opens_sessions_with_what_it_was_made_with() -> None:
             error = (await client.receive())["error"]
             assert (error["code"], error["param"]) == ("invalid_value", "model")
             assert (await client.closed())[0] == 1008
+
+    run(test)
+
+
+def test_a_client_secret_listens_in_on_no_call() -> None:
+    async def test(one: Live) -> None:
+        realtime = one.sdk.realtime
+        made = await realtime.client_secrets.create()
+        translation = await realtime.translations.client_secrets.create(session={"model": "m"})
         _, call_id = await one.talk()
-        async with opened(one, f"?call_id={call_id}", made.value) as client:
+        for key in (made.value, translation.value):
+            with pytest.raises(InvalidStatus) as caught:
+                async with opened(one, f"?call_id={call_id}", key):
+                    pass
+            assert caught.value.response.status_code == 401
+            assert json.loads(caught.value.response.body)["error"]["code"] == "invalid_api_key"
+        async with opened(one, f"?call_id={call_id}") as client:
             await client.update(instructions="Be brief.")
 
     run(test)
