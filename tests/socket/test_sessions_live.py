@@ -22,6 +22,7 @@ from offhook.audio.g711 import Codec
 from offhook.audio.pcm import from_bytes, silence, to_bytes
 from offhook.audio.resample import resample
 from offhook.audio.tone import find_tones
+from offhook.host.sideband import Closing
 from offhook.testing.voice import voice
 from offhook.wire import limits
 
@@ -234,6 +235,26 @@ def test_a_client_secret_opens_sessions_with_what_it_was_made_with() -> None:
             error = (await client.receive())["error"]
             assert (error["code"], error["param"]) == ("invalid_value", "model")
             assert (await client.closed())[0] == 1008
+
+    run(test)
+
+
+def test_what_a_client_sends_after_the_end_of_its_session_disturbs_nobody() -> None:
+    async def test(one: Live) -> None:
+        sessions = one.server.sessions._active
+        append = json.dumps({"type": "input_audio_buffer.append", "audio": base64.b64encode(PCM).decode()})
+        async with opened(one) as first:
+            await first.until("session.created")
+            (over,) = sessions.values()
+            over.close(Closing(1000, ""))
+            async with opened(one) as second:
+                await second.until("session.created")
+                (session,) = sessions.values()
+                session.hear_client(append)
+                over.hear_client(append)
+                over.hear_client(json.dumps({"type": "input_audio_buffer.commit"}))
+                assert not over._inbox
+                await second.until("input_audio_buffer.speech_stopped")
 
     run(test)
 
