@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import sys
@@ -95,6 +96,8 @@ def shown_default(default: object) -> str:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    # Nothing is garbage before the server runs, and looking for some is a tenth of the start; ``serve`` looks again.
+    gc.disable()
     path = arguments.config or os.environ.get(f"{ENV_PREFIX}CONFIG")
     config = load_config(vars(arguments), os.environ, Path(path).expanduser() if path else None)
     from offhook.media.blas import one_thread

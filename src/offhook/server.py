@@ -508,6 +508,7 @@ async def _serve(config: Config) -> int:
         # A full collection stopped all sound for 40 ms at 100 calls, most of it to look at what never goes away.
         gc.collect()
         gc.freeze()
+        gc.enable()
         # Calls come and go faster than the usual thresholds (700, 10, 10) mean it: a twentieth less work, and earlier.
         gc.set_threshold(5000, 20, 20)
         _say_ready(config, ready, server.models())

@@ -6,7 +6,7 @@ It reads what happened and what was decided about it, and changes nothing, so th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -37,8 +37,7 @@ class _Run:
     first_sound_at: float | None = None
 
 
-@dataclass(slots=True)
-class Usage:
+class Usage(msgspec.Struct):
     """What a session has used so far."""
 
     responses: int = 0
@@ -91,15 +90,20 @@ class Watch:
         """The spans that have ended so far; none when the session wants no trace."""
         return self._trace.spans if self._trace is not None else ()
 
+    def stop(self, now: float) -> None:
+        """The session has ended, but what was said last may still be transcribed."""
+        if self._trace is not None:
+            self._trace.finish_all(now, but={f"hear {item_id}" for item_id in self._heard})
+
     def close(self, now: float) -> Sequence[Span]:
-        """The session has ended: return all its spans."""
+        """Nothing more will come: return all spans."""
         if self._trace is not None:
             self._trace.finish_all(now)
         return self.spans
 
     def usage_shown(self) -> dict[str, Any]:
         """Return what the session has used, as a record shows it."""
-        return asdict(self.usage) | {"heard_seconds": round(self.usage.heard_seconds, 3)}
+        return msgspec.structs.asdict(self.usage) | {"heard_seconds": round(self.usage.heard_seconds, 3)}
 
     # -- the trace
 
