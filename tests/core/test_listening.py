@@ -93,6 +93,39 @@ def test_a_file_lets_the_others_be_heard_meanwhile() -> None:
     assert file.waiting_ms == 0
 
 
+def test_a_session_that_is_over_takes_nothing_from_the_one_that_has_its_place_now() -> None:
+    listening = Listening(load_silero)
+    over, told_over = opened(listening)
+    listening.take(over, LINES[1][1], LINES[1][0])
+    listening.close(over)
+    ear, told = opened(listening)
+    listening.take(ear, LINES[1][1], LINES[1][0])
+    listening.catch_up(over)
+    work_off(listening)
+    assert told_over == []
+    assert [type(each) for each in told] == [SpeechStarted, SpeechStopped] * 2
+
+
+def test_a_session_that_closes_at_what_it_is_told_leaves_its_place_in_good_order() -> None:
+    listening = Listening(load_silero)
+    places: list[Ear] = []
+    told: list[Any] = []
+
+    def tell(_: Any) -> None:
+        if not places:
+            listening.close(closing)
+            places.append(listening.open(told.extend))
+            listening.configure(places[0], TurnOptions())
+            listening.take(places[0], LINES[1][1], LINES[1][0])
+
+    closing = listening.open(tell)
+    listening.configure(closing, TurnOptions())
+    listening.take(closing, LINES[1][1], LINES[1][0])
+    work_off(listening)
+    assert places[0].row == closing.row
+    assert [type(each) for each in told] == [SpeechStarted, SpeechStopped] * 2
+
+
 def test_another_format_goes_on_where_the_first_ended() -> None:
     listening = Listening(load_silero)
     ear, told = opened(listening)

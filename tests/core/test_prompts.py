@@ -129,6 +129,21 @@ def test_a_version_that_is_added_is_the_newest_and_outlives_the_server(folder: P
     assert again.all()[0].shown()["instructions"] == "First."
 
 
+def test_a_stored_prompt_shows_no_credentials_of_its_mcp_servers(folder: Path) -> None:
+    server = {"type": "mcp", "server_label": "shop", "server_url": "https://mcp.example/"}
+    secret = {"authorization": "sk-mcp-0123", "headers": {"X-Key": "c2VjcmV0"}}
+    prompts = Prompts(folder)
+    added = prompts.add("pmpt_tools", json.dumps({"tools": [server | secret]}).encode())
+    for template in (added, *prompts.versions("pmpt_tools")):
+        shown = json.dumps(template.shown())
+        assert "X-Key" in shown
+        assert "sk-mcp-0123" not in shown
+        assert "c2VjcmV0" not in shown
+    (tool,) = accepted(folder, {"id": "pmpt_tools"}).tools  # type: ignore[misc]
+    assert tool.authorization == "sk-mcp-0123", "a session has what was stored"  # type: ignore[union-attr]
+    assert "tools" not in prompts.all()[0].shown()
+
+
 @pytest.mark.parametrize(
     ("prompt_id", "body", "param"),
     [

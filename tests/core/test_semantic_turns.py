@@ -185,6 +185,26 @@ def test_an_update_in_a_pause_leaves_its_end_to_the_new_detection(detection: dic
     assert talk.engine.next_deadline() is None
 
 
+@pytest.mark.parametrize(("eagerness", "expected"), [("low", 1200), ("high", 400)])
+def test_an_update_in_a_pause_does_not_leave_the_line_dead(eagerness: str, expected: int) -> None:
+    talk = semantic_talk(eagerness="medium")
+    starts(talk)
+    pauses(talk)
+    detection = {"type": "semantic_vad", "eagerness": eagerness}
+    talk.client("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": detection}}})
+    assert silence_ms(talk) == expected
+
+
+def test_words_that_come_after_an_update_in_a_pause_end_the_turn_by_the_new_patience() -> None:
+    talk = semantic_talk(eagerness="low")
+    starts(talk)
+    pauses(talk)
+    detection = {"type": "semantic_vad", "eagerness": "high"}
+    talk.client("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": detection}}})
+    hears(talk, "That is all.", after_s=0.15)
+    assert talk.count(do.EndTurn) == 1
+
+
 # -- what interrupts the agent
 
 

@@ -194,10 +194,14 @@ def test_a_client_that_clears_the_output_hears_no_tone_either() -> None:
 # -- the sentence
 
 
-def moment_is_said(talk: Talk, played_ms: int = 1500) -> list[dict[str, Any]]:
+def moment_is_made(talk: Talk) -> int:
     number = talk.last(do.Fill).number
     talk.happens(happened.FillerSpoken(number, (("One", 500.0), (" moment,", 500.0), (" please.", 500.5))))
-    return talk.happens(happened.FillerEnded(number, played_ms))
+    return number
+
+
+def moment_is_said(talk: Talk, played_ms: int = 1500) -> list[dict[str, Any]]:
+    return talk.happens(happened.FillerEnded(moment_is_made(talk), played_ms))
 
 
 def test_a_sentence_is_remembered_before_the_function_it_bridged() -> None:
@@ -238,9 +242,22 @@ def test_the_answer_comes_after_the_sentence_in_the_conversation_too() -> None:
     talk = waiting(MOMENT)
     talk.says()
     talk.waits(2)
+    number = moment_is_made(talk)
     talk.answers("At nine.")
-    moment_is_said(talk)
+    talk.happens(happened.FillerEnded(number, 1500))
+    assert stops(talk) == 0
     assert transcripts(talk)[-2:] == ["One moment, please.", "At nine."]
+
+
+def test_a_sentence_that_is_not_made_yet_does_not_come_after_the_answer() -> None:
+    talk = waiting(MOMENT)
+    talk.says()
+    talk.waits(2)
+    talk.answers("At nine.")
+    assert stops(talk) == 1
+    assert talk.last(do.StopFilling).number == talk.last(do.Fill).number
+    talk.happens(happened.FillerEnded(talk.last(do.Fill).number, 0))
+    assert transcripts(talk)[-1] == "At nine."
 
 
 def test_a_sentence_is_said_once_in_a_wait() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.socket.live import Live, Socket, run, until
+from tests.socket.live import PATIENCE_S, Live, Socket, run, until
+from tests.socket.test_sessions_live import opened
 
-from offhook.audio.pcm import silence
+from offhook.audio.pcm import silence, to_bytes
+from offhook.audio.resample import resample
 from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DemoBrain
 from offhook.model.interface import ModelError, Speech, Words
@@ -174,6 +177,48 @@ def test_a_streaming_transcript_is_read_along_and_its_deltas_are_the_transcript(
             assert early, "words came while the caller spoke"
             assert "".join(early + late) == after[-1]["transcript"] == ear.WORDS
             assert len({each["item_id"] for each in before + after if each["type"] == DELTA}) == 1
+
+    run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
+
+
+class HeldEar(ReadingEar):
+    """Reads along when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.let = asyncio.Event(), asyncio.Event()
+
+    def hear_so_far(self, speech: Speech, wanted: TranscriptionEcho | None) -> SoFar | None:
+        self.asked.set()
+        return HeldSoFar(self.WORDS, speech, self.let)
+
+
+class HeldSoFar(SoFar):
+    """What was said up to now, when it is let."""
+
+    def __init__(self, text: str, speech: Speech, let: asyncio.Event) -> None:
+        super().__init__(text, speech)
+        self.let = let
+
+    async def words(self) -> AsyncIterator[Words]:
+        await self.let.wait()
+        yield Words(self.text)
+
+
+def test_hearing_another_item_does_not_end_the_words_of_the_turn_that_goes_on() -> None:
+    ear = HeldEar()
+
+    async def test(one: Live) -> None:
+        async with opened(one) as client:
+            await client.update(audio={"input": {"transcription": {"model": "gpt-realtime-whisper"}}})
+            await client.append(to_bytes(resample(voice(1600), 8000, 24000)))
+            await asyncio.wait_for(ear.asked.wait(), PATIENCE_S)
+            audio = base64.b64encode(bytes(48_000)).decode()
+            item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": audio}]}
+            await client.send("conversation.item.create", item=item)
+            await client.until(COMPLETED)
+            ear.let.set()
+            assert (await client.until(DELTA))[-1]["delta"]
 
     run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
 

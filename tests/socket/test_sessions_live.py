@@ -22,6 +22,7 @@ from offhook.audio.g711 import Codec
 from offhook.audio.pcm import from_bytes, silence, to_bytes
 from offhook.audio.resample import resample
 from offhook.audio.tone import find_tones
+from offhook.host.sideband import Closing
 from offhook.testing.voice import voice
 from offhook.wire import limits
 
@@ -234,8 +235,43 @@ def test_a_client_secret_opens_sessions_with_what_it_was_made_with() -> None:
             error = (await client.receive())["error"]
             assert (error["code"], error["param"]) == ("invalid_value", "model")
             assert (await client.closed())[0] == 1008
+
+    run(test)
+
+
+def test_what_a_client_sends_after_the_end_of_its_session_disturbs_nobody() -> None:
+    async def test(one: Live) -> None:
+        sessions = one.server.sessions._active
+        append = json.dumps({"type": "input_audio_buffer.append", "audio": base64.b64encode(PCM).decode()})
+        async with opened(one) as first:
+            await first.until("session.created")
+            (over,) = sessions.values()
+            over.close(Closing(1000, ""))
+            async with opened(one) as second:
+                await second.until("session.created")
+                (session,) = sessions.values()
+                session.hear_client(append)
+                over.hear_client(append)
+                over.hear_client(json.dumps({"type": "input_audio_buffer.commit"}))
+                assert not over._inbox
+                await second.until("input_audio_buffer.speech_stopped")
+
+    run(test)
+
+
+def test_a_client_secret_listens_in_on_no_call() -> None:
+    async def test(one: Live) -> None:
+        realtime = one.sdk.realtime
+        made = await realtime.client_secrets.create()
+        translation = await realtime.translations.client_secrets.create(session={"model": "m"})
         _, call_id = await one.talk()
-        async with opened(one, f"?call_id={call_id}", made.value) as client:
+        for key in (made.value, translation.value):
+            with pytest.raises(InvalidStatus) as caught:
+                async with opened(one, f"?call_id={call_id}", key):
+                    pass
+            assert caught.value.response.status_code == 401
+            assert json.loads(caught.value.response.body)["error"]["code"] == "invalid_api_key"
+        async with opened(one, f"?call_id={call_id}") as client:
             await client.update(instructions="Be brief.")
 
     run(test)

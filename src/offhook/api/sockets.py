@@ -13,7 +13,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from offhook.api.answer import ANY_SESSION, find_opener, problem_response
+from offhook.api.answer import ANY_SESSION, find_opener, find_project, problem_response
 from offhook.call.machine import NOT_FOUND
 from offhook.call.tokens import TokenStream
 from offhook.errors import ApiProblem
@@ -47,17 +47,18 @@ class RealtimeSockets:
     async def serve(self, socket: WebSocket) -> None:
         """Serve one socket from its upgrade to its close. Refusals are HTTP answers to the upgrade."""
         own_events = socket.query_params.get("offhook_events") == "1"
+        call_id = socket.query_params.get("call_id")
+        projects, protocols = self._directory.projects, socket.scope["subprotocols"]
         try:
-            project, given = find_opener(
-                self._directory.projects, self._secrets, socket.headers, socket.scope["subprotocols"]
-            )
-            call_id = socket.query_params.get("call_id")
             if call_id is not None:
-                owner = self._find(project, call_id)
+                # A client secret is made for a browser: it opens what it was made with, and steers nobody's call.
+                owner = self._find(find_project(projects, socket.headers, protocols), call_id)
                 sideband = owner.attach(own_events=own_events)
-            elif given is None:
-                message = "This client secret is for a translation session, which this server does not have."
-                raise ApiProblem(400, "invalid_value", message)
+            else:
+                project, given = find_opener(projects, self._secrets, socket.headers, protocols)
+                if given is None:
+                    message = "This client secret is for a translation session, which this server does not have."
+                    raise ApiProblem(400, "invalid_value", message)
         except ApiProblem as problem:
             await socket.send_denial_response(problem_response(problem))
             return

@@ -62,7 +62,7 @@ class Conversing:
         self._generating: dict[int, asyncio.Task[None]] = {}
         self._hearing: set[asyncio.Task[None]] = set()
         self._early: _Early | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._reading: tuple[str, asyncio.Task[None]] | None = None
         self._filling = Filling(owner, services)
         self._language = ""
         self._mcp = McpCalls(owner, services.mcp)
@@ -117,7 +117,7 @@ class Conversing:
                 self._hear_early(output)
             case do.HearSoFar():
                 self._stop_reading()
-                self._reading = self._spawn(self._tell_so_far(output))
+                self._reading = output.item_id, self._spawn(self._tell_so_far(output))
             case do.DropEarly():
                 self._drop_early()
             case do.SendWithAudio():
@@ -224,7 +224,7 @@ class Conversing:
         """What was heard of a turn that goes on serves nobody any more."""
         reading, self._reading = self._reading, None
         if reading is not None:
-            reading.cancel()
+            reading[1].cancel()
 
     async def _all_words(self, hearing: EarlyHearing | None) -> list[Words] | None:
         """Return the words of what is heard early; None when there will be none."""
@@ -268,7 +268,8 @@ class Conversing:
         if self._nobody_reads(wanted):
             self._owner.take(talk.TranscriptFailed(wanted.item_id, "not_wanted", "No transcript was asked for."))
             return
-        self._stop_reading()
+        if self._reading is not None and self._reading[0] == wanted.item_id:
+            self._stop_reading()
         task = self._spawn(self._transcribe(wanted, speech, early))
         self._hearing.add(task)
         task.add_done_callback(self._hearing.discard)

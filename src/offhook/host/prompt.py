@@ -22,7 +22,7 @@ from offhook.wire import limits
 from offhook.wire.client_events import ResponseAudio, ResponseAudioOutput, ResponseParams
 from offhook.wire.decode import decode_session
 from offhook.wire.problem import invalid, missing_parameter, unknown_parameter
-from offhook.wire.session import Audio, AudioInput, AudioOutput, Prompt, PromptText, SessionParams
+from offhook.wire.session import Audio, AudioInput, AudioOutput, Prompt, PromptText, SessionParams, mask_secrets
 
 T = TypeVar("T", SessionParams, ResponseParams)
 
@@ -51,8 +51,8 @@ class Template:
         return frozenset(_VARIABLE.findall(text)) if isinstance(text, str) else frozenset()
 
     def shown(self) -> dict[str, Any]:
-        """Return it as people and programs see it."""
-        members = msgspec.to_builtins(self.members)
+        """Return it as people and programs see it: what an MCP server wants to be told is hidden."""
+        members = msgspec.to_builtins(replace(self.members, tools=mask_secrets(self.members.tools)))
         del members["type"]
         variables = sorted(self.variables)
         return {"object": "offhook.prompt", "id": self.id, "version": self.version, "variables": variables, **members}

@@ -100,7 +100,9 @@ class SocketSession:
         await self.socket.room()
 
     def hear_client(self, text: str | bytes) -> None:
-        """Take what the client sent."""
+        """Take what the client sent; of what comes after the end, nothing counts."""
+        if self._closed:
+            return
         event: talk.Input
         try:
             asked = self._services.preparing.event(self._decode(text), self.project.id)

@@ -293,7 +293,7 @@ class Engine:
 
     def reconfigure_turns(self, detection: TurnDetection | None) -> None:
         """Detect turns in another way from now on."""
-        self._semantic.forget()
+        self._semantic.reconfigured()
         if detection is None and isinstance(self._turn, Speaking):
             self._turn = Quiet(self._turn.start_ms)
             self.emit(do.DropEarly())

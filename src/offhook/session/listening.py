@@ -232,9 +232,17 @@ class Listening:
         return Ear(self._free_rows.pop(), tell)
 
     def close(self, ear: Ear) -> None:
-        """Stop listening to a session."""
-        self._busy.pop(ear.row, None)
+        """Stop listening to a session; its place is another's from now on, so nothing of it may be used again."""
+        self._let_go(ear)
         self._free_rows.append(ear.row)
+
+    def _let_go(self, ear: Ear) -> None:
+        if self._waits(ear):
+            del self._busy[ear.row]
+
+    def _waits(self, ear: Ear) -> bool:
+        # What a session is told may close it, or another one, and open a third in its place.
+        return self._busy.get(ear.row) is ear
 
     def configure(self, ear: Ear, options: TurnOptions | None) -> None:
         """Change a session's turn detection."""
@@ -257,20 +265,21 @@ class Listening:
         while left > 0 and (found := self._round(ears)):
             left -= found
         for ear in ears:
-            # What has more to say waits until the others were listened to.
-            del self._busy[ear.row]
-            if ear.has_more:
-                self._busy[ear.row] = ear
+            if self._waits(ear):
+                # What has more to say waits until the others were listened to.
+                del self._busy[ear.row]
+                if ear.has_more:
+                    self._busy[ear.row] = ear
         return bool(self._busy)
 
     def catch_up(self, ear: Ear) -> None:
         """Work off all that waits of one session, which the caller keeps short."""
-        while ear.row in self._busy:
+        while self._waits(ear):
             self._convert([ear])
             while self._round([ear]):
                 pass
             if not ear.has_more:
-                self._busy.pop(ear.row, None)
+                self._let_go(ear)
 
     def _convert(self, ears: Sequence[Ear]) -> None:
         """Make some of what waits ready to be listened to, of all sessions at once."""

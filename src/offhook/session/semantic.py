@@ -176,9 +176,13 @@ class SemanticTurns:
                 self._engine.emit(do.Duck(ducked=False))
                 return not words.strip() or self._engine.unsaid_ms > ANSWER_MS
 
-    def forget(self) -> None:
+    def reconfigured(self) -> None:
         """Turns are detected in another way from now on."""
+        pause, patience = self._pause, self._patience
+        # A pause that was told is not told again: the audio plane leaves its end to whoever was told.
         self._pause = None
+        if pause is not None and patience is not None:
+            self._pause = _Pause(pause.since, pause.since + patience.unheard_ms / 1000)
         if self._meaning is not None:
             self._meaning = None
             self._engine.emit(do.Duck(ducked=False))

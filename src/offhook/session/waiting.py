@@ -151,8 +151,9 @@ class Waiting:
                 self._wait = Served()
             case Entertained() if not due:
                 self._wait = Served()
-                # An answer ends a filler by itself, in the audio plane, with the first of its samples.
-                if not playout.busy:
+                # An answer ends a filler by itself, in the audio plane, with the first of its samples; a sentence that
+                # is not made yet is not there, and would come after a short answer.
+                if not playout.busy or self._is_being_made:
                     self.hush()
             case _:
                 pass
@@ -162,6 +163,11 @@ class Waiting:
         if response is not None:
             return response.settings.modality == "audio"
         return not isinstance(self._functions, NoFunctions)
+
+    @property
+    def _is_being_made(self) -> bool:
+        sound = self._sound
+        return isinstance(sound, Sounding) and bool(sound.text) and not sound.heard.produced_ms
 
     # -- time
 
