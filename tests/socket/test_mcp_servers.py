@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import sqlite3
 from collections.abc import Callable, Coroutine
 from contextlib import closing
@@ -17,7 +18,7 @@ from tests.socket.model_server import Received, Reply, serve
 
 from offhook.errors import ApiProblem
 from offhook.mcp.connection import McpConnections, McpServerError
-from offhook.mcp.guard import MAX_RESPONSE_BYTES
+from offhook.mcp.guard import MAX_RESPONSE_BYTES, GuardedTransport, TooMuchError, guarded_client
 from offhook.mcp.policy import McpOptions, check_tool, is_public
 from offhook.session.inputs import McpError
 from offhook.wire.session import McpTool
@@ -72,6 +73,103 @@ def test_calls_run_side_by_side_over_one_connection() -> None:
             calls = [connections.call_tool(server, "lookup", f'{{"phone":"{number}"}}') for number in range(5)]
             assert await asyncio.gather(*calls) == [f"Ada calls from {number}" for number in range(5)]
             await connections.close()
+
+    run(test)
+
+
+class Sessions:
+    """A server of the protocol's older versions, which knows its clients by sessions and may forget them."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.forgotten = 0
+        self.asked = 0
+        self.busy: asyncio.Event | None = None
+        """What the next answer of a tool waits for."""
+
+    def answer(self, received: Received) -> Reply:
+        if not received.body:
+            # The stream of the server's own messages, and the end of a session: there is no answer to either.
+            return Reply([], hang=True)
+        match received.json["method"]:
+            case "initialize":
+                self.begun += 1
+                return self._result(
+                    received,
+                    protocolVersion="2025-06-18",
+                    capabilities={"tools": {}},
+                    serverInfo={"name": "crm", "version": "1"},
+                )
+            case "notifications/initialized":
+                return Reply([b""], status=202)
+            case "tools/call" if int(received.headers["mcp-session-id"]) > self.forgotten:
+                self.asked += 1
+                return self._result(received, content=[{"type": "text", "text": "nine to five"}])
+            case "tools/list":
+                return self._result(received, tools=[{"name": "hours", "inputSchema": {"type": "object"}}])
+            case _:
+                return Reply([b""], status=404)
+
+    def _result(self, received: Received, **result: Any) -> Reply:
+        busy, self.busy = self.busy, None
+        body = json.dumps({"jsonrpc": "2.0", "id": received.json["id"], "result": result}).encode()
+        return Reply([body], content_type=JSON, headers={"mcp-session-id": str(self.begun)}, after=busy)
+
+
+def test_a_session_that_the_server_has_forgotten_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Symptom: after a restart of the server all calls of its label failed, to the end of the session."""
+    monkeypatch.setattr("offhook.mcp.connection.FAREWELL_S", 0.2)
+
+    async def test(connections: McpConnections) -> None:
+        sessions = Sessions()
+        async with serve(sessions.answer) as host:
+            server = at(host.url)
+            assert await connections.call_tool(server, "hours", "{}") == "nine to five"
+            sessions.busy = done = asyncio.Event()
+            waiting = asyncio.ensure_future(connections.call_tool(server, "hours", "{}"))
+            await until(lambda: sessions.asked == 2)
+            sessions.forgotten = 1
+            error = await failure(connections.call_tool(server, "hours", "{}"))
+            assert getattr(error, "code", None) == 404
+            assert await connections.call_tool(server, "hours", "{}") == "nine to five"
+            assert (sessions.begun, sessions.asked) == (2, 3), "what failed was not asked again"
+            done.set()
+            assert await waiting == "nine to five", "what was under way has its answer"
+            await connections.close()
+
+    run(test)
+
+
+def test_a_stream_of_events_may_be_long_and_each_event_may_not() -> None:
+    """Symptom: the stream of a talkative server ended after some megabytes, in the middle of a session."""
+    event = b": a sign of life\r\n" + b"data: " + b"x" * 32768 + b"\r\n\r\n"
+    many = MAX_RESPONSE_BYTES // len(event) + 2
+
+    async def read(pieces: list[bytes]) -> int:
+        reply = Reply(pieces, content_type="Text/Event-Stream; charset=utf-8")
+        async with (
+            asyncio.timeout(60),
+            serve(answering(reply)) as host,
+            guarded_client(GuardedTransport(LOOPBACK), {}, 20) as client,
+            client.stream("GET", host.url) as response,
+        ):
+            return sum([len(chunk) async for chunk in response.aiter_bytes()])
+
+    assert asyncio.run(read([event] * many)) == len(event) * many
+    assert asyncio.run(read([event[:-1], event[-1:]] * many)) == len(event) * many
+    with pytest.raises(TooMuchError, match="one event"):
+        asyncio.run(read([event.strip() + b"\r\n"] * many))
+
+
+def test_a_server_that_does_not_take_leave_is_left_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Symptom: each server that a session had dropped kept a connection and a task until the session ended."""
+    monkeypatch.setattr("offhook.mcp.connection.FAREWELL_S", 0.2)
+
+    async def test(connections: McpConnections) -> None:
+        async with serve(Sessions().answer) as host:
+            assert await connections.call_tool(at(host.url), "hours", "{}") == "nine to five"
+            connections._drop("crm")
+            await until(lambda: not connections.in_use)
 
     run(test)
 

@@ -31,6 +31,10 @@ MAX_OUTPUT_CHARS: Final = 256 * 1024
 MAX_PAGES: Final = 16
 # JSON-RPC's range for servers; the protocol's own code for a connection that is gone.
 CONNECTION_CLOSED: Final = -32000
+# What the protocol's client says when no answer can come any more, and when the session was ended by the server.
+_CONNECTION_CODES: Final = frozenset((CONNECTION_CLOSED, -32600))
+# A session that a server has forgotten is a 404 by the protocol, and one of the others by habit.
+_SESSION_GONE: Final = frozenset((400, 404, 410))
 FAREWELL_S: Final = 2.0
 _SHOWN_CHARS: Final = 300
 # What servers of before streamable HTTP answer to its first message.
@@ -96,6 +100,7 @@ class McpConnections:
             peer = self._peers[server.server_label] = _Peer(server, self._options)
             self._leaving.add(peer.task)
             peer.task.add_done_callback(self._leaving.discard)
+        peer.asking += 1
         try:
             async with asyncio.timeout(self._options.answer_s):
                 return await do(await peer.client())
@@ -106,7 +111,16 @@ class McpConnections:
             message = f"The MCP server did not answer within {self._options.answer_s:g} s."
             raise McpServerError(McpToolExecutionError(message=message)) from None
         except Exception as failure:
-            raise McpServerError(peer.explain(failure)) from failure
+            error = peer.explain(failure)
+            if _is_about_the_connection(error) and self._peers.get(server.server_label) is peer:
+                # The next question goes over a new one. This one is not asked again: it may have been heard.
+                del self._peers[server.server_label]
+            raise McpServerError(error) from failure
+        finally:
+            peer.asking -= 1
+            if not peer.asking and self._peers.get(server.server_label) is not peer:
+                # Whoever else waited for an answer over the old one has it now.
+                peer.leave()
 
     def _drop(self, label: str) -> None:
         if (peer := self._peers.pop(label, None)) is not None:
@@ -118,6 +132,8 @@ class _Peer:
 
     def __init__(self, server: McpTool, options: McpOptions) -> None:
         self.server = server
+        self.asking = 0
+        """How many questions wait for their answers."""
         self._options = options
         self._guard: Any = None
         self._over = asyncio.Event()
@@ -136,10 +152,14 @@ class _Peer:
         return self._opened.done()
 
     def leave(self) -> None:
-        """Close the connection; the task ends when that is done."""
+        """Close the connection; the task ends when that is done, or has taken too long."""
+        if self._over.is_set():
+            return
         self._over.set()
         if not self._opened.done():
             self.task.cancel()
+        # The server is told of the end of the session, and may be slow to hear it.
+        asyncio.get_running_loop().call_later(FAREWELL_S, self.task.cancel)
 
     async def client(self) -> Any:
         """Wait for the connection, and return the protocol's client."""
@@ -215,6 +235,16 @@ class _Peer:
             return McpProtocolError(code=code, message=_shown(failure))
         message = f"The connection to the MCP server failed: {_shown(failure)}"
         return McpProtocolError(code=CONNECTION_CLOSED, message=message)
+
+
+def _is_about_the_connection(error: McpError) -> bool:
+    match error:
+        case McpHttpError(code=code):
+            return code in _SESSION_GONE
+        case McpProtocolError(code=code):
+            return code in _CONNECTION_CODES
+        case _:
+            return False
 
 
 def _library(name: str) -> Any:

@@ -9,10 +9,12 @@ import httpx2
 
 from offhook.mcp.policy import McpOptions, addresses_of
 
-# One answer, and one stream of events. Listings of a hundred tools have some hundred kilobytes.
+# One answer, or one event of a stream. Listings of a hundred tools have some hundred kilobytes.
 MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024
 # The protocol's client follows them within the same origin only.
 MAX_REDIRECTS: Final = 3
+# An empty line, whatever ends lines. Source: WHATWG HTML, "Server-sent events", 9.2.5.
+_EVENT_ENDS: Final = (b"\n\n", b"\n\r", b"\r\r")
 
 
 class TooMuchError(httpx2.TransportError):
@@ -20,17 +22,26 @@ class TooMuchError(httpx2.TransportError):
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """The body of a response, up to a limit."""
+    """The body of a response, up to a limit. A stream of events lives as long as its session: each has the limit."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+    def __init__(self, stream: httpx2.AsyncByteStream, *, events: bool) -> None:
         self._stream = stream
+        self._events = events
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size_bytes = 0
+        last = b""
         async for chunk in self._stream:
             size_bytes += len(chunk)
+            if self._events:
+                joined = last + chunk
+                if (end := max(map(joined.rfind, _EVENT_ENDS))) >= 0:
+                    size_bytes = len(joined) - end - 2
+                last = joined[-1:]
             if size_bytes > MAX_RESPONSE_BYTES:
-                raise TooMuchError(f"more than {MAX_RESPONSE_BYTES} bytes in one response")
+                raise TooMuchError(
+                    f"more than {MAX_RESPONSE_BYTES} bytes in one {'event' if self._events else 'response'}"
+                )
             yield chunk
 
     async def aclose(self) -> None:
@@ -68,10 +79,11 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         if response.headers.get("content-encoding", "identity") != "identity":
             await response.aclose()
             raise TooMuchError("a compressed response, which was not asked for")
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         return httpx2.Response(
             response.status_code,
             headers=response.headers,
-            stream=_Bounded(cast("httpx2.AsyncByteStream", response.stream)),
+            stream=_Bounded(cast("httpx2.AsyncByteStream", response.stream), events=kind == "text/event-stream"),
             extensions=response.extensions,
         )
 
