@@ -265,6 +265,7 @@ def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (bare, "set OPENAI_WEBHOOK_SECRET=whsec_..."),
         (lambda: bare(webhook_secret="whsec_???"), "base64"),
         (lambda: bare(api_key=None, webhook_secret=SECRET), "OPENAI_API_KEY"),
+        (lambda: bare(api_key="sk-test\n", webhook_secret=SECRET), "one line"),
         (lambda: bare(base_url="example.com", webhook_secret=SECRET), "http://HOST:PORT"),
         (lambda: offhook.App(api_key="sk-test", webhook_secret=SECRET), "@app.incoming"),
     ],

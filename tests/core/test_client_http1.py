@@ -89,6 +89,27 @@ def test_what_follows_an_answer_unasked_does_not_spoil_it_but_the_connection() -
     assert (reader.done, reader.reusable, reader.take_body()) == (True, False, b"hello")
 
 
+EVIL = b"HTTP/1.1 500 Evil\r\nX-Evil: 1\r\nContent-Length: 4\r\n\r\nEVIL"
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        EVIL,
+        EVIL[:20],
+        EVIL[:-2],
+        EVIL.replace(b"500 Evil", b"103 Hints"),
+        b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+    ],
+)
+def test_two_answers_in_one_segment_are_not_merged_into_one(second: bytes) -> None:
+    for first in (SIZED, CHUNKED):
+        reader = AnswerReader()
+        reader.feed(first + second)
+        assert (reader.done, reader.reusable, reader.status, reader.take_body()) == (True, False, 200, b"hello")
+        assert "x-evil" not in reader.headers
+
+
 def feed_for_ever(start: bytes, piece: bytes) -> None:
     reader = read(start)
     for _ in range(1000):

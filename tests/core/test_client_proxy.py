@@ -49,6 +49,22 @@ def test_a_proxy_that_cannot_be_used_is_an_error_that_shows_no_password(url: str
     assert "secret" not in repr(Proxy("proxy", 80, "Basic secret"))
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://[::1]:1", "http://[::1]:1"),
+        ("http://me@proxy", "http://me:@proxy:80"),
+        ("http://me:p%40s:s@proxy", "http://me:p@s:s@proxy:80"),
+        ("http://me:100%25@proxy", "http://me:100%@proxy:80"),
+        ("http://me:a%2fb%3fc%23%5b@proxy", "http://me:a%2Fb%3Fc%23%5B@proxy:80"),
+    ],
+)
+def test_the_url_of_a_proxy_is_encoded_only_where_it_would_end_otherwise(url: str, expected: str) -> None:
+    proxy = choose_proxy("http", "x", 80, {"http_proxy": url})
+    assert proxy is not None
+    assert proxy.url == expected
+
+
 def test_a_tunnel_is_asked_for_and_its_reply_read() -> None:
     asked = connect_request(Proxy("proxy", 80, "Basic eA=="), "::1", 443)
     assert asked == b"CONNECT [::1]:443 HTTP/1.1\r\nhost: [::1]:443\r\nproxy-authorization: Basic eA==\r\n\r\n"

@@ -120,8 +120,11 @@ def test_a_header_cannot_be_broken_out_of(value: str) -> None:
     assert value not in str(caught.value)
     with pytest.raises(ValueError, match="header"):
         sent("hangup", "rtc_1", extra_headers={f"X-{value}": "1"})
-    with pytest.raises(ValueError, match="api_key"):
-        client(api_key=f"sk-{value}")
+    for setting in ({"api_key": f"sk-{value}"}, {"project": f"proj{value}"}, {"default_headers": {"X-Tenant": value}}):
+        (name,) = setting
+        with pytest.raises(ConfigError, match=name) as refused:
+            client(**setting)
+        assert value not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding"])
@@ -240,6 +243,82 @@ def test_with_options_changes_a_copy_and_shares_the_connections() -> None:
     assert transport.timeouts == [600, 5, None]
     assert [each.headers.get("x-one") for each in transport.requests] == ["1", None, "1"]
     assert transport.requests[1].headers["authorization"] == "Bearer sk-two"
+
+
+@pytest.mark.parametrize("kind", [offhook.Client, offhook.AsyncClient])
+def test_a_copy_takes_no_key_to_another_host_when_the_environment_has_changed(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("API_KEY", "ORG_ID", "PROJECT_ID", "WEBHOOK_SECRET")
+
+    def say(whose: str) -> None:
+        for name in names:
+            monkeypatch.setenv(f"OPENAI_{name}", f"{name}-{whose}")
+        monkeypatch.setenv("OPENAI_BASE_URL", f"https://{whose}.example/v1")
+        monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"X-Whose: {whose}")
+
+    async def sent_by(client: Any) -> types.Request:
+        done = client.realtime.calls.hangup("rtc_1")
+        if kind is offhook.AsyncClient:
+            await done
+        request: types.Request = transport.requests.pop()
+        return request
+
+    transport: Any = Scripted() if kind is offhook.Client else AsyncScripted()
+    say("one")
+    first = kind(transport=transport)
+    expected = asyncio.run(sent_by(first))
+    assert expected.headers["authorization"] == "Bearer API_KEY-one"
+    say("two")
+    for copy in (first.with_options(timeout=5), first.with_options(max_retries=0).with_options(timeout=5)):
+        request = asyncio.run(sent_by(copy))
+        assert (request.url, request.headers) == (expected.url, expected.headers)
+        assert copy._webhook_secret == "WEBHOOK_SECRET-one"
+        assert copy.realtime is not first.realtime
+    given = asyncio.run(sent_by(first.with_options(base_url="https://three.example/v1", api_key="sk-three")))
+    assert given.url.startswith("https://three.example/v1/")
+    assert given.headers["authorization"] == "Bearer sk-three"
+    assert given.headers["x-whose"] == "one"
+
+    for name in (*names, "BASE_URL", "CUSTOM_HEADERS"):
+        monkeypatch.delenv(f"OPENAI_{name}")
+    bare = kind(api_key=KEY, base_url=URL, transport=transport)
+    say("two")
+    copied = asyncio.run(sent_by(bare.with_options(timeout=5)))
+    assert "openai-organization" not in copied.headers
+    assert "x-whose" not in copied.headers
+
+
+def test_a_secret_file_that_ends_in_a_newline_is_read_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("API_KEY", "ORG_ID", "PROJECT_ID", "WEBHOOK_SECRET"):
+        monkeypatch.setenv(f"OPENAI_{name}", f" {name.lower()}\r\n")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://voice.example/v1\n")
+    transport = Scripted()
+    one = offhook.Client(transport=transport)
+    one.realtime.calls.hangup("rtc_1")
+    headers = transport.request.headers
+    assert transport.request.url.startswith("https://voice.example/v1/")
+    assert headers["authorization"] == "Bearer api_key"
+    assert (headers["openai-organization"], headers["openai-project"]) == ("org_id", "project_id")
+    assert one._webhook_secret == "webhook_secret"
+
+
+@pytest.mark.parametrize("name", ["API_KEY", "ORG_ID", "PROJECT_ID", "CUSTOM_HEADERS"])
+@pytest.mark.parametrize("kind", [offhook.Client, offhook.AsyncClient])
+def test_an_environment_that_no_header_can_hold_is_a_setting_that_cannot_work(
+    kind: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv(f"OPENAI_{name}", "X-One: sk-\x7f")
+    with pytest.raises(ConfigError) as caught:
+        kind(base_url=URL)
+    assert "sk-" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["", " "])
+def test_an_empty_key_is_no_key(key: str) -> None:
+    with pytest.raises(ConfigError, match="not set"):
+        client(api_key=key)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +21,7 @@ import offhook
 from offhook.client import limits
 from offhook.client.async_transport import AsyncioTransport
 from offhook.client.sync_transport import SyncTransport
+from offhook.errors import ConfigError
 
 KEY = "sk-test"
 TLS = Path(__file__).parents[1] / "data" / "tls"
@@ -484,6 +487,204 @@ def test_a_proxy_carries_tls_without_seeing_a_key(kind: Any, reply: bytes, monke
         assert asked.startswith(b"CONNECT localhost:443 HTTP/1.1\r\n")
         assert KEY.encode() not in asked
         assert server.connections == 1
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+async def open_socket(one: Any, **given: Any) -> None:
+    manager = one.client.realtime.connect(call_id="rtc_1", **given)
+    if isinstance(one, Sync):
+        await asyncio.to_thread(manager.enter)
+    else:
+        await manager.enter()
+
+
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ws_proxy", "wss_proxy", "socks_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@BOTH
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize("name", ["http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", offhook.AuthenticationError),
+        (b"HTTP/1.1 407 No\r\n\r\n", offhook.APIConnectionError),
+    ],
+)
+def test_a_socket_goes_through_the_proxy_of_the_requests_and_shows_no_password(
+    kind: Any, name: str, reply: bytes, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def talk(peer: Peer) -> tuple[bytes, bytes]:
+        asked = peer.request()
+        peer.say(reply)
+        upgrade = peer.request()
+        if upgrade:
+            peer.say(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n")
+        return asked, upgrade
+
+    async def test(server: HttpPeer) -> None:
+        monkeypatch.setenv(name, server.url.replace("//", "//me:p%40ss@").removesuffix("/v1"))
+        async with kind("http://voice.example:8080/v1") as one:
+            with pytest.raises(expected) as caught:
+                await open_socket(one)
+            assert "p@ss" not in str(caught.value)
+            assert "p%40ss" not in str(caught.value)
+        asked, upgrade = await asyncio.to_thread(server.end)  # type: ignore[misc]
+        assert asked.startswith(b"CONNECT voice.example:8080 HTTP/1.1\r\n")
+        assert b"proxy-authorization: basic bwu6cebzcw==\r\n" in asked.lower()
+        assert KEY.encode() not in asked
+        assert upgrade.startswith(b"GET /v1/realtime?call_id=rtc_1 ") == (b"200" in reply)
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+@BOTH
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize(
+    "url", ["socks5://me:secret@127.0.0.1:1", "https://me:secret@127.0.0.1:1", "http://me:secret@:1"]
+)
+def test_a_proxy_that_a_socket_cannot_use_is_a_setting_and_no_bare_error(
+    kind: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with kind("https://voice.example/v1") as one:
+            with pytest.raises(ConfigError, match="proxy") as caught:
+                await open_socket(one)
+            assert "secret" not in str(caught.value)
+            given = {"proxy": "ftp://me:secret@127.0.0.1:1"}
+            with pytest.raises(offhook.APIConnectionError, match="proxy") as unusable:
+                await open_socket(one, websocket_connection_options=given)
+            assert "secret" not in str(unusable.value)
+
+    monkeypatch.setenv("ALL_PROXY", url)
+    run(test())
+
+
+@BOTH
+@pytest.mark.usefixtures("no_proxies")
+def test_a_socket_to_an_exempt_host_goes_there_itself(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def talk(peer: Peer) -> bytes:
+        upgrade = peer.request()
+        peer.say(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n")
+        return upgrade
+
+    async def test(server: HttpPeer) -> None:
+        async with kind(server.url) as one:
+            with pytest.raises(offhook.AuthenticationError):
+                await open_socket(one)
+        upgrade: Any = await asyncio.to_thread(server.end)
+        assert upgrade.startswith(b"GET /v1/realtime?")
+
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+@BOTH
+@pytest.mark.usefixtures("no_proxies")
+def test_a_proxy_whose_reply_trickles_in_does_not_stretch_the_time_to_connect(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def talk(peer: Peer) -> None:
+        peer.request()
+        while not over.wait(0.02):
+            peer.say(b"x")
+
+    async def test(server: HttpPeer) -> None:
+        monkeypatch.setenv("https_proxy", server.url.removesuffix("/v1"))
+        async with kind("https://voice.example/v1") as one:
+            with pytest.raises(offhook.APITimeoutError, match="Cannot connect"):
+                await one.hangup()
+
+    monkeypatch.setattr(limits, "CONNECT_TIMEOUT_S", 0.3)
+    over = threading.Event()
+    with http_peer(talk) as server:
+        try:
+            run(test(server))
+        finally:
+            over.set()
+
+
+@contextlib.contextmanager
+def silent_address() -> Iterator[tuple[str, int]]:
+    """An address that answers no connection: what would wait to be accepted is full."""
+    with contextlib.ExitStack() as held:
+        listening = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(8):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield listening.getsockname()
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+
+@pytest.mark.usefixtures("no_proxies")
+def test_a_host_of_many_silent_addresses_does_not_stretch_the_time_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with Sync("http://voice.example/v1") as one:
+            with pytest.raises(offhook.APITimeoutError, match=r"0\.5 s"):
+                await one.hangup(timeout=0.5)
+
+    with silent_address() as silent:
+        # As many as would take longer than the patience of ``run``, if each had the whole time.
+        resolve_to(monkeypatch, *[silent] * 200)
+        run(test())
+
+
+@pytest.mark.usefixtures("no_proxies")
+def test_a_silent_address_leaves_time_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(server: HttpPeer) -> None:
+        host, port = server.url.removeprefix("http://").removesuffix("/v1").split(":")
+        resolve_to(monkeypatch, silent, (host, int(port)))
+        async with Sync("http://voice.example/v1") as one:
+            assert (await one.hangup()).request_id == "req_1"
+
+    monkeypatch.setattr(limits, "CONNECT_TIMEOUT_S", 3.0)
+    with silent_address() as silent, http_peer(answer_all) as server:
+        run(test(server))
+
+
+@BOTH
+def test_connections_of_a_burst_that_the_server_closes_are_closed_while_one_goes_on(kind: Any) -> None:
+    size = 5
+    together = threading.Barrier(size)
+    peers: list[Peer] = []
+
+    def talk(peer: Peer) -> object:
+        peers.append(peer)
+        peer.request()
+        together.wait(PATIENCE_S)
+        peer.say(EMPTY)
+        if not peer.request():
+            return "closed"
+        # Only one is used again; the others have been ended before it answers.
+        for other in peers:
+            if other is not peer:
+                other.connection.shutdown(socket.SHUT_WR)
+        peer.say(EMPTY)
+        return answer_all(peer)
+
+    async def test(server: HttpPeer) -> None:
+        async with kind(server.url) as one:
+            await asyncio.gather(*(one.hangup() for _ in range(size)))
+            await one.hangup()
+            for _ in range(size - 1):
+                assert await asyncio.to_thread(server.end) == "closed"
+            await one.hangup()
+            assert server.connections == size
+        assert await asyncio.to_thread(server.end) == 1
 
     with http_peer(talk) as server:
         run(test(server))

@@ -19,6 +19,7 @@ from tests.tiny_gguf import WORD, write_tiny_gguf
 
 from offhook.config import load_config
 from offhook.errors import ConfigError
+from offhook.model.http import ModelServer
 from offhook.model.interface import ModelError
 from offhook.model.local.gguf import brain
 from offhook.model.local.gguf.brain import GgufBrain, GgufOptions
@@ -142,6 +143,37 @@ def test_a_worker_that_crashes_costs_its_answer_and_nothing_else(there: Path) ->
         await until(lambda: bool(mind.pids) and mind.pids != [pid])
         assert "choice" in await said(mind, request(tools=TOOLS))
         assert mind.report() == {"workers": 1, "died": 1}
+
+    think(there, test)
+
+
+def test_responses_that_come_together_after_a_crash_leave_no_connections_behind(
+    there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Symptom: each of them made connections of its own, and all but the last were never closed."""
+    opened: list[ModelServer] = []
+
+    class Counted(ModelServer):
+        async def start(self) -> None:
+            await super().start()
+            opened.append(self)
+
+        async def stop(self) -> None:
+            await super().stop()
+            await asyncio.sleep(0)  # connections take a moment to close
+            opened.remove(self)
+
+    monkeypatch.setattr(brain, "ModelServer", Counted)
+
+    async def test(mind: GgufBrain) -> None:
+        (pid,) = mind.pids
+        await said(mind, request())
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: bool(mind.pids) and mind.pids != [pid])
+        await asyncio.gather(*(said(mind, request()) for _ in range(3)))
+        assert len(opened) == 1
+        await mind.stop()
+        assert opened == []
 
     think(there, test)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ from offhook.session.inputs import (
     WordsFinished,
 )
 from offhook.session.outputs import Generate
+from offhook.testing.clock import JumpLoop
+from offhook.testing.sync import close_loop
 from offhook.wire.items import FunctionCall, FunctionCallOutput, InputAudio, InputText, Message, OutputAudio
 from offhook.wire.session import FunctionTool, ToolChoiceFunction, TranscriptionEcho
 
@@ -264,6 +267,70 @@ def test_a_server_that_fails_is_named_in_words(reply: Reply, code: str, says: st
 
 def test_a_server_that_is_silent_is_given_up() -> None:
     assert failure(Reply([], hang=True), timeout_s=0.2).code == "model_timeout"
+
+
+class Slow(ModelServer):
+    """A server that needs its time for every piece."""
+
+    def __init__(self, pieces: list[bytes], pause_s: float, timeout_s: float) -> None:
+        super().__init__("language model", "http://127.0.0.1:9/v1", None, timeout_s)
+        self._pieces = pieces
+        self._pause_s = pause_s
+
+    @asynccontextmanager
+    async def stream(self, builder: Any) -> AsyncIterator[Any]:
+        del builder
+        yield None
+
+    async def chunks(self, response: Any) -> AsyncIterator[bytes]:
+        del response
+        for piece in self._pieces:
+            await asyncio.sleep(self._pause_s)
+            yield piece
+
+
+def slowly(pieces: list[bytes], wanted: Generate) -> list[ModelOutput]:
+    """Take an answer whose pieces come every 5 s from a server that may be silent for 8 s."""
+
+    async def talk() -> list[ModelOutput]:
+        mind = ChatCompletions(Slow(pieces, 5.0, 8.0), ChatOptions("qwen"))
+        await mind.start()
+        try:
+            return await collect(mind.generate(wanted))
+        finally:
+            await mind.stop()
+
+    loop = JumpLoop()
+    try:
+        return loop.run_until_complete(talk())
+    finally:
+        close_loop(loop)
+
+
+def test_a_long_second_call_of_a_slow_model_is_no_silence() -> None:
+    """Symptom: calls after the first, which wait for their turn, ended as a time-out."""
+
+    def call(index: int, **members: object) -> dict[str, object]:
+        return delta(tool_calls=[{"index": index, "function": members}])
+
+    parts = ['{"x":"', *"long", '"}']
+    pieces = sse(
+        call(0, name="hours", arguments="{}"),
+        call(1, name="book", arguments=""),
+        *(call(1, arguments=part) for part in parts),
+        delta("tool_calls"),
+    )
+    with pytest.raises(ModelError, match="did not answer within 8 s"):
+        slowly(sse(call(0, name="hours", arguments="{}"), *[delta(role="assistant")] * 3, delta("stop")), request())
+    outputs = slowly(pieces, request())
+    assert [each.delta for each in outputs if isinstance(each, ToolArgumentsProduced)] == ["{}", *parts]
+
+
+def test_a_long_call_that_a_slow_model_writes_as_text_is_no_silence() -> None:
+    parts = ['{"name":"book",', '"arguments":', '{"x":', '"long"', "}}"]
+    pieces = sse(*(delta(content=part) for part in parts), delta("stop"))
+    outputs = slowly(pieces, request(tools=(FunctionTool(name="book"),)))
+    assert ToolArgumentsProduced(7, 0, '{"x":"long"}') in outputs
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -101,6 +103,54 @@ def test_a_connection_within_the_loop_takes_no_time_at_all(loop: JumpLoop) -> No
 
     assert loop.run_until_complete(whole()) == b"question answered"
     assert loop.time() == 1060
+
+
+def test_a_stranger_that_gets_the_number_of_a_closed_listener_is_waited_for(loop: JumpLoop) -> None:
+    """Else the clock would jump over what it does, and count it wrongly ever after."""
+
+    async def whole() -> tuple[bytes, float]:
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        number = server.sockets[0].fileno()
+        plain, far = socket.socketpair()
+        server.close()
+        await asyncio.sleep(0)
+        with plain, far, socket.socket(fileno=os.dup2(plain.fileno(), number)) as near:
+            near.setblocking(False)
+            threading.Timer(0.1, far.send, [b"late"]).start()
+            async with asyncio.timeout(20):
+                said = await loop.sock_recv(near, 100)
+            at_s = loop.time()
+        again = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        assert loop._jumping.foreign == 0, "otherwise an hour takes an hour"
+        again.close()
+        return said, at_s
+
+    said, at_s = loop.run_until_complete(whole())
+    assert said == b"late"
+    assert at_s < 1020
+
+
+def test_a_closed_server_is_not_found_within_the_loop_any_more(loop: JumpLoop) -> None:
+    async def whole() -> None:
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        server.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+    loop.run_until_complete(whole())
+
+
+def test_a_server_that_does_not_serve_yet_is_nobody_who_is_waited_for(loop: JumpLoop) -> None:
+    async def whole() -> None:
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, start_serving=False)
+        await asyncio.sleep(3600)
+        await server.start_serving()
+        await asyncio.sleep(3600)
+        server.close()
+
+    loop.run_until_complete(whole())
+    assert loop.time() == 8200
 
 
 def test_waiting_for_what_never_comes_is_an_error_and_no_standstill(loop: JumpLoop) -> None:

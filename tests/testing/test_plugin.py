@@ -124,3 +124,79 @@ def test_the_plugin_costs_a_suite_without_telephones_nothing() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert result.stdout == "[]\n"
+
+
+def test_an_application_finds_the_telephone_behind_a_company_proxy_and_with_a_real_account(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "intranet.example")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-real")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-real")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Secret: of the real account")
+    result = suite(
+        pytester,
+        """
+        import os
+        from openai import AsyncOpenAI
+
+        async def test_answered(phone):
+            async def answer(webhook):
+                async with AsyncOpenAI(max_retries=0) as client:
+                    assert (client.organization, client.project) == (None, None)
+                    await client.realtime.calls.accept(webhook.call_id, type="realtime")
+
+            await phone.connect(answer)
+            call = await phone.dial()
+            assert call.end is None
+            assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "intranet.example,127.0.0.1"
+            assert "OPENAI_CUSTOM_HEADERS" not in os.environ
+
+        def test_afterwards():
+            assert os.environ["OPENAI_ORG_ID"] == "org-real"
+        """,
+    )
+    result.assert_outcomes(passed=2)
+
+
+def test_outcomes_in_the_application_are_those_of_the_test(pytester: pytest.Pytester) -> None:
+    result = suite(
+        pytester,
+        """
+        import pytest
+
+        @pytest.mark.phone(settings={"ring_seconds": 2.0})
+        async def test_failed(phone):
+            async def answer(webhook):
+                pytest.fail("said by the application")
+
+            await phone.connect(answer)
+            await phone.dial()
+
+        @pytest.mark.phone(settings={"ring_seconds": 2.0})
+        def test_did_not_raise(phone):
+            posted = []
+
+            async def app(scope, receive, send):
+                if scope["type"] == "http":
+                    posted.append(scope)
+                    if len(posted) == 1:
+                        with pytest.raises(KeyError):
+                            await receive()
+
+            phone.connect(app)
+            phone.dial()
+
+        @pytest.mark.phone(settings={"ring_seconds": 2.0})
+        def test_skipped(phone):
+            def answer(webhook):
+                pytest.skip("said by the application")
+
+            phone.connect(answer)
+            phone.dial()
+        """,
+    )
+    result.assert_outcomes(failed=2, skipped=1)
+    result.stdout.fnmatch_lines(["*said by the application*", "*DID NOT RAISE*"])

@@ -257,25 +257,27 @@ class _Office:
 
     async def _handle(self, call: IncomingCall) -> None:
         try:
-            try:
-                await self._handler(call)
-                if call.undecided:
-                    _log.warning("call_id=%s: the handler decided nothing; the call is rejected", call.call_id)
-                    await call.reject()
-                elif call.session is not None:
-                    await call.session.wait_ended()
-            except NotFoundError as gone:
-                if gone.code != "call_id_not_found":
-                    raise
-                _log.info("call_id=%s: the caller has given up", call.call_id)
+            await self._handler(call)
+            if call.undecided:
+                _log.warning("call_id=%s: the handler decided nothing; the call is rejected", call.call_id)
+                await call.reject()
+            elif call.session is not None:
+                await call.session.wait_ended()
+            elif not call.over:
+                _log.warning("call_id=%s: its accept failed, and it may be answered; it is ended", call.call_id)
+                await self._abandon(call, _FAILED_STATUS)
         except asyncio.CancelledError:
             await self._abandon(call, _STOPPING_STATUS)
             if call.session is not None:
                 await call.session.close(patiently=False)
             raise
-        except Exception:
-            _log.exception("call_id=%s: the handler failed; the call is ended", call.call_id)
-            await self._abandon(call, _FAILED_STATUS)
+        except Exception as failure:
+            # A handler may let its own call's 404 pass. Another call's is a failure like any other.
+            if isinstance(failure, NotFoundError) and failure.code == "call_id_not_found" and call.over:
+                _log.info("call_id=%s: the caller has given up", call.call_id)
+            else:
+                _log.exception("call_id=%s: the handler failed; the call is ended", call.call_id)
+                await self._abandon(call, _FAILED_STATUS)
         finally:
             if call.session is not None:
                 await call.session.close()

@@ -12,9 +12,9 @@ from msgspec import UNSET, UnsetType
 
 from offhook.app import limits
 from offhook.app.address import party
-from offhook.app.session import CallSession, new_floor
+from offhook.app.session import CLOSED, CallSession, new_floor
 from offhook.app.tool import Tool, as_tools
-from offhook.client.errors import APIError, NotFoundError
+from offhook.client.errors import APIError, APIStatusError, NotFoundError
 from offhook.errors import LocalError
 from offhook.wire.session import FunctionTool, McpTool
 
@@ -42,6 +42,7 @@ class _Fate(enum.Enum):
 
     RINGING = "rings"
     ACCEPTING = "is being accepted"
+    UNCERTAIN = "may be answered"  # it was accepted, and nobody knows what the server made of that
     ANSWERED = "is answered"
     GONE = "is over"
 
@@ -104,6 +105,11 @@ class IncomingCall:
         """Whether nobody has accepted, rejected or ended the call."""
         return self._fate is _Fate.RINGING
 
+    @property
+    def over(self) -> bool:
+        """Whether the call is known to have ended."""
+        return self._fate is _Fate.GONE or (self._session is not None and self._session.end is not None)
+
     # -- deciding
 
     def accept(
@@ -149,6 +155,9 @@ class IncomingCall:
         Raises, when it is awaited or entered:
             NotFoundError: the caller has given up. A handler may let it pass: that is no failure.
             BadRequestError: a member is wrong; ``param`` names it, and the call rings on.
+            APIConnectionError, InternalServerError: whether the call is answered is not known. It may be accepted once
+                more; a handler that leaves it at that ends the call. Also when an accepted call cannot be attached to:
+                then it is hung up.
             CallDecidedError: the call was accepted, rejected or ended before.
             ValueError, TypeError: a tool that a model cannot call, or two of one name.
         """
@@ -181,7 +190,12 @@ class IncomingCall:
 
         Raises APIStatusError: a call that rings cannot be transferred everywhere.
         """
-        await self._client.realtime.calls.refer(self.call_id, target_uri=target_uri)
+        try:
+            await self._client.realtime.calls.refer(self.call_id, target_uri=target_uri)
+        except NotFoundError as failure:
+            if failure.code == "call_id_not_found":
+                self._fate = _Fate.GONE
+            raise
 
     async def hangup(self) -> None:
         """End the call, whether it rings or is answered. One that is over already is ended well enough.
@@ -191,7 +205,7 @@ class IncomingCall:
         if self._session is not None:
             await self._session.hangup(after_speaking=False)
         else:
-            await self._end(self._client.realtime.calls.hangup(self.call_id))
+            await self._hang_up()
 
     async def _end(self, action: Any) -> None:
         try:
@@ -206,16 +220,27 @@ class IncomingCall:
         """End a call whose handler failed: it is rejected with this status, or hung up. Raises APIError."""
         async with asyncio.timeout(limits.LAST_ACTION_S):
             match self._fate:
-                case _Fate.RINGING:
-                    await self.reject(status_code)
-                case _Fate.ACCEPTING | _Fate.ANSWERED:
-                    await self.hangup()
+                case _Fate.RINGING | _Fate.ACCEPTING | _Fate.UNCERTAIN:
+                    try:
+                        await self.reject(status_code)
+                    except APIError:
+                        # It does not ring any more, whatever was heard of its accept.
+                        await self._hang_up()
+                case _Fate.ANSWERED:
+                    if self._session is not None and self._session.end is None:
+                        await self._session.hangup(after_speaking=False)
+                    elif self._session is None or self._session.end == CLOSED:
+                        await self._hang_up()
                 case _Fate.GONE:
                     pass
 
+    async def _hang_up(self) -> None:
+        await self._end(self._client.realtime.calls.hangup(self.call_id))
+
     async def answer(self, session: Mapping[str, Any], given: Sequence[AnyTool]) -> CallSession:
         """Accept the call, and attach to it."""
-        if self._fate is not _Fate.RINGING:
+        before = self._fate
+        if before not in (_Fate.RINGING, _Fate.UNCERTAIN):
             raise CallDecidedError(f"the call {self._fate.value}")
         functions = [each for each in given if isinstance(each, Tool) or callable(each)]
         declared = [each for each in given if not (isinstance(each, Tool) or callable(each))]
@@ -232,13 +257,28 @@ class IncomingCall:
         except NotFoundError:
             self._fate = _Fate.GONE
             raise
-        except APIError:
-            self._fate = _Fate.RINGING
+        except APIStatusError as refused:
+            self._fate = before if 400 <= refused.status_code < 500 else _Fate.UNCERTAIN
             raise
-        await opened.open()
+        except BaseException:
+            self._fate = _Fate.UNCERTAIN
+            raise
         self._fate = _Fate.ANSWERED
+        try:
+            await opened.open()
+        except APIError:
+            await self._give_up()
+            raise
         self._session = opened
         return opened
+
+    async def _give_up(self) -> None:
+        """Hang up on a caller whom nobody could serve. What fails here, the application tries once more."""
+        try:
+            async with asyncio.timeout(limits.LAST_ACTION_S):
+                await self._hang_up()
+        except (APIError, TimeoutError):
+            pass
 
 
 class Answering:

@@ -20,6 +20,9 @@ MAX_UNREAD_EVENTS: Final = 1_000
 # A socket that was lost is opened again after these pauses. A server that restarts takes its calls along; what is
 # bridged here is a network that fails for seconds.
 RECONNECT_PAUSES_S: Final = (0.1, 0.4, 1.0, 2.0, 4.0)
+# A connection that lived so long was a good one, and the pauses begin anew after it. One that is opened and closed at
+# once is a failure like one that is not opened: a server would be dialled without end.
+STEADY_S: Final = 5.0
 # Functions that run at a time in one call; a response asks for a few.
 MAX_RUNNING_FUNCTIONS: Final = 32
 # Synchronous functions that run at a time in one process, each in a thread.

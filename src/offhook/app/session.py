@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from offhook.app import facts, limits
 from offhook.app.events import CallEnded, Reconnected
 from offhook.app.floor import Action, Floor, RequestFailed, RunFunctions, SendEvent, Sentence, SentenceSettled
-from offhook.app.socket import Lost, Socket
+from offhook.app.socket import OVER, REFUSED, Lost, Socket
 from offhook.app.tool import Tool
 from offhook.client.errors import APIError, APIResponseValidationError, ConnectionClosedError, NotFoundError
 from offhook.client.events import Event, EventGroups, decode_event
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("offhook.app")
 _ENDERS: Final = frozenset({"caller", "application", "server"})
+CLOSED: Final = CallEnded(reason="this session was closed")
+"""How a session ends that lets go of its call, which may go on."""
 
 
 class CallSession(EventGroups[Awaitable[None]]):
@@ -208,7 +210,7 @@ class CallSession(EventGroups[Awaitable[None]]):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._finish(CallEnded(reason="this session was closed"))
+            self._finish(CLOSED)
             await self._socket.close()
 
     async def _follow(self) -> None:
@@ -230,8 +232,11 @@ class CallSession(EventGroups[Awaitable[None]]):
             try:
                 data = await self._socket.receive()
             except ConnectionClosedError as closed:
-                if closed.close_code == 1000 or self._told_end is not None:
+                if closed.close_code == OVER or self._told_end is not None:
                     return self._ended(closed)
+                # Later it is said to readers that fell behind, who may come again.
+                if closed.close_code == REFUSED and not self._socket.steady:
+                    return CallEnded("lost", "server", str(closed))
                 lost_at = time.monotonic()
                 self._lose()
                 outcome = await self._socket.reopen()

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 # A call that was just accepted may be found a moment later only.
 _FIRST_PAUSES_S: Final = (0.0, *limits.RECONNECT_PAUSES_S[:2])
-_OVER: Final = 1000
+# Close codes (RFC 6455 7.4.1): the call is over, and this client breaks a rule.
+OVER: Final = 1000
+REFUSED: Final = 1008
 
 
 class Lost(enum.Enum):
@@ -46,6 +48,13 @@ class Socket:
         self._connection: AsyncRealtimeConnection | None = None
         self._changed = asyncio.Event()
         self._finished: ConnectionClosedError | None = None
+        self._pauses_s = iter(limits.RECONNECT_PAUSES_S)
+        self._opened_at = 0.0
+
+    @property
+    def steady(self) -> bool:
+        """Whether the connection has lived for a while; also of one that was just lost."""
+        return asyncio.get_running_loop().time() - self._opened_at >= limits.STEADY_S
 
     async def open(self) -> None:
         """Open the first connection. Raises APIError."""
@@ -62,7 +71,9 @@ class Socket:
     async def reopen(self) -> Lost | None:
         """Open the next connection; return why there is none."""
         self._connection = None
-        for pause_s in limits.RECONNECT_PAUSES_S:
+        if self.steady:
+            self._pauses_s = iter(limits.RECONNECT_PAUSES_S)
+        for pause_s in self._pauses_s:
             await asyncio.sleep(pause_s)
             try:
                 await self._connect()
@@ -79,7 +90,7 @@ class Socket:
     async def receive(self) -> bytes:
         """Wait for an event. Raises ConnectionClosedError."""
         if self._connection is None:
-            raise self._finished or ConnectionClosedError(_OVER, "")
+            raise self._finished or ConnectionClosedError(OVER, "")
         return await self._connection.recv_bytes()
 
     async def send(self, event: ClientEvent | Mapping[str, Any], *, again: bool = True) -> None:
@@ -106,7 +117,7 @@ class Socket:
     def finish(self) -> None:
         """There will be no further connection: whoever waits for one is told."""
         if self._finished is None:
-            self._finished = ConnectionClosedError(_OVER, "the call is over")
+            self._finished = ConnectionClosedError(OVER, "the call is over")
             self._changed.set()
 
     async def close(self) -> None:
@@ -119,4 +130,5 @@ class Socket:
     async def _connect(self) -> None:
         manager = self._client.realtime.connect(call_id=self._call_id, extra_query=self._query)
         self._connection = await manager.enter()
+        self._opened_at = asyncio.get_running_loop().time()
         self._changed.set()

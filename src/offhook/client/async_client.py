@@ -15,12 +15,10 @@ from offhook.client.async_calls import AsyncCalls, AsyncClientSecrets
 from offhook.client.async_transport import AsyncioTransport
 from offhook.client.errors import APIConnectionError
 from offhook.client.exchange import Exchange
-from offhook.client.fields import checked_value
 from offhook.client.request import Operation, Options
-from offhook.client.settings import Settings, read_settings, timeout_of
+from offhook.client.settings import Settings, read_environment, read_key, read_settings, timeout_of
 from offhook.client.surroundings import Surroundings
 from offhook.client.transport import AsyncOpenAnswer, AsyncTransport
-from offhook.errors import ConfigError
 
 if TYPE_CHECKING:
     from offhook.client.async_realtime import AsyncRealtimeConnectionManager
@@ -126,26 +124,27 @@ class AsyncClient:
             "default_headers": default_headers,
             "default_query": default_query,
         }
-        key = api_key or os.environ.get("OPENAI_API_KEY")
-        if not key:
-            raise ConfigError("api_key", "is not set", "give it, or set OPENAI_API_KEY")
-        if isinstance(key, str):
-            checked_value("api_key", key)
-        self._key = key
-        self._webhook_secret = webhook_secret or os.environ.get("OPENAI_WEBHOOK_SECRET")
-        self._settings: Settings = read_settings(
-            os.environ,
-            base_url=base_url,
-            websocket_base_url=websocket_base_url,
-            organization=organization,
-            project=project,
-            default_headers=default_headers,
-            default_query=default_query,
-            timeout=limits.TIMEOUT_S if timeout is UNSET else timeout_of(timeout),
-            max_retries=max_retries,
-        )
+        self._environment = read_environment(os.environ)
         self._transport: AsyncTransport = transport or AsyncioTransport()
         self._surroundings = Surroundings()
+        self._configure()
+
+    def _configure(self) -> None:
+        given, environment = self._given, self._environment
+        timeout = given["timeout"]
+        self._key: str | Callable[[], Awaitable[str] | str] = read_key(given["api_key"], environment)
+        self._webhook_secret: str | None = given["webhook_secret"] or environment.get("OPENAI_WEBHOOK_SECRET")
+        self._settings: Settings = read_settings(
+            environment,
+            base_url=given["base_url"],
+            websocket_base_url=given["websocket_base_url"],
+            organization=given["organization"],
+            project=given["project"],
+            default_headers=given["default_headers"],
+            default_query=given["default_query"],
+            timeout=limits.TIMEOUT_S if timeout is UNSET else timeout_of(timeout),
+            max_retries=given["max_retries"],
+        )
 
     def __repr__(self) -> str:
         return f"<AsyncClient of {self._settings.base_url}>"
@@ -187,7 +186,10 @@ class AsyncClient:
         default_headers: Mapping[str, str | None] | None | UnsetType = UNSET,
         default_query: Mapping[str, object] | None | UnsetType = UNSET,
     ) -> Self:
-        """Return a client that differs in these, and shares the connections: ``client.with_options(timeout=5)``."""
+        """Return a client that differs in these, and shares the connections: ``client.with_options(timeout=5)``.
+
+        All else stays as it is: the environment is not read again.
+        """
         changed = {
             "api_key": api_key,
             "organization": organization,
@@ -201,8 +203,13 @@ class AsyncClient:
             "default_query": default_query,
         }
         changed = {name: value for name, value in changed.items() if value is not UNSET}
-        other = type(self)(**{**self._given, **changed}, transport=self._transport)
-        other._surroundings = self._surroundings
+        other = object.__new__(type(self))
+        for name, value in vars(self).items():
+            # What is made once for each client leads back to that.
+            if not isinstance(getattr(type(self), name, None), cached_property):
+                setattr(other, name, value)
+        other._given = {**self._given, **changed}
+        other._configure()
         return other
 
     async def close(self) -> None:

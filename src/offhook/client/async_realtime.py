@@ -103,10 +103,10 @@ class AsyncRealtimeConnectionManager:
     async def enter(self) -> AsyncRealtimeConnection:
         """Open the socket without ``async with``; ``close`` it in the end.
 
-        Raises APIStatusError, APIConnectionError.
+        Raises APIStatusError, APIConnectionError, ConfigError for a proxy that cannot be used.
         """
         key = await self._client._api_key()
-        options = socket_options(self._client._settings, key, self._extra_headers, self._options)
+        options = socket_options(self._client._settings, self._url, key, self._extra_headers, self._options)
         try:
             socket = await _Connect(self._url, **options)
         except (OSError, WebSocketException) as failure:

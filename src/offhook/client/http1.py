@@ -83,12 +83,11 @@ class AnswerReader:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self.fault = "the server changed the protocol"
+            if not self._spent():
+                self.fault = "the server changed the protocol"
         except httptools.HttpParserError as broken:
-            # Bytes behind a whole answer: it stands, the connection does not.
-            if not self.done:
+            if not self._spent():
                 self.fault = self.fault or f"the server sent no HTTP/1.1: {type(broken).__name__}"
-            self.reusable = False
         if self.fault is None and not self.has_head and self._head_bytes > limits.MAX_HEAD_BYTES:
             self.fault = "the server sent too many headers"
         if self.fault is not None:
@@ -104,15 +103,27 @@ class AnswerReader:
             raise BrokenAnswerError("the server closed the connection within its answer")
         self.done = True
 
+    def _spent(self) -> bool:
+        # What comes behind a whole answer was not asked for: that stands as it is, and the connection carries no other.
+        if self.done:
+            self.reusable = False
+        return self.done
+
     # What httptools calls.
+
+    def on_message_begin(self) -> None:
+        """Take the beginning of an answer, asked for or not."""
+        self._spent()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header; of a body's trailers nobody has a use."""
-        if not self.has_head:
+        if not self._spent() and not self.has_head:
             self._pairs.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Take the status."""
+        if self._spent():
+            return
         status = self._parser.get_status_code()
         if status >= 200:
             self.status = status
@@ -122,6 +133,8 @@ class AnswerReader:
 
     def on_body(self, data: bytes) -> None:
         """Take a part of the body."""
+        if self._spent():
+            return
         self._body_bytes += len(data)
         if self._body_bytes > limits.MAX_BODY_BYTES:
             self.fault = "the server's answer is too large"
@@ -130,6 +143,8 @@ class AnswerReader:
 
     def on_message_complete(self) -> None:
         """Take the end: of an interim answer (RFC 9110 15.2), which says nothing, or of the answer."""
+        if self._spent():
+            return
         if self.has_head:
             self.done = True
             self.reusable = self._parser.should_keep_alive()

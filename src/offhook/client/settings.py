@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from offhook._version import __version__
-from offhook.client.fields import checked_value
+from offhook.client.fields import ExtraHeaders, checked_value, replace_headers
 from offhook.errors import ConfigError
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
+VARIABLES: Final = (
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "OPENAI_CUSTOM_HEADERS",
+    "OPENAI_ORG_ID",
+    "OPENAI_PROJECT_ID",
+    "OPENAI_WEBHOOK_SECRET",
+)
 _PRINTABLE = re.compile(r"[!-~]+")
 _PATH = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*")  # RFC 3986 3.3
+
+KeyFunction = TypeVar("KeyFunction")
 
 
 class Settings(Struct, frozen=True):
@@ -40,6 +50,21 @@ class Settings(Struct, frozen=True):
         return self.origin + self.path
 
 
+def read_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what an environment says to clients, without the white space around it: files of secrets end in some."""
+    return {name: value for name in VARIABLES if (value := environment.get(name, "").strip())}
+
+
+def read_key(given: str | KeyFunction | None, environment: Mapping[str, str]) -> str | KeyFunction:
+    """Return the key, or the function that knows it. Raises ConfigError, which does not show it."""
+    key = given or environment.get("OPENAI_API_KEY")
+    if isinstance(key, str):
+        key = _checked_setting("api_key", key)
+    if not key:
+        raise ConfigError("api_key", "is not set", "give it, or set OPENAI_API_KEY")
+    return key
+
+
 def read_settings(
     environment: Mapping[str, str],
     *,
@@ -53,7 +78,7 @@ def read_settings(
     max_retries: int,
 ) -> Settings:
     """Return the settings. Raises ConfigError for those that cannot work."""
-    base = base_url or environment.get("OPENAI_BASE_URL", "").strip() or DEFAULT_BASE_URL
+    base = base_url or environment.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
     scheme, authority, path = split_url("base_url", base, ("http", "https"))
     if websocket_base_url is None:
         websocket_url = ("ws" if scheme == "http" else "wss") + f"://{authority}{path}"
@@ -66,13 +91,14 @@ def read_settings(
     if max_retries < 0:
         raise ConfigError("max_retries", "is negative", "0 turns repetitions off")
     named = {
-        "host": authority,
-        "user-agent": f"offhook-python/{__version__}",
-        "openai-organization": organization or environment.get("OPENAI_ORG_ID"),
-        "openai-project": project or environment.get("OPENAI_PROJECT_ID"),
+        "organization": organization or environment.get("OPENAI_ORG_ID"),
+        "project": project or environment.get("OPENAI_PROJECT_ID"),
     }
-    headers = {name: checked_value(name, value) for name, value in named.items() if value}
-    own = {**custom_headers(environment.get("OPENAI_CUSTOM_HEADERS", "")), **(default_headers or {})}
+    headers = {"host": authority, "user-agent": f"offhook-python/{__version__}"}
+    headers |= {f"openai-{name}": _checked_setting(name, value) for name, value in named.items() if value}
+    own: dict[str, str | None] = {}
+    own |= _checked_headers("OPENAI_CUSTOM_HEADERS", custom_headers(environment.get("OPENAI_CUSTOM_HEADERS", "")))
+    own |= _checked_headers("default_headers", default_headers or {})
     return Settings(
         f"{scheme}://{authority}", path, websocket_url, headers, own, default_query or {}, timeout, max_retries
     )
@@ -100,6 +126,22 @@ def custom_headers(text: str) -> dict[str, str]:
     """Return the headers of ``OPENAI_CUSTOM_HEADERS``: one ``Name: value`` a line."""
     pairs = (line.partition(":") for line in text.splitlines())
     return {name.strip(): value.strip() for name, colon, value in pairs if colon and name.strip()}
+
+
+def _checked_setting(key: str, value: str) -> str:
+    try:
+        return checked_value(key, value)
+    except ValueError:
+        mend = "give one line of ASCII; a file's newline does not belong to it"
+        raise ConfigError(key, "cannot be sent in a header", mend) from None
+
+
+def _checked_headers(key: str, headers: ExtraHeaders) -> ExtraHeaders:
+    try:
+        replace_headers({}, headers)
+    except ValueError as refused:
+        raise ConfigError(key, str(refused)) from None
+    return headers
 
 
 def timeout_of(given: Any) -> float | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from msgspec import UNSET, UnsetType
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus
 
 from offhook.client import limits
 from offhook.client.answer import Answer, Headers
@@ -20,6 +22,7 @@ from offhook.client.errors import (
     status_error,
 )
 from offhook.client.fields import checked_value, replace_headers
+from offhook.client.proxy import choose_proxy
 from offhook.client.request import add_query
 from offhook.client.settings import Settings
 
@@ -49,19 +52,35 @@ def socket_url(
     return add_query(settings.websocket_url + "/realtime", query)
 
 
+def _proxy_url(url: str) -> str | None:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    scheme, port = ("https", 443) if parts.scheme == "wss" else ("http", 80)
+    proxy = choose_proxy(scheme, parts.hostname, parts.port or port, os.environ)
+    return None if proxy is None else proxy.url
+
+
 def socket_options(
     settings: Settings,
+    url: str,
     api_key: str,
     extra_headers: Mapping[str, str | None] | None,
     given: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return the options for the library's ``connect``; those of the application win."""
+    """Return the options for the library's ``connect``; those of the application win.
+
+    Raises ConfigError for a proxy that cannot be used: requests and sockets go through the same ones, which are not
+    those that the library would choose.
+    """
     headers = dict(settings.headers)
     headers["authorization"] = f"Bearer {checked_value('api_key', api_key)}"
     replace_headers(headers, settings.default_headers)
     replace_headers(headers, extra_headers or {})
     # The host is that of the socket's own URL; the library writes it.
     headers.pop("host", None)
+    options = dict(given or {})
+    if options.get("proxy", True) is True and options.get("sock") is None:
+        options["proxy"] = _proxy_url(url)
     return {
         "user_agent_header": headers.pop("user-agent", None),
         "additional_headers": headers,
@@ -70,7 +89,7 @@ def socket_options(
         "max_size": limits.MAX_EVENT_BYTES,
         "max_queue": limits.MAX_UNREAD_EVENTS,
         "logger": _quiet_logger(),
-        **(given or {}),
+        **options,
     }
 
 
@@ -89,6 +108,9 @@ def not_opened(url: str, failure: Exception) -> APIError:
     where = url.partition("?")[0]
     if isinstance(failure, InvalidStatus):
         return refused(failure.response)
+    if isinstance(failure, InvalidProxy):
+        # Its text holds the proxy's URL, and that the password.
+        return APIConnectionError(f"{where} did not open a WebSocket: the proxy cannot be one.")
     if isinstance(failure, TimeoutError):
         return APITimeoutError(f"{where} did not open a WebSocket in time.")
     if isinstance(failure, OSError):

@@ -13,14 +13,12 @@ from offhook.client import limits
 from offhook.client.answer import Answer, RawResponse
 from offhook.client.errors import APIConnectionError
 from offhook.client.exchange import Exchange
-from offhook.client.fields import checked_value
 from offhook.client.request import Operation, Options
-from offhook.client.settings import Settings, read_settings, timeout_of
+from offhook.client.settings import Settings, read_environment, read_key, read_settings, timeout_of
 from offhook.client.surroundings import Surroundings
 from offhook.client.sync_calls import Calls, ClientSecrets
 from offhook.client.sync_transport import SyncTransport
 from offhook.client.transport import OpenAnswer, Transport
-from offhook.errors import ConfigError
 
 if TYPE_CHECKING:
     from offhook.client.streamed import StreamedResponse
@@ -125,26 +123,27 @@ class Client:
             "default_headers": default_headers,
             "default_query": default_query,
         }
-        key = api_key or os.environ.get("OPENAI_API_KEY")
-        if not key:
-            raise ConfigError("api_key", "is not set", "give it, or set OPENAI_API_KEY")
-        if isinstance(key, str):
-            checked_value("api_key", key)
-        self._key = key
-        self._webhook_secret = webhook_secret or os.environ.get("OPENAI_WEBHOOK_SECRET")
-        self._settings: Settings = read_settings(
-            os.environ,
-            base_url=base_url,
-            websocket_base_url=websocket_base_url,
-            organization=organization,
-            project=project,
-            default_headers=default_headers,
-            default_query=default_query,
-            timeout=limits.TIMEOUT_S if timeout is UNSET else timeout_of(timeout),
-            max_retries=max_retries,
-        )
+        self._environment = read_environment(os.environ)
         self._transport: Transport = transport or SyncTransport()
         self._surroundings = Surroundings()
+        self._configure()
+
+    def _configure(self) -> None:
+        given, environment = self._given, self._environment
+        timeout = given["timeout"]
+        self._key: str | Callable[[], str] = read_key(given["api_key"], environment)
+        self._webhook_secret: str | None = given["webhook_secret"] or environment.get("OPENAI_WEBHOOK_SECRET")
+        self._settings: Settings = read_settings(
+            environment,
+            base_url=given["base_url"],
+            websocket_base_url=given["websocket_base_url"],
+            organization=given["organization"],
+            project=given["project"],
+            default_headers=given["default_headers"],
+            default_query=given["default_query"],
+            timeout=limits.TIMEOUT_S if timeout is UNSET else timeout_of(timeout),
+            max_retries=given["max_retries"],
+        )
 
     def __repr__(self) -> str:
         return f"<Client of {self._settings.base_url}>"
@@ -186,7 +185,10 @@ class Client:
         default_headers: Mapping[str, str | None] | None | UnsetType = UNSET,
         default_query: Mapping[str, object] | None | UnsetType = UNSET,
     ) -> Self:
-        """Return a client that differs in these, and shares the connections: ``client.with_options(timeout=5)``."""
+        """Return a client that differs in these, and shares the connections: ``client.with_options(timeout=5)``.
+
+        All else stays as it is: the environment is not read again.
+        """
         changed = {
             "api_key": api_key,
             "organization": organization,
@@ -200,8 +202,13 @@ class Client:
             "default_query": default_query,
         }
         changed = {name: value for name, value in changed.items() if value is not UNSET}
-        other = type(self)(**{**self._given, **changed}, transport=self._transport)
-        other._surroundings = self._surroundings
+        other = object.__new__(type(self))
+        for name, value in vars(self).items():
+            # What is made once for each client leads back to that.
+            if not isinstance(getattr(type(self), name, None), cached_property):
+                setattr(other, name, value)
+        other._given = {**self._given, **changed}
+        other._configure()
         return other
 
     def close(self) -> None:

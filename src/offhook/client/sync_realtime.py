@@ -93,10 +93,10 @@ class RealtimeConnectionManager:
     def enter(self) -> RealtimeConnection:
         """Open the socket without ``with``; ``close`` it in the end.
 
-        Raises APIStatusError, APIConnectionError.
+        Raises APIStatusError, APIConnectionError, ConfigError for a proxy that cannot be used.
         """
         key = self._client._api_key()
-        options = socket_options(self._client._settings, key, self._extra_headers, self._options)
+        options = socket_options(self._client._settings, self._url, key, self._extra_headers, self._options)
         try:
             socket = connect(self._url, **options)
         except (OSError, WebSocketException) as failure:

@@ -91,11 +91,48 @@ def _remaining(origin: str, timeout_s: float | None, deadline: float | None) -> 
     return left_s
 
 
-def _open_tunnel(connection: socket.socket, origin: str, route: Route, proxy: Proxy) -> None:
+def _limit(connection: socket.socket, deadline: float, shares: int = 1) -> None:
+    """Let the next step take its share of the time that is left. Raises TimeoutError when none is."""
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    connection.settimeout(left_s / shares)
+
+
+def _reach(host: str, port: int, deadline: float) -> socket.socket:
+    """Return a connection to one of a host's addresses; each has its share of the time, so that the last has one, too.
+
+    The look-up of the name cannot be cut short; its time counts.
+    """
+    # As bytes: names are in ASCII already, and a str would have the codec for others imported here and now.
+    addresses = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)
+    failure = OSError("the host has no address")
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        connection = None
+        try:
+            connection = socket.socket(family, kind, protocol)
+            _limit(connection, deadline, len(addresses) - number)
+            connection.connect(address)
+        except OSError as each:
+            failure = each
+            if connection is not None:
+                connection.close()
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            raise
+        else:
+            return connection
+    raise failure
+
+
+def _open_tunnel(connection: socket.socket, origin: str, route: Route, proxy: Proxy, deadline: float) -> None:
+    _limit(connection, deadline)
     connection.sendall(connect_request(proxy, route.host, route.port))
     reply = b""
     # Byte by byte: what follows the reply is TLS already.
     while (status := connect_status(reply)) is None:
+        _limit(connection, deadline)
         data = connection.recv(1)
         if not data:
             raise no_tunnel(origin, 0)
@@ -225,16 +262,17 @@ class SyncTransport:
     def _connect(self, origin: str, route: Route, timeout_s: float | None, deadline: float | None) -> _Wire:
         left_s = _remaining(origin, timeout_s, deadline)
         limit_s = limits.CONNECT_TIMEOUT_S if left_s is None else min(left_s, limits.CONNECT_TIMEOUT_S)
-        host, port = route.address
+        # One for all steps: addresses, the proxy's reply, the handshake of TLS.
+        connected_by = time.monotonic() + limit_s
         connection = None
         try:
-            # As bytes: names are in ASCII already, and a str would have the codec for others imported here and now.
-            connection = socket.create_connection((host.encode(), port), timeout=limit_s)  # type: ignore[arg-type]
+            connection = _reach(*route.address, connected_by)
             prepare_socket(connection)
             if route.secure:
                 if route.proxy is not None:
-                    _open_tunnel(connection, origin, route, route.proxy)
+                    _open_tunnel(connection, origin, route, route.proxy, connected_by)
                 self._tls = self._tls or default_tls()
+                _limit(connection, connected_by)
                 connection = self._tls.wrap_socket(connection, server_hostname=route.host)
         except (OSError, APIConnectionError) as failure:
             if connection is not None:
@@ -249,13 +287,28 @@ class SyncTransport:
 
     def _release(self, wire: _Wire) -> None:
         if wire.reader.done and wire.reader.reusable and not self._closed:
-            wire.idle_since = time.monotonic()
+            now = time.monotonic()
+            self._drop_stale(now)
+            wire.idle_since = now
             self._idle.setdefault(wire.origin, []).append(wire)
         else:
             wire.close()
         self._slots.release()
         if self._closed:
             self._drop_idle()
+
+    def _drop_stale(self, now: float) -> None:
+        """Close those that waited longest while they are of no use: the newest are taken first, nobody else would."""
+        for idle in list(self._idle.values()):
+            while idle:
+                try:
+                    oldest = idle.pop(0)
+                except IndexError:  # another thread took it
+                    break
+                if oldest.is_fresh(now):
+                    idle.insert(0, oldest)
+                    break
+                oldest.close()
 
     def _drop_idle(self) -> None:
         for idle in list(self._idle.values()):

@@ -148,6 +148,12 @@ class Directory:
         while len(self._ended) > MAX_ENDED:
             self._ended.popitem(last=False)
 
+    def update(self, owner: CallOwner) -> None:
+        """Keep what has become known of a call since its end."""
+        call = owner.call
+        if call.id in self._ended:
+            self._ended[call.id] = EndedCall(owner.project, call.machine, owner.record())
+
     def part_with(self, work: Coroutine[Any, Any, None]) -> None:
         """Let a call that has ended finish what is pending."""
         task = asyncio.get_running_loop().create_task(work)

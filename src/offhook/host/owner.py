@@ -195,8 +195,9 @@ class CallOwner:
         if self._journal is not None:
             self._write(now, event, output_names(outputs))
         try:
-            self._perform_all(outputs)
+            # First: the last output of a call saves what was seen of it.
             self._watch.see(event, outputs, now)
+            self._perform_all(outputs)
         except Exception as bug:  # as above
             self._survive(bug, event)
 
@@ -377,11 +378,8 @@ class CallOwner:
             seconds=seconds,
         )
         services.metrics.count("offhook_calls_total", result=str(end.result))
-        if spans := self._watch.close(services.clock()):
-            for sink in services.span_sinks:
-                sink.save_spans(self.call.id, spans)
-        if services.store is not None:
-            services.store.save(self.record())
+        self._watch.stop(services.clock())
+        self._save()
         self._directory.ended(self)
         if self._sidebands and self._conversing.hearing:
             self._directory.part_with(self._hear_last_words(end))
@@ -393,10 +391,19 @@ class CallOwner:
         try:
             await asyncio.wait(self._conversing.hearing, timeout=LAST_WORDS_S)
         finally:
+            self._save()
+            self._directory.update(self)
             self._let_go(end)
+
+    def _save(self) -> None:
+        if self._services.store is not None:
+            self._services.store.save(self.record())
 
     def _let_go(self, end: End) -> None:
         self._conversing.close()
+        if spans := self._watch.close(self._services.clock()):
+            for sink in self._services.span_sinks:
+                sink.save_spans(self.call.id, spans)
         closing = Closing(1000, end.reason)
         if end.reason == "session_expired":
             closing = Closing(1001, expired_reason(self._services.options.call.session_s))

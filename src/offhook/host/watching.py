@@ -90,8 +90,13 @@ class Watch:
         """The spans that have ended so far; none when the session wants no trace."""
         return self._trace.spans if self._trace is not None else ()
 
+    def stop(self, now: float) -> None:
+        """The session has ended, but what was said last may still be transcribed."""
+        if self._trace is not None:
+            self._trace.finish_all(now, but={f"hear {item_id}" for item_id in self._heard})
+
     def close(self, now: float) -> Sequence[Span]:
-        """The session has ended: return all its spans."""
+        """Nothing more will come: return all spans."""
         if self._trace is not None:
             self._trace.finish_all(now)
         return self.spans

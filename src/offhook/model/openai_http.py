@@ -121,6 +121,7 @@ class ChatCompletions:
                         break
                     for output in reader.read(line):
                         yield output
+                    if reader.has_advanced:
                         until = clock() + self._server.timeout_s
             except TimeoutError:
                 raise self._server.too_late() from None
@@ -245,7 +246,10 @@ class _ToolCall:
 
 
 class _ChatReader:
-    """Reads the chunks of one chat completion; what makes no sense is passed over or raised as ModelError."""
+    """Reads the chunks of one chat completion; what makes no sense is passed over or raised as ModelError.
+
+    ``has_advanced``: whether the last chunk brought anything of the answer, be it something that is kept for later.
+    """
 
     def __init__(self, run: int, functions: frozenset[str]) -> None:
         self._run = run
@@ -256,6 +260,8 @@ class _ChatReader:
         self._arguments_chars = 0
         self._reason: str | None = None
         self._usage: Usage | None = None
+        self._known = self._how_much_is_known()
+        self.has_advanced = False
 
     def read(self, line: bytes) -> list[ModelOutput]:
         try:
@@ -273,7 +279,15 @@ class _ChatReader:
         if isinstance(choice.get("finish_reason"), str):
             self._reason = choice["finish_reason"]
         delta = choice.get("delta")
-        return self._delta(delta) if isinstance(delta, dict) else []
+        outputs = self._delta(delta) if isinstance(delta, dict) else []
+        known, self._known = self._known, self._how_much_is_known()
+        self.has_advanced = bool(outputs) or self._known != known
+        return outputs
+
+    def _how_much_is_known(self) -> tuple[int, ...]:
+        """Return what only grows, or comes to an end in an output: nobody can go on with it for ever."""
+        ended = (self._reason is not None) + (self._usage is not None)
+        return ended, len(self._calls), self._arguments_chars, self._wording.held_chars
 
     def _delta(self, delta: dict[str, Any]) -> list[ModelOutput]:
         outputs: list[ModelOutput] = []

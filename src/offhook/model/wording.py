@@ -60,6 +60,11 @@ class Wording:
         self._functions = functions
         self._state: _State = _Beginning("")
 
+    @property
+    def held_chars(self) -> int:
+        """How much may become a function call."""
+        return len(self._state.text) if isinstance(self._state, _Holding) else 0
+
     def feed(self, text: str) -> str:
         """Take the next piece; return what of it, and of what was held back, is to be said."""
         match self._state:

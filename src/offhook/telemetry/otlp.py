@@ -111,5 +111,8 @@ class OtlpExporter:
             except PyreqwestError as failure:
                 self.dropped += 1
                 self._log.warning("trace not sent", why=type(failure).__name__)
+            except Exception as bug:  # it costs one session its trace, never those that come after it
+                self.dropped += 1
+                self._log.error("trace not sent", failure=bug)
             finally:
                 self._waiting.task_done()

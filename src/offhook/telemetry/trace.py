@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -79,10 +79,11 @@ class Trace:
             Span(self.id, span.span_id, span.parent_id, span.name, start_s, max(start_s, end_s), failed, given)
         )
 
-    def finish_all(self, now: float) -> None:
-        """End what is still open, the youngest first."""
+    def finish_all(self, now: float, *, but: Container[str] = ()) -> None:
+        """End what is still open, the youngest first, ``but`` for some keys."""
         for key in reversed(list(self._open)):
-            self.finish(key, now)
+            if key not in but:
+                self.finish(key, now)
 
     @property
     def spans(self) -> Sequence[Span]:

@@ -19,6 +19,9 @@ from offhook.wire.calls import RealtimeCallIncoming
 from offhook.wire.signature import sign_webhook
 
 _START_S: Final = 10.0
+# What ends more than the application. Anything else that it raises is told, also what test frameworks derive from
+# BaseException: outcomes such as those of `pytest.fail` and `pytest.raises`.
+_GREATER: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
 class ApplicationError(LocalError):
@@ -77,7 +80,9 @@ class CalledApplication:
     The webhook is answered at once, as a server would that works on the call in the background.
     """
 
-    def __init__(self, function: Callable[[Webhook], Any], access: Access, failed: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, function: Callable[[Webhook], Any], access: Access, failed: Callable[[BaseException], None]
+    ) -> None:
         self._function = function
         self._access = access
         self._failed = failed
@@ -103,7 +108,9 @@ class CalledApplication:
             result = await asyncio.to_thread(self._function, webhook)
             if inspect.isawaitable(result):
                 await result
-        except Exception as failure:
+        except _GREATER:
+            raise
+        except BaseException as failure:
             self._failed(failure)
 
     async def stop(self) -> None:
@@ -116,7 +123,7 @@ class CalledApplication:
 class AsgiApplication:
     """An ASGI application that is called directly, its lifespan included."""
 
-    def __init__(self, app: Any, path: str, failed: Callable[[Exception], None]) -> None:
+    def __init__(self, app: Any, path: str, failed: Callable[[BaseException], None]) -> None:
         self._app = app
         self._path = path
         self._failed = failed
@@ -136,9 +143,11 @@ class AsgiApplication:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._state}
         try:
             await self._app(scope, self._next_of_life, self._told_of_life)
-        except Exception as failure:
+        except _GREATER:
+            raise
+        except BaseException as failure:
             # Who has no lifespan may refuse it with any exception (ASGI, lifespan protocol).
-            if self._started.is_set():
+            if self._started.is_set() or not isinstance(failure, Exception):
                 self._failed(failure)
         finally:
             self._started.set()
@@ -194,7 +203,9 @@ class AsgiApplication:
 
         try:
             await self._app(scope, receive, send)
-        except Exception as failure:
+        except _GREATER:
+            raise
+        except BaseException as failure:
             self._failed(failure)
         return status
 
@@ -206,7 +217,7 @@ class AsgiApplication:
             self._lifespan.cancel()
 
 
-def made_application(app: Any, path: str, access: Access, failed: Callable[[Exception], None]) -> Application:
+def made_application(app: Any, path: str, access: Access, failed: Callable[[BaseException], None]) -> Application:
     """Return what takes webhooks for a callable or an ASGI application. Raises LocalError for anything else."""
     if not callable(app):
         raise LocalError(f"{app!r} is neither a callable, nor an ASGI application, nor a URL")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -95,7 +96,7 @@ class _Accepting:
         self,
         find: Callable[[str], CallOwner | None],
         session: Callable[[], Mapping[str, Any]],
-        failed: Callable[[Exception], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._find = find
         self._session = session
@@ -134,7 +135,7 @@ class Box:
         self.options = options
         self.model = model
         self.session: Mapping[str, Any] = {}
-        self.failures: list[Exception] = []
+        self.failures: list[BaseException] = []
         """What the application under test has raised."""
         loop = asyncio.get_running_loop()
         if not options.real and not isinstance(loop, JumpLoop):
@@ -144,6 +145,7 @@ class Box:
         self._application: Application | None = None
         self._watched: dict[str, Watched] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._opened = AsyncExitStack()
         self._server: Server | None = None
         self._local = LocalSpeech() if options.to is not None else None
         self._access: Access | None = None
@@ -162,15 +164,22 @@ class Box:
         return self._around.clock()
 
     async def start(self) -> None:
-        """Start the server, unless another one is called, and the telephone."""
+        """Start the server, unless another one is called, and the telephone; all of it or nothing."""
         loop = asyncio.get_running_loop()
         if isinstance(loop, JumpLoop):
             loop.busy_elsewhere = _threads_of_anyio()
-        if self.options.to is None:
-            await self._start_server()
-        await self.phone.__aenter__()
+        async with AsyncExitStack() as opening:
+            opening.push_async_callback(self._forget_calls)
+            if self._local is not None:
+                opening.push_async_callback(self._local.stop)
+            if self.options.to is None:
+                await self._start_server(opening)
+            # One that could not plug in has something to close, too.
+            opening.push_async_exit(self.phone)
+            await self.phone.__aenter__()
+            self._opened = opening.pop_all()
 
-    async def _start_server(self) -> None:
+    async def _start_server(self, opening: AsyncExitStack) -> None:
         around = replace(
             self._around,
             backend=lambda _: self.model,
@@ -189,21 +198,24 @@ class Box:
         if not self.options.real:
             usual["allow"] = [PHONE_HOST]
         server = Server(load_config(usual | dict(self.options.settings), {}), around)
+        opening.push_async_callback(server.stop)
+        opening.callback(server.drain)
         ready = await server.start()
         self._server = server
         self._access = Access(f"{ready.http}/v1", API_KEY, WEBHOOK_SECRET)
         self._application = _Accepting(self._owner, lambda: self.session, self.failures.append)
+        opening.push_async_callback(self._dismiss)
 
     async def stop(self) -> None:
-        """End the calls and close everything."""
-        await self.phone.__aexit__(None, None, None)
+        """End the calls and close everything, also what comes after something that cannot be closed."""
+        await self._opened.aclose()
+
+    async def _dismiss(self) -> None:
+        """Let go of the application."""
         if self._application is not None:
             await self._application.stop()
-        if self._server is not None:
-            self._server.drain()
-            await self._server.stop()
-        if self._local is not None:
-            await self._local.stop()
+
+    async def _forget_calls(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -225,7 +237,11 @@ class Box:
         else:
             application = made_application(app, path, self.access, self.failures.append)
         if application is not None:
-            await application.start()
+            try:
+                await application.start()
+            except BaseException:
+                await application.stop()
+                raise
         before, self._application = self._application, application
         if before is not None:
             await before.stop()

@@ -70,6 +70,12 @@ class _JumpSelector(selectors.DefaultSelector):
         self.foreign -= key.fd not in self.ours
         return key
 
+    def adopt(self, fd: int) -> None:
+        """Nothing is under way on this descriptor, even while it is looked at."""
+        if fd not in self.ours:
+            self.ours.add(fd)
+            self.foreign -= fd in self.get_map()
+
     def select(self, timeout: float | None = None) -> _Ready:
         found = super().select(0)
         if found or timeout == 0:
@@ -212,10 +218,15 @@ class JumpLoop(asyncio.SelectorEventLoop):
         server = await super().create_server(protocol_factory, *args, **kwargs)
         for listening in server.sockets:
             self._servers[listening.getsockname()[:2]] = protocol_factory
-            # It is waited on, but nothing is under way on it.
-            self._jumping.ours.add(listening.fileno())
-            self._jumping.foreign -= 1
+            self._jumping.adopt(listening.fileno())
         return server
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        # The one place where asyncio closes a listener. Its number is somebody else's soon, and so may be its port.
+        fd, address = sock.fileno(), sock.getsockname()[:2]
+        super()._stop_serving(sock)  # type: ignore[misc]
+        self._servers.pop(address, None)
+        self._jumping.ours.discard(fd)
 
     async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **kwargs: Any) -> Any:
         """Connect; to a server of this loop without leaving the process."""

@@ -372,9 +372,14 @@ class AsyncHandset:
         return self._box
 
     def check(self) -> None:
-        """Raise ApplicationError when the application under test has raised; each failure is told once."""
+        """Raise ApplicationError when the application under test has raised; each failure is told once.
+
+        An outcome of a test framework (``pytest.fail``, ``pytest.skip``) is raised as it is.
+        """
         if self._box is not None and self._box.failures:
             failure = self._box.failures.pop(0)
+            if not isinstance(failure, Exception):
+                raise failure
             raise ApplicationError(f"the application failed: {type(failure).__name__}: {failure}") from failure
 
     @property

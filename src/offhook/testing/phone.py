@@ -401,14 +401,18 @@ class Phone:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for call in list(self._legs.values()):
-            await call.hang_up()
-            await call.released()
-        for call in list(self._calls.values()):
-            await call.settled()
-        if self._access is not None:
-            await self._access.transport.close()
-        self._media.stop()
+        try:
+            for call in list(self._legs.values()):
+                await call.hang_up()
+                await call.released()
+            for call in list(self._calls.values()):
+                await call.settled()
+        finally:
+            try:
+                if self._access is not None:
+                    await self._access.transport.close()
+            finally:
+                self._media.stop()
 
     async def dial(
         self,
@@ -468,6 +472,7 @@ class Phone:
         try:
             await transport.start()
         except ConfigError as failure:
+            await transport.close()
             raise LocalError(f"cannot call from {host}: {failure.message}") from None
         self.host = transport.address[0]
         self._access = _Access(transport, self._around.ports(self.host, *self._port_range))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Generator
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 if TYPE_CHECKING:
+    from offhook.testing.application import Access
     from offhook.testing.handset import AsyncHandset
     from offhook.testing.sync import Handset
 
@@ -48,7 +50,7 @@ def phone(
     """A telephone, and a server behind it that an application under test is connected to.
 
     The environment tells the official SDK where the API is: ``OPENAI_BASE_URL``, ``OPENAI_API_KEY``,
-    ``OPENAI_WEBHOOK_SECRET``.
+    ``OPENAI_WEBHOOK_SECRET``; no proxy is asked for it, and nothing of a real account is sent.
     """
     _calm_numpy()
     from offhook.testing.box import PhoneOptions
@@ -62,11 +64,22 @@ def phone(
     with made as handset:
         request.node.stash[_HANDSET] = handset
         if chosen.to is None:
-            access = handset.access
-            monkeypatch.setenv("OPENAI_BASE_URL", access.base_url)
-            monkeypatch.setenv("OPENAI_API_KEY", access.api_key)
-            monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", access.webhook_secret)
+            _point_at(handset.access, monkeypatch)
         yield cast("AsyncHandset | Handset", handset)
+
+
+def _point_at(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients find the server under test, whatever the machine's environment says of proxies and accounts."""
+    monkeypatch.setenv("OPENAI_BASE_URL", access.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", access.api_key)
+    monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", access.webhook_secret)
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS"):
+        monkeypatch.delenv(name, raising=False)
+    # Where both are set, libraries differ in which one counts.
+    direct = [os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")]
+    hosts = ",".join(dict.fromkeys(filter(None, (*direct, "127.0.0.1"))))
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, hosts)
 
 
 def _awaited(options: Any) -> Any:

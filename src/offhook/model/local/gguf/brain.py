@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -51,6 +52,7 @@ class GgufBrain:
         }
         self._pool = Pool(PoolOptions("language model", ENGINE, 1, load, start_s=START_S))
         self._chat: tuple[str, ModelServer, ChatCompletions] | None = None
+        self._connecting = asyncio.Lock()
 
     @property
     def name(self) -> str:
@@ -87,13 +89,15 @@ class GgufBrain:
         """Return the way to the worker that lives now; every one has an address of its own."""
         if not self.pids:
             raise ModelError("model_unavailable", "The language model failed and is being started again.")
-        url = str(self._pool.about["url"])
-        if self._chat is None or self._chat[0] != url:
-            await self._hang_up()
-            server = ModelServer("language model", url, self._key, self._options.silence_s)
-            await server.start()
-            self._chat = url, server, ChatCompletions(server, ChatOptions(self.name))
-        return self._chat[2]
+        # Responses that come side by side share one way; the first of them makes it.
+        async with self._connecting:
+            url = str(self._pool.about["url"])
+            if self._chat is None or self._chat[0] != url:
+                await self._hang_up()
+                server = ModelServer("language model", url, self._key, self._options.silence_s)
+                await server.start()
+                self._chat = url, server, ChatCompletions(server, ChatOptions(self.name))
+            return self._chat[2]
 
     async def _hang_up(self) -> None:
         chat, self._chat = self._chat, None
