@@ -18,6 +18,7 @@ from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.conversation import Conversation
+from offhook.session.options import EngineOptions
 from offhook.wire import limits
 from offhook.wire.items import Message
 
@@ -144,6 +145,18 @@ def test_an_item_that_exists_already_costs_a_full_conversation_nothing() -> None
     assert conversation.get("0") is not None
     conversation.append(Message(id="new", role="user", content=()))
     assert (conversation.get("0"), len(conversation)) == (None, limits.MAX_CONVERSATION_ITEMS)
+
+
+def test_a_turn_that_had_to_make_room_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = Talk(options=EngineOptions(needs_transcripts=True))
+    talk.says()
+    assert talk.count(do.Generate) == 0, "the words are not known yet"
+    monkeypatch.setattr(limits, "MAX_CONVERSATION_ITEMS", len(talk.engine.conversation))
+    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "When do you open?"}]}
+    talk.client("conversation.item.create", item=item)
+    assert talk.count(do.Generate) == 1
+    assert list(talk.generate().items) == []
+    assert not talk.engine.transcripts.expected
 
 
 def test_a_callers_item_is_retrieved_with_its_audio() -> None:

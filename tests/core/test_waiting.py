@@ -15,6 +15,7 @@ from offhook.session import outputs as do
 from offhook.session.options import EngineOptions
 from offhook.session.settings import SessionDefaults
 from offhook.session.waiting import LONGEST_S, RESPONSE_GRACE_S
+from offhook.wire import limits
 from offhook.wire.decode import decode_client_event
 from offhook.wire.own import Beep, Own, PlayClip, Say
 
@@ -258,6 +259,22 @@ def test_a_sentence_that_is_not_made_yet_does_not_come_after_the_answer() -> Non
     assert talk.last(do.StopFilling).number == talk.last(do.Fill).number
     talk.happens(happened.FillerEnded(talk.last(do.Fill).number, 0))
     assert transcripts(talk)[-1] == "At nine."
+
+
+def test_a_sentence_has_its_place_in_a_conversation_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = waiting(MOMENT)
+    talk.says()
+    talk.answers()
+    talk.happens(happened.PlayoutFinished(talk.generate().run, 2000))
+    talk.says()
+    calls_a_function(talk)
+    talk.waits(1.5)
+    oldest = next(iter(talk.engine.conversation)).id
+    monkeypatch.setattr(limits, "MAX_CONVERSATION_ITEMS", len(talk.engine.conversation))
+    item = one(moment_is_said(talk), "conversation.item.done")["item"]
+    assert item["content"][0]["transcript"] == "One moment, please."
+    assert transcripts(talk)[-2:] == ["One moment, please.", "FunctionCall"]
+    assert oldest not in talk.engine.conversation
 
 
 def test_a_sentence_is_said_once_in_a_wait() -> None:

@@ -30,6 +30,7 @@ class Conversation:
         self._order: list[str] = []
         self._items: dict[str, Item] = {}
         self.audio: dict[str, Span] = {}
+        self._evicted: list[str] = []
 
     def __len__(self) -> int:
         return len(self._order)
@@ -91,9 +92,19 @@ class Conversation:
         Raises ApiProblem when the id is taken.
         """
         self._new_id(item)
-        while len(self._order) >= limits.MAX_CONVERSATION_ITEMS:
-            self.remove(self._order[0])
+        self.make_room()
         return self.insert(item)
+
+    def make_room(self) -> None:
+        """Let a full conversation forget its oldest item, so that another can be put anywhere."""
+        while len(self._order) >= limits.MAX_CONVERSATION_ITEMS:
+            self._evicted.append(self._order[0])
+            self.remove(self._order[0])
+
+    def take_evicted(self) -> list[str]:
+        """Return the ids of the items that had to make room since this was asked last."""
+        evicted, self._evicted = self._evicted, []
+        return evicted
 
     def _new_id(self, item: Item) -> str:
         if not isinstance(item.id, str) or item.id in self._items:

@@ -139,6 +139,8 @@ class Engine:
         self._now = now
         self._out = []
         self._HANDLERS[type(event)](self, event)
+        for item_id in self.conversation.take_evicted():
+            self.forget_item(item_id)
         self._answer_waiting_turn()
         self._partials.watch()
         self._silence.watch()

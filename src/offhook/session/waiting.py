@@ -224,6 +224,7 @@ class Waiting:
             role="assistant",
             content=(OutputAudio(transcript=text),),
         )
+        engine.conversation.make_room()
         known = sound.after == ROOT or sound.after in engine.conversation
         engine.add_item(item, sound.after if known else None)
 
