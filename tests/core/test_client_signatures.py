@@ -146,7 +146,7 @@ def test_both_clients_are_one(sync: type, async_: type) -> None:
 def test_every_parameter_is_described(name: str) -> None:
     method = getattr(sync_calls.Calls, name)
     for parameter in parameters(method):
-        assert f"\n            {parameter}: " in method.__doc__
+        assert f"\n    {parameter}: " in inspect.getdoc(method)
 
 
 def test_raw_and_streaming_resources_have_every_method() -> None:

@@ -164,7 +164,7 @@ def test_a_voice_of_another_rate_is_heard_and_does_not_end_the_call(rate_hz: int
         # That no frame is lost is tried elsewhere; a voice at a wrong rate is another tone, and of another length.
         (heard,) = find_tones(call.heard, bridge_ms=200)
         assert heard.number == 3
-        assert abs(heard.end_ms - heard.start_ms - 900) <= 60
+        assert abs(heard.end_ms - heard.start_ms - heard.longest_gap_ms - 900) <= 120
 
     async def whole() -> None:
         async with (

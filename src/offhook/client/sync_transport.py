@@ -40,17 +40,20 @@ class _Wire:
         self.socket = connection
         self.reader = AnswerReader()
         self.idle_since = 0.0
-        self._poll = select.poll() if hasattr(select, "poll") else None
-        if self._poll is not None:
-            self._poll.register(connection, select.POLLIN)
 
     def is_fresh(self, now: float) -> bool:
         """Whether it may be used again: not old, and nothing came in that nobody asked for, such as its end."""
         if now - self.idle_since > limits.IDLE_S:
             return False
-        if self._poll is not None:
-            return not self._poll.poll(0)
-        return not select.select([self.socket], [], [], 0)[0]
+        try:
+            if not hasattr(select, "poll"):
+                return not select.select([self.socket], [], [], 0)[0]
+            # One of its own each time: several threads may look at a connection at once.
+            poll = select.poll()
+            poll.register(self.socket, select.POLLIN)
+            return not poll.poll(0)
+        except ValueError:  # another thread has closed it
+            return False
 
     def send(self, data: bytes, timeout_s: float | None, deadline: float | None) -> None:
         """Send a request. Raises APIConnectionError."""
@@ -300,14 +303,12 @@ class SyncTransport:
     def _drop_stale(self, now: float) -> None:
         """Close those that waited longest while they are of no use: the newest are taken first, nobody else would."""
         for idle in list(self._idle.values()):
-            while idle:
+            # What is fresh stays in its place: a thread that does not find it there would open one more.
+            while (oldest := next(iter(idle), None)) is not None and not oldest.is_fresh(now):
                 try:
-                    oldest = idle.pop(0)
-                except IndexError:  # another thread took it
-                    break
-                if oldest.is_fresh(now):
-                    idle.insert(0, oldest)
-                    break
+                    idle.remove(oldest)
+                except ValueError:  # another thread took it
+                    continue
                 oldest.close()
 
     def _drop_idle(self) -> None:
