@@ -174,7 +174,7 @@ async def _read(
                 break
             text = message.get("text")
             hear(text if text is not None else message["bytes"])
-    except Exception as bug:
+    except Exception as bug:  # this socket pays for it, the call goes on
         log.error("client event failed", failure=bug)
         queue.close(FAILED)
     finally:

@@ -271,7 +271,7 @@ class _Office:
             if call.session is not None:
                 await call.session.close(patiently=False)
             raise
-        except Exception as failure:
+        except Exception as failure:  # the handler is not ours; its call ends, the others go on
             # A handler may let its own call's 404 pass. Another call's is a failure like any other.
             if isinstance(failure, NotFoundError) and failure.code == "call_id_not_found" and call.over:
                 _log.info("call_id=%s: the caller has given up", call.call_id)

@@ -260,7 +260,7 @@ class IncomingCall:
         except APIStatusError as refused:
             self._fate = before if 400 <= refused.status_code < 500 else _Fate.UNCERTAIN
             raise
-        except BaseException:
+        except BaseException:  # also when cancelled: nobody knows what became of it
             self._fate = _Fate.UNCERTAIN
             raise
         self._fate = _Fate.ANSWERED

@@ -216,7 +216,7 @@ class CallSession(EventGroups[Awaitable[None]]):
     async def _follow(self) -> None:
         try:
             end = await self._read()
-        except Exception as bug:
+        except Exception as bug:  # a bug of ours must not leave the caller alone
             _log.exception("call_id=%s: the session failed", self.call_id)
             end = CallEnded("lost", "application", f"a bug: {type(bug).__name__}")
         if end.result == "lost":

@@ -101,7 +101,7 @@ class Tool:
                 _log.warning("function %s did not finish within %g s", self.name, self.timeout)
                 return f"{self.name} did not finish within {self.timeout:g} s; what it does may still happen."
             return self._failed(failure)
-        except Exception as failure:
+        except Exception as failure:  # the function is not ours; the model is told
             return self._failed(failure)
         return self._told(result)
 
@@ -174,7 +174,7 @@ class _Threads(Executor):
                 # Neither ends a coroutine or this process from a thread.
                 self._room.release()
                 future.set_exception(RuntimeError(f"the function raised {type(failure).__name__}"))
-            except BaseException as failure:
+            except BaseException as failure:  # raised again where it is awaited
                 self._room.release()
                 future.set_exception(failure)
             else:

@@ -204,7 +204,7 @@ class OpenAsyncAnswer:
         try:
             while not wire.reader.chunks and not wire.reader.done:
                 await wire.more()
-        except BaseException:
+        except BaseException:  # also when cancelled: the answer is let go
             await self.close()
             raise
         return wire.reader.take_body()
@@ -243,7 +243,7 @@ class _Pool:
             wire = self._take(request.origin)
             if wire is None:
                 wire = await self._connect(request.origin, route, timeout_s, deadline, tls)
-        except BaseException:
+        except BaseException:  # also when cancelled: the slot is given back
             self._give_slot()
             raise
         self._busy.add(wire)

@@ -235,12 +235,12 @@ class SyncTransport:
             if self._closed:
                 raise APIConnectionError(CLOSED)
             wire = self._take(request.origin) or self._connect(request.origin, route, timeout_s, deadline)
-        except BaseException:
+        except BaseException:  # also on an interrupt: the slot is given back
             self._slots.release()
             raise
         try:
             wire.send(data, timeout_s, deadline)
-        except BaseException:
+        except BaseException:  # also on an interrupt: the connection is given back
             self._release(wire)
             raise
         return wire

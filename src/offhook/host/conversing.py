@@ -164,7 +164,7 @@ class Conversing:
         except ModelError as failure:
             self._owner.log.warning("model failed", code=failure.code, why=failure.message, run=run)
             take(talk.GenerationFailed(run, failure.code, failure.message))
-        except Exception as bug:
+        except Exception as bug:  # an adapter may not be ours; this response fails, the call goes on
             self._owner.log.error("model adapter failed", failure=bug, run=run)
             take(talk.GenerationFailed(run, "server_error", "The model adapter failed."))
 
@@ -186,7 +186,7 @@ class Conversing:
             return None
         try:
             return self._services.backend.hear_early(speech, cast("Any", wanted.transcription))
-        except Exception as bug:
+        except Exception as bug:  # as above: it is heard at the end of the turn
             self._owner.log.error("model adapter failed", failure=bug)
             return None
 
@@ -216,7 +216,7 @@ class Conversing:
         speech = self._speech(wanted.start_ms, wanted.end_ms)
         try:
             return backend.hear_so_far(speech, cast("Any", wanted.transcription))
-        except Exception as bug:
+        except Exception as bug:  # as above
             self._owner.log.error("model adapter failed", failure=bug)
             return None
 
@@ -234,7 +234,7 @@ class Conversing:
             return [piece async for piece in hearing.words()]
         except ModelError:
             return None
-        except Exception as bug:
+        except Exception as bug:  # as above
             self._owner.log.error("model adapter failed", failure=bug)
             return None
 
@@ -314,7 +314,7 @@ class Conversing:
         except ModelError as failure:
             self._owner.log.warning("transcription failed", code=failure.code, why=failure.message)
             take(talk.TranscriptFailed(item_id, failure.code, failure.message))
-        except Exception as bug:
+        except Exception as bug:  # as above
             self._owner.log.error("model adapter failed", failure=bug)
             take(talk.TranscriptFailed(item_id, "server_error", "The model adapter failed."))
         else:

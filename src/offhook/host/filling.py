@@ -89,7 +89,7 @@ class Filling:
                     pieces = [sound async for sound in sounds]
         except (ModelError, TimeoutError) as failure:
             self._owner.log.warning("nothing could be said while the caller waits", why=failure)
-        except Exception as bug:
+        except Exception as bug:  # an adapter may not be ours; the caller only waits in silence
             self._owner.log.error("model adapter failed", failure=bug)
         self._speaking = None
         self._play(wanted.number, text, pieces)

@@ -52,7 +52,7 @@ class McpCalls:
         except McpServerError as failure:
             self._owner.log.warning("MCP server has no tools", server=label, why=str(failure))
             take(talk.McpListFailed(wanted.item_id, str(failure)))
-        except Exception as bug:
+        except Exception as bug:  # every question has an answer, also after a bug
             self._owner.log.error("MCP client failed", failure=bug, server=label)
             take(talk.McpListFailed(wanted.item_id, "The MCP client failed."))
         else:
@@ -65,7 +65,7 @@ class McpCalls:
         except McpServerError as failure:
             self._owner.log.warning("MCP call failed", server=label, tool=wanted.name, pii_why=str(failure))
             take(talk.McpCallFinished(wanted.item_id, error=failure.error))
-        except Exception as bug:
+        except Exception as bug:  # as above
             self._owner.log.error("MCP client failed", failure=bug, server=label)
             broken = McpToolExecutionError(message="The MCP client failed.")
             take(talk.McpCallFinished(wanted.item_id, error=broken))

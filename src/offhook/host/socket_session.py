@@ -124,7 +124,7 @@ class SocketSession:
         try:
             while self._inbox and not self._closed:
                 self._do(self._inbox.popleft(), self._services.clock())
-        except Exception as bug:
+        except Exception as bug:  # this session ends, the others never hear of it
             self.log.error("session failed by a bug", failure=bug)
             self.close(FAILED)
         finally:

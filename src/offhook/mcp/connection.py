@@ -110,7 +110,7 @@ class McpConnections:
                 self._drop(server.server_label)
             message = f"The MCP server did not answer within {self._options.answer_s:g} s."
             raise McpServerError(McpToolExecutionError(message=message)) from None
-        except Exception as failure:
+        except Exception as failure:  # the library's errors have no common type; told as an item
             error = peer.explain(failure)
             if _is_about_the_connection(error) and self._peers.get(server.server_label) is peer:
                 # The next question goes over a new one. This one is not asked again: it may have been heard.
@@ -171,7 +171,7 @@ class _Peer:
             async with self._connect() as client:
                 self._opened.set_result(client)
                 await self._over.wait()
-        except Exception as failure:
+        except Exception as failure:  # raised again by whoever asks first
             if not self._opened.done():
                 self._opened.set_exception(failure)
         finally:
@@ -185,7 +185,7 @@ class _Peer:
         async with AsyncExitStack() as stack:
             try:
                 client = await self._enter(stack, self._streamable())
-            except Exception:
+            except Exception:  # as above; raised again unless the server wants SSE
                 if self._guard is None or self._guard.refusal not in _ASK_FOR_SSE:
                     raise
                 client = await self._enter(stack, self._sse())

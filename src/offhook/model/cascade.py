@@ -126,7 +126,7 @@ class Cascade:
                 async for output in outputs:
                     begun = True
                     yield output
-        except Exception:
+        except Exception:  # raised again once the caller has heard an apology
             apology = self._apology if request.apology is None else request.apology
             for output in await self._apologize(request, f" {apology}" if begun else apology):
                 yield output
@@ -216,7 +216,7 @@ def _refuse_unheard(request: Generate) -> None:
 async def _until_failure(work: Coroutine[Any, Any, None], outputs: _Outputs) -> None:
     try:
         await work
-    except Exception as failure:
+    except Exception as failure:  # raised again by whoever reads the outputs
         await outputs.put(failure)
 
 

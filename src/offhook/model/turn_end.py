@@ -88,7 +88,7 @@ def load_turn_end(setting: str) -> TurnEndDetector:
         detector: TurnEndDetector = _find(name)(*filter(None, [rest]))
     except ConfigError:
         raise
-    except Exception as failure:
+    except Exception as failure:  # the detector is not ours; whatever it raises is told at the start
         raise ConfigError("--turn-detector", f"'{name}' cannot be loaded: {failure}") from failure
     return detector
 

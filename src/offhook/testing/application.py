@@ -110,7 +110,7 @@ class CalledApplication:
                 await result
         except _GREATER:
             raise
-        except BaseException as failure:
+        except BaseException as failure:  # the application is not ours; the test is told
             self._failed(failure)
 
     async def stop(self) -> None:
@@ -145,7 +145,7 @@ class AsgiApplication:
             await self._app(scope, self._next_of_life, self._told_of_life)
         except _GREATER:
             raise
-        except BaseException as failure:
+        except BaseException as failure:  # as above
             # Who has no lifespan may refuse it with any exception (ASGI, lifespan protocol).
             if self._started.is_set() or not isinstance(failure, Exception):
                 self._failed(failure)
@@ -205,7 +205,7 @@ class AsgiApplication:
             await self._app(scope, receive, send)
         except _GREATER:
             raise
-        except BaseException as failure:
+        except BaseException as failure:  # as above
             self._failed(failure)
         return status
 

@@ -239,7 +239,7 @@ class Box:
         if application is not None:
             try:
                 await application.start()
-            except BaseException:
+            except BaseException:  # also when cancelled; raised again
                 await application.stop()
                 raise
         before, self._application = self._application, application

@@ -251,7 +251,7 @@ class Pool:
         self._tasks = [asyncio.create_task(self._keep(seat)) for seat in self._seats]
         try:
             abouts = await asyncio.gather(*(seat.first for seat in self._seats))
-        except BaseException:
+        except BaseException:  # also when cancelled: no worker is left behind
             await self.stop()
             raise
         self.about = abouts[0]
@@ -435,7 +435,7 @@ class Pool:
             if not self._serve_again(request):
                 request.fail("model_worker_died", f"{self._options.name} failed and is being started again.")
             raise
-        except BaseException:
+        except BaseException:  # also when cancelled: whoever waits is told
             request.fail("model_unavailable", f"{self._options.name} is being stopped.")
             raise
         finally:

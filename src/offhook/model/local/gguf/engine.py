@@ -71,7 +71,7 @@ def load(options: dict[str, Any]) -> Engine:
     wanted.verbosity = 0
     try:
         server = xllamacpp.Server(wanted)
-    except Exception as failure:
+    except Exception as failure:  # the library's errors have no common type
         message = f"cannot load {options['path']}: {failure}"
         raise ConfigError(SETTING, message, "is the file whole, and is there memory for it?") from None
     engine = Engine(server)
