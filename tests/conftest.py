@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The same examples every time, so that a change is judged by what it changed. HYPOTHESIS_PROFILE=explore looks further.
 # No example has to be fast: how long one takes says more of the machine than of what is tried.
