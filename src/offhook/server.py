@@ -178,6 +178,7 @@ class Server:
             self.admission,
             media=self.plane.load,
             opened=lambda: self.lines.opened,
+            stayed=self.directory.stayed,
             model_wait_ms=lambda: self.backend.queue_wait_ms,
             clock=around.clock,
             cpu_clock=around.cpu_clock,
@@ -304,6 +305,7 @@ class Server:
             "calls": {
                 "active": self.directory.calls,
                 "limit": self.admission.limit,
+                "new_per_s_limit": self.admission.setups_limit,
                 "limited_by": self.admission.reason or None,
                 "refused": self.admission.refused,
                 "total": self.directory.total,
