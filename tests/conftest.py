@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 
 # The same examples every time, so that a change is judged by what it changed. HYPOTHESIS_PROFILE=explore looks further.
 # No example has to be fast: how long one takes says more of the machine than of what is tried.
-UNHURRIED = settings(suppress_health_check=[HealthCheck.too_slow])
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", UNHURRIED, derandomize=True)
 settings.register_profile("explore", UNHURRIED, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
@@ -24,15 +24,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 # fails is tried again: a defect is there every time, a stall of the machine is not. The summary names each such test
 # and shows what it failed with. All others decide without any of these; there, one failure is a defect.
 # ``--force-reruns 0`` tries nothing again.
-REAL_TIME = {"conformance", "interop", "socket", "testing"}
-HERE = Path(__file__).parent
+REAL_TIME = {Path(__file__).parent / name for name in ("conformance", "interop", "socket", "testing")}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have tests that run in real time tried again."""
     for item in items:
         real_time = item.get_closest_marker("real_time")
-        if real_time is not None or item.path.relative_to(HERE).parts[0] in REAL_TIME:
+        if real_time is not None or item.path.parent in REAL_TIME:
             reruns = real_time.kwargs.get("reruns", 2) if real_time is not None else 2
             item.add_marker(pytest.mark.flaky(reruns=reruns, reruns_delay=1))
 
