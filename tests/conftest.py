@@ -62,3 +62,10 @@ def _forgotten() -> Iterator[None]:
             gc.collect()
     finally:
         sys.unraisablehook = heard
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much the tests saw that look at everything within some bounds."""
+    reports = terminalreporter.getreports("passed")
+    for told in (value for report in reports for name, value in report.user_properties if name == "seen"):
+        terminalreporter.write_line(f"seen: {told}")
