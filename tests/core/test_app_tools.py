@@ -321,11 +321,12 @@ def test_an_output_that_is_endless_is_cut() -> None:
         (ConnectionError("db-7.internal: password refused"), "book failed (ConnectionError).", True),
         (TimeoutError("of its own"), "book failed (TimeoutError).", True),
         (StopIteration(), "book failed (", True),
+        (pytest.fail.Exception("of a test"), "book failed (Failed).", True),
     ],
 )
 @pytest.mark.parametrize("waits", [True, False])
 def test_a_failure_is_told_to_the_model_and_logged(
-    failure: Exception, told: str, logged: bool, waits: bool, caplog: pytest.LogCaptureFixture
+    failure: BaseException, told: str, logged: bool, waits: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     def book() -> None:
         raise failure
