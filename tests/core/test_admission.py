@@ -179,3 +179,24 @@ def test_some_new_calls_a_second_are_taken_however_late_it_is() -> None:
     assert [admission.admit(20) for _ in range(10)] == [None] * 10
     assert admission.admit(20) == "10 new calls a second are the limit"
     assert admission.refused == 1
+
+
+def test_a_noisy_neighbour_who_costs_nobody_a_packet_does_not_lower_the_limit() -> None:
+    admission = Admission(0)
+    before = admission.limit
+    for _ in range(60):
+        admission.observe(Load(0.2, legs=50, stayed=50, tick_late_ms=17.0))
+    assert admission.limit >= before
+    assert admission.reason == ""
+
+
+def test_a_small_share_of_a_processor_is_found_out_by_the_gaps_it_makes() -> None:
+    """A container may have a fifth of a core: its calls wait for 80 of every 100 ms."""
+    admission = Admission(0)
+    held: list[int] = []
+    for _ in range(120):
+        held.append(min(100, admission.limit))
+        wanted = held[-1] * 0.004
+        late_ms = 80.0 if wanted > 0.2 else 5.0
+        admission.observe(Load(min(wanted, 0.2), held[-1], stayed=held[-1], tick_late_ms=late_ms))
+    assert sum(held[60:]) / 60 == pytest.approx(50, rel=0.2), "what a fifth of a core can hold"

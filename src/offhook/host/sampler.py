@@ -12,7 +12,7 @@ PROBES_A_SECOND: Final = 20
 
 
 class MediaLoad(Protocol):
-    """What the audio plane says of its last seconds."""
+    """What the audio plane says of the last second."""
 
     @property
     def legs(self) -> int:
@@ -20,7 +20,7 @@ class MediaLoad(Protocol):
         ...
 
     @property
-    def late_p99_ms(self) -> float:
+    def late_now_ms(self) -> float:
         """How late its steps were."""
         ...
 
@@ -74,7 +74,7 @@ class LoadSampler:
                     legs=media.legs,
                     opened=opened,
                     stayed=self._stayed(began),
-                    tick_late_ms=media.late_p99_ms,
+                    tick_late_ms=media.late_now_ms,
                     loop_late_ms=self.loop_late_ms,
                     model_wait_ms=self._model_wait_ms(),
                 )
