@@ -340,6 +340,7 @@ def test_a_failure_is_told_to_the_model_and_logged(
     assert bool(caplog.records) is logged
 
 
+@pytest.mark.real_time
 def test_a_function_that_takes_too_long_is_given_up_and_the_model_told() -> None:
     over = threading.Event()
 
@@ -356,6 +357,7 @@ def test_a_function_that_takes_too_long_is_given_up_and_the_model_told() -> None
         over.set()
 
 
+@pytest.mark.real_time
 def test_a_plain_function_runs_beside_the_event_loop_and_in_its_context() -> None:
     name = contextvars.ContextVar("name", default="")
     entered = threading.Event()
@@ -374,6 +376,7 @@ def test_a_plain_function_runs_beside_the_event_loop_and_in_its_context() -> Non
     assert asyncio.run(test()) == "Ann False"
 
 
+@pytest.mark.real_time
 def test_threads_are_bounded() -> None:
     over = threading.Event()
 
