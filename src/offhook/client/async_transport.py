@@ -277,7 +277,7 @@ class _Pool:
         try:
             async with asyncio.timeout(timeout_s):
                 await turn
-        except BaseException as end:
+        except BaseException as end:  # also when cancelled: a slot that came meanwhile is given on
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._give_slot()
             elif turn in self._waiting:
@@ -326,7 +326,7 @@ class AsyncioTransport:
         try:
             while not wire.reader.has_head:
                 await wire.more()
-        except BaseException:
+        except BaseException:  # also when cancelled: the connection is given back
             pool.release(wire)
             raise
         return OpenAsyncAnswer(pool, wire)

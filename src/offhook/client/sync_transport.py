@@ -103,7 +103,7 @@ class SyncOpenAnswer:
         try:
             while not wire.reader.chunks and not wire.reader.done:
                 wire.read(self._timeout_s, self._deadline)
-        except BaseException:
+        except BaseException:  # also on an interrupt: the answer is let go
             self.close()
             raise
         return wire.reader.take_body()
@@ -153,7 +153,7 @@ class SyncTransport:
         try:
             while not wire.reader.has_head:
                 wire.read(timeout_s, deadline)
-        except BaseException:
+        except BaseException:  # also on an interrupt: the connection is given back
             self._release(wire)
             raise
         return SyncOpenAnswer(self, wire, timeout_s, deadline)
