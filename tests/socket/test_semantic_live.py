@@ -73,7 +73,7 @@ def talk(ear: Ear, test: Any, **flags: Any) -> None:
         async with one.sdk.realtime.connect(call_id=call_id) as connection:
             await test(call, Socket(connection))
 
-    run(whole, backend=Cascade("x", ear, Storyteller(), ScriptedVoice()), **flags)
+    run(whole, jumping=True, backend=Cascade("x", ear, Storyteller(), ScriptedVoice()), **flags)
 
 
 def silence_before_the_end_ms(ear: Ear, **flags: Any) -> int:
