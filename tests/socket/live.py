@@ -173,18 +173,23 @@ async def live(
             await server.stop()
 
 
-def run(test: Callable[..., Coroutine[Any, Any, None]], *, jumping: bool = False, **flags: Any) -> None:
-    """Run a test against a live server, with an end.
+def run(test: Callable[..., Coroutine[Any, Any, None]], **flags: Any) -> None:
+    """Run a test against a live server, with an end."""
+    asyncio.run(_whole(test, flags))
 
-    ``jumping``: in memory and on jumping time, which takes no time and is never disturbed.
+
+def run_jumping(test: Callable[..., Coroutine[Any, Any, None]], **flags: Any) -> None:
+    """Run a test against a server in memory on jumping time: it takes no time, and no busy machine disturbs it.
+
+    Models and webhooks are those of this process: what threads of others bring does not stop the clock.
     """
+    with asyncio.Runner(loop_factory=JumpLoop) as runner:
+        runner.run(_whole(test, flags))
 
-    async def whole() -> None:
-        async with asyncio.timeout(120), live(**flags) as one:
-            await test(one)
 
-    with asyncio.Runner(loop_factory=JumpLoop if jumping else None) as runner:
-        runner.run(whole())
+async def _whole(test: Callable[..., Coroutine[Any, Any, None]], flags: dict[str, Any]) -> None:
+    async with asyncio.timeout(120), live(**flags) as one:
+        await test(one)
 
 
 async def until(condition: Callable[[], bool]) -> None:
