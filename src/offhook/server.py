@@ -51,6 +51,7 @@ from offhook.model.interface import Capabilities
 from offhook.model.local.ear import EarOptions
 from offhook.model.local.gguf.brain import CONTEXT_TOKENS, GgufOptions
 from offhook.model.local.voice import VoiceOptions
+from offhook.model.plugin import Role
 from offhook.model.registry import EndpointOptions, ModelOptions
 from offhook.model.scripted import SCRIPTED
 from offhook.model.turn_end import TurnEnds, load_turn_end
@@ -349,7 +350,16 @@ def model_options(config: Config) -> ModelOptions:
         ear=EarOptions(config.whisper, config.stt_workers),
         speaker=VoiceOptions(config.voices),
         apology=config.apology,
+        orders=_orders(config),
+        tables=config.backends,
     )
+
+
+def _orders(config: Config) -> dict[Role, tuple[str, ...]]:
+    """Return the backends that are asked for by name."""
+    whole = (config.backend,) if config.backend is not None else ()
+    orders: dict[Role, tuple[str, ...]] = {"stt": config.stt, "llm": config.llm, "tts": config.tts, "backend": whole}
+    return {role: names for role, names in orders.items() if names}
 
 
 def _gguf_options(config: Config) -> GgufOptions | None:

@@ -116,7 +116,7 @@ class Engine:
         self._partials = Partials(self)
         self._silence = Silence(self)
         self.waiting = Waiting(self, own)
-        self.produced = Produced(self, self._window)
+        self.produced = Produced(self, self._window, self._playout)
         self.tools = ToolBox(self)
 
     # -- driving

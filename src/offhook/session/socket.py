@@ -43,6 +43,7 @@ class SocketDoor:
     plays = False
     formats_given = True
     answers = True
+    keeps_model = False
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
