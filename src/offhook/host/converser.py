@@ -77,10 +77,10 @@ class Converser(Protocol):
         """Let something that belongs to it come to its own end after it."""
         ...
 
-    def broadcast(self, text: str) -> None:
+    def broadcast(self, text: bytes) -> None:
         """Send an event to every socket."""
         ...
 
-    def send_to(self, number: int, text: str) -> None:
+    def send_to(self, number: int, text: bytes) -> None:
         """Send an event to one socket."""
         ...

@@ -137,7 +137,7 @@ class CallOwner:
         details = ErrorDetails(
             type="invalid_request_error", code="rate_limit_exceeded", message=message, event_id=event_id_of(text)
         )
-        sideband.put(encode_event(ErrorEvent(event_id=self._ids.event(), error=details)).decode())
+        sideband.put(encode_event(ErrorEvent(event_id=self._ids.event(), error=details)))
 
     def record(self) -> dict[str, Any]:
         """Return what is known of the call, for people and for the store."""
@@ -328,12 +328,12 @@ class CallOwner:
 
     # -- telling
 
-    def broadcast(self, text: str) -> None:
+    def broadcast(self, text: bytes) -> None:
         """Send an event to every socket."""
         for sideband in self._sidebands.values():
             sideband.put(text)
 
-    def send_to(self, number: int, text: str) -> None:
+    def send_to(self, number: int, text: bytes) -> None:
         """Send an event to one socket, if it is still there."""
         sideband = self._sidebands.get(number)
         if sideband is not None:
@@ -342,7 +342,7 @@ class CallOwner:
     def tell_own(self, type_: str, **members: Any) -> None:
         """Send an event of our own to the sockets that asked for such."""
         event = {"type": type_, "event_id": self._ids.event(), **members}
-        text = msgspec.json.encode(event).decode()
+        text = msgspec.json.encode(event)
         for sideband in self._sidebands.values():
             if sideband.own_events:
                 sideband.put(text)

@@ -174,11 +174,11 @@ class SocketSession:
 
     # -- telling
 
-    def broadcast(self, text: str) -> None:
+    def broadcast(self, text: bytes) -> None:
         """Send an event."""
         self.socket.put(text)
 
-    def send_to(self, number: int, text: str) -> None:
+    def send_to(self, number: int, text: bytes) -> None:
         """Send an event; there is one socket."""
         del number
         self.socket.put(text)
@@ -203,7 +203,7 @@ class SocketSession:
         self._perform_all(outputs)
         self._watch.see(None, outputs, now)
         if last is not None:
-            self.broadcast(encode_event(last).decode())
+            self.broadcast(encode_event(last))
         self.close(closing)
 
     def close(self, closing: Closing) -> None:
