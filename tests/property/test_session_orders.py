@@ -135,7 +135,7 @@ detections = st.sampled_from([{"type": "server_vad"}, {"type": "semantic_vad"}])
 
 
 @given(st.lists(actions, max_size=40), st.booleans(), detections)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_order_of_inputs_keeps_the_promises(
     script: list[tuple[Any, ...]], needs_transcripts: bool, detection: dict[str, str]
 ) -> None:
@@ -151,7 +151,7 @@ def test_any_order_of_inputs_keeps_the_promises(
 
 
 @given(st.lists(actions | st.tuples(st.just("append"), st.integers(0, 500)), max_size=40), st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_order_of_inputs_keeps_the_promises_on_a_socket(
     script: list[tuple[Any, ...]], needs_transcripts: bool
 ) -> None:
@@ -211,7 +211,7 @@ def keeps_the_promises(talk: Talk) -> None:
 
 
 @given(st.lists(actions, max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_same_inputs_give_the_same_events(script: list[tuple[Any, ...]]) -> None:
     first, second = Talk(), Talk()
     for action in script:

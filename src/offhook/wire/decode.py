@@ -124,7 +124,7 @@ def decode_transcription_event(text: str | bytes) -> ClientEvent:
 
 
 def event_id_of(text: str | bytes) -> str | None:
-    """Return the ``event_id`` of a message that could not be decoded as an event, if it has one; no more than may be."""
+    """Return the ``event_id`` of a message that could not be decoded as an event, as far as one may go."""
     try:
         value = _any_decoder.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -71,9 +71,9 @@ class ContentPartDone(PartEvent, frozen=True, kw_only=True, tag_field="type", ta
 
 
 class OutputAudioDelta(PartEvent, frozen=True, kw_only=True, tag_field="type", tag="response.output_audio.delta"):
-    """Base64 audio; not on sidebands and data channels."""
+    """Audio, as base64 in JSON; not on sidebands and data channels."""
 
-    delta: str
+    delta: bytes
 
 
 class OutputAudioDone(PartEvent, frozen=True, kw_only=True, tag_field="type", tag="response.output_audio.done"):
