@@ -19,6 +19,7 @@ from offhook.model.local.voice import VoiceOptions, local_voice
 from offhook.model.local.voices import assets
 from offhook.model.local.whisper import folder
 from offhook.model.openai_http import ChatCompletions, ChatOptions, SpokenOverHttp, Transcriptions
+from offhook.model.relay import RelayBackend, UpstreamOptions
 from offhook.model.reserve import ReservedVoice
 from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
 
@@ -42,7 +43,8 @@ class EndpointOptions:
 class ModelOptions:
     """Which models hear, think and speak. ``voice`` and ``rate_hz`` are the speech endpoint's own.
 
-    ``ear`` and ``speaker`` are of the local models. ``apology`` is said when a model has failed.
+    ``ear`` and ``speaker`` are of the local models. ``apology`` is said when a model has failed. With a ``relay`` no
+    other counts.
     """
 
     which: Literal["auto", "scripted", "local"] = "auto"
@@ -56,6 +58,7 @@ class ModelOptions:
     ear: EarOptions = field(default_factory=EarOptions)
     speaker: VoiceOptions = field(default_factory=VoiceOptions)
     apology: str = ""
+    relay: UpstreamOptions | None = None
 
 
 def choose_backend(options: ModelOptions) -> Backend:
@@ -64,6 +67,8 @@ def choose_backend(options: ModelOptions) -> Backend:
     An endpoint always takes the place of the local part. Without one for the language model, and without a GGUF file,
     the local models have the demo brain, and whoever has no local models has the scripted model.
     """
+    if options.relay is not None:
+        return RelayBackend(options.relay)
     missing = _missing(options)
     if options.which == "local" and missing:
         raise ConfigError("--models", f"local speech models are not installed: {missing[0].what}", missing[0].mend)
