@@ -64,11 +64,22 @@ def test_what_was_cleared_is_in_no_turn() -> None:
         ("!!!!", "base64"),
         ("AAA", "base64"),
         ("AAAA\n", "base64"),
+        ("AAAA=", "base64"),
+        ("AA AA", "base64"),
         ("\u00e4AAA", "base64"),
         (base64.b64encode(b"123").decode(), "even number"),
         ("AAAA" * (limits.MAX_APPEND_BYTES // 3 + 2), "at most"),
     ],
-    ids=["no alphabet", "no padding", "line break", "no ASCII", "half a sample", "too much"],
+    ids=[
+        "no alphabet",
+        "no padding",
+        "line break",
+        "more padding",
+        "blank",
+        "no ASCII",
+        "half a sample",
+        "too much",
+    ],
 )
 def test_what_is_no_audio_is_refused_and_the_session_goes_on(audio: str, why: str) -> None:
     talk = SocketTalk()

@@ -82,6 +82,7 @@ def test_the_base_url_of_the_moving_page_is_all_the_sdk_needs() -> None:
     assert str(names["client"].base_url) == "http://127.0.0.1:8080/v1/"
 
 
+@pytest.mark.real_time
 def test_the_telephone_of_the_calling_page_makes_a_call(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (block,) = blocks(DOCS / "calling.md", "python")
     names: dict[str, Any] = {}
@@ -96,6 +97,7 @@ def test_the_telephone_of_the_calling_page_makes_a_call(capsys: pytest.CaptureFi
     assert re.fullmatch(r"answered \d+ ms after the last sound\n", capsys.readouterr().out)
 
 
+@pytest.mark.real_time
 def test_the_tests_of_the_testing_page_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, awaited = blocks(DOCS / "testing.md", "python")
     names: dict[str, Any] = {}
@@ -118,6 +120,7 @@ def test_the_tests_of_the_testing_page_pass(monkeypatch: pytest.MonkeyPatch) -> 
         clock.close()
 
 
+@pytest.mark.real_time
 def test_the_application_of_the_answering_page_takes_a_booking(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +155,7 @@ def test_the_application_of_the_answering_page_takes_a_booking(
     assert capsys.readouterr().out.startswith("the call is over:")
 
 
+@pytest.mark.real_time
 def test_the_program_and_the_test_of_the_quickstart_work(monkeypatch: pytest.MonkeyPatch) -> None:
     program, tried = blocks(DOCS / "quickstart.md", "python")
     agent = ModuleType("agent")

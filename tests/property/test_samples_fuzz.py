@@ -104,7 +104,7 @@ def test_every_field_made_odd(event: dict[str, Any]) -> None:
 
 
 @given(st.data(), st.lists(st.sampled_from(samples("client")), min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_several_changed_events_in_a_row(data: st.DataObject, events: list[dict[str, Any]]) -> None:
     talk = busy_talk()
     for event in events:

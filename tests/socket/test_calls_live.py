@@ -21,7 +21,6 @@ from openai import (
 from tests.socket.live import KEY, Live, Socket, run, until
 from tests.socket.model_server import Reply
 from tests.socket.raw_caller import raw_caller
-from tests.undisturbed import undisturbed
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 
 from offhook.audio.tone import find_tones, tone
@@ -248,7 +247,7 @@ def test_another_projects_call_does_not_exist() -> None:
     run(test, projects=(ProjectConfig("proj_a", ("sk-a",)), ProjectConfig("proj_b", ("sk-b",))))
 
 
-@undisturbed
+@pytest.mark.real_time(reruns=3)
 def test_an_answer_is_heard_whole_and_without_a_gap() -> None:
     async def test(one: Live) -> None:
         call, call_id = await one.talk({"audio": {"input": {"transcription": {"model": "whisper-1"}}}})

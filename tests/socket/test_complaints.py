@@ -18,7 +18,6 @@ import pytest
 from openai import BadRequestError, NotFoundError
 from tests.socket.live import PATIENCE_S, Incoming, Live, Socket, hurry, run, until
 from tests.socket.model_server import Received, Reply
-from tests.undisturbed import undisturbed
 from websockets.exceptions import ConnectionClosedOK
 
 from offhook.audio.tone import TONES, find_tones, tone
@@ -182,7 +181,7 @@ def test_a_call_for_nobody_is_refused_with_the_reason_in_the_log(caplog: pytest.
 # -- many calls
 
 
-@undisturbed
+@pytest.mark.real_time(reruns=3)
 def test_audio_does_not_lag_from_the_third_concurrent_call_on() -> None:
     """A server that does not keep up stretches what it plays: every caller hears two seconds in two seconds."""
 

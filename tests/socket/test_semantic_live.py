@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.socket.live import Live, Socket, run
-from tests.undisturbed import undisturbed
 
 from offhook import server as wiring
 from offhook.audio.pcm import Samples, silence
@@ -106,7 +105,7 @@ def volume(samples: Samples) -> float:
     return float(10 * np.log10(np.mean(samples.astype(np.float64) ** 2)))
 
 
-@undisturbed
+@pytest.mark.real_time(reruns=3)
 def test_ok_does_not_interrupt_an_agent_who_only_speaks_softer_meanwhile() -> None:
     """Complaints 32 and 33: a nod cut the agent's story; it is heard to its end, without a gap."""
 

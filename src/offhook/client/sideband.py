@@ -21,7 +21,7 @@ from offhook.client.errors import (
     RedirectError,
     status_error,
 )
-from offhook.client.fields import checked_value, replace_headers
+from offhook.client.fields import replace_headers
 from offhook.client.proxy import choose_proxy
 from offhook.client.request import add_query
 from offhook.client.settings import Settings
@@ -73,7 +73,7 @@ def socket_options(
     those that the library would choose.
     """
     headers = dict(settings.headers)
-    headers["authorization"] = f"Bearer {checked_value('api_key', api_key)}"
+    headers["authorization"] = f"Bearer {api_key}"
     replace_headers(headers, settings.default_headers)
     replace_headers(headers, extra_headers or {})
     # The host is that of the socket's own URL; the library writes it.

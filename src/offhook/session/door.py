@@ -33,6 +33,9 @@ class Door(Protocol):
     answers: bool
     """Whether there are answers."""
 
+    keeps_model: bool
+    """Whether another model in an update is passed over, not refused: who attaches to a call did not choose it."""
+
     @property
     def input_ms(self) -> int:
         """Milliseconds of input audio so far."""
@@ -82,6 +85,8 @@ class TelephoneDoor:
     plays = True
     formats_given = False
     answers = True
+    # agents for Python sends its own default with every update of a call, and cannot be told another.
+    keeps_model = True
     silent_at = 0.0
 
     def __init__(self, engine: Engine) -> None:
