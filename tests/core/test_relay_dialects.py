@@ -108,7 +108,10 @@ def test_xai_gets_a_flat_session_without_what_it_does_not_know() -> None:
         "instructions": "Be brief.",
         "tools": [],
         "tool_choice": "auto",
-        "audio": {"input": {"format": {"type": "audio/pcmu"}}, "output": {"format": {"type": "audio/pcmu"}}},
+        "audio": {
+            "input": {"format": {"type": "audio/pcmu"}, "transcription": {"model": "grok-transcribe"}},
+            "output": {"format": {"type": "audio/pcmu"}},
+        },
     }
 
 
@@ -159,7 +162,7 @@ def test_xai_has_no_responses_beside_the_conversation_and_that_is_said() -> None
     assert not talk.asked("response.create")
 
 
-# -- vLLM-Omni: linear samples only, 16 kHz in, and names of its own
+# -- vLLM-Omni: linear samples only, no transcripts, and names of its own
 
 
 class VllmTalk(RelayTalk):
@@ -169,12 +172,22 @@ class VllmTalk(RelayTalk):
 def test_vllm_omni_gets_linear_samples_at_its_rate() -> None:
     talk = VllmTalk()
     talk.says()
-    assert len(talk.audio_sent()) == 1500 * 16 * 2, "1.5 s at 16 kHz"
+    assert len(talk.audio_sent()) == 1500 * 24 * 2, "1.5 s at 24 kHz"
     (update,) = talk.asked("session.update")
-    assert "format" not in str(update), "it has one format, and no member for it"
+    assert update["session"]["audio"]["input"] == {
+        "turn_detection": None,
+        "format": {"type": "audio/pcm", "rate": 24000},
+    }
 
 
-def test_vllm_omni_answers_with_its_own_members_and_without_ids() -> None:
+def test_words_that_vllm_omni_will_never_tell_are_not_waited_for() -> None:
+    talk = VllmTalk(audio=TRANSCRIBED)
+    told = one(talk.says(), "conversation.item.input_audio_transcription.failed")
+    assert told["error"]["code"] == "not_supported"
+    assert not talk.relay.awaits_words
+
+
+def test_an_answer_with_other_members_and_without_ids_is_understood() -> None:
     talk = VllmTalk()
     talk.says()
     assert types(talk.says_upstream("transcription.delta", delta="Hello."))[-1].endswith("transcript.delta")

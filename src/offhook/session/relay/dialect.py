@@ -66,8 +66,10 @@ class Dialect:
     """Whether items can be taken out again."""
     parallel: bool = True
     """Whether it has responses outside the conversation, with an input of their own."""
-    writes: bool = True
-    """Whether it answers in text alone."""
+    transcribes: bool = True
+    """Whether it tells the words of the caller."""
+    transcriber: str = ""
+    """The one model of its own that can do that; empty: the session names one."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Its names of events, where they are others."""
 
@@ -90,7 +92,8 @@ DIALECTS: Final[dict[str, Dialect]] = {
         Dialect("azure", path="/openai/v1/realtime", key_header="api-key", key_prefix="", aliases=_PREVIEW),
         Dialect(
             "xai",
-            fields=frozenset(("audio", "instructions", "tools", "tool_choice", "voice")),
+            # It has no text-only answers: what is written here is the transcript of what it says.
+            fields=frozenset(("audio", "instructions", "tools", "tool_choice", "transcription", "voice")),
             voices=frozenset(("ara", "eve", "leo", "rex", "sal")),
             is_flat=True,
             typed_session=False,
@@ -101,16 +104,18 @@ DIALECTS: Final[dict[str, Dialect]] = {
             truncates=False,
             deletes=False,
             parallel=False,
-            writes=False,
+            transcriber="grok-transcribe",
             aliases=_PREVIEW,
         ),
         Dialect(
             "vllm-omni",
             formats=frozenset(("audio/pcm",)),
-            pcm_in_hz=16_000,
-            fields=frozenset(("instructions", "tools", "tool_choice", "output_modalities")),
-            takes_item_ids=False,
+            fields=frozenset(
+                ("audio", "instructions", "max_output_tokens", "output_modalities", "tools", "tool_choice")
+            ),
             parallel=False,
+            transcribes=False,
+            # What its earlier handler calls the words of an answer.
             aliases=_PREVIEW | {"transcription.delta": "response.output_audio_transcript.delta"},
         ),
         Dialect("offhook"),

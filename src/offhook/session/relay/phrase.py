@@ -50,7 +50,7 @@ def session_members(session: Session, dialect: Dialect, format_in: FormatName, f
         members["audio.input.format"] = _format(format_in, dialect.pcm_in_hz)
         members["audio.output.format"] = _format(format_out, dialect.pcm_out_hz)
     if "transcription" in fields:
-        members["audio.input.transcription"] = _transcription(session.audio.input.transcription)
+        members["audio.input.transcription"] = _transcription(session.audio.input.transcription, dialect)
     members |= _voice_members(session.audio.output.voice, dialect)
     if "speed" in fields:
         members["audio.output.speed"] = session.audio.output.speed
@@ -77,9 +77,11 @@ def _format(name: FormatName, pcm_hz: int) -> dict[str, Any]:
     return {"type": name, "rate": pcm_hz} if name == "audio/pcm" else {"type": name}
 
 
-def _transcription(wanted: Transcription | TranscriptionEcho | None) -> dict[str, Any] | None:
+def _transcription(wanted: Transcription | TranscriptionEcho | None, dialect: Dialect) -> dict[str, Any] | None:
     if wanted is None:
         return None
+    if dialect.transcriber:
+        return {"model": dialect.transcriber}
     given = msgspec.to_builtins(wanted)
     return {name: value for name, value in given.items() if value is not None}
 

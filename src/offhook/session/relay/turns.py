@@ -111,11 +111,11 @@ class Turns:
     def take(self, event: TurnSpoken, *, is_online: bool) -> None:
         """A turn has become an item: send what is left of it and commit it, or keep it until that is possible."""
         stream, self._stream = self._stream, None
-        if event.is_wanted:
-            self._awaited[event.item_id] = len(event.pcm) / 2 / event.rate_hz
-        else:
-            unwanted = happened.TranscriptFailed(event.item_id, "not_wanted", "No transcript was asked for.")
-            self._post.tell([unwanted])
+        self._awaited[event.item_id] = len(event.pcm) / 2 / event.rate_hz
+        if not event.is_wanted:
+            self.fail(event.item_id, "not_wanted", "No transcript was asked for.")
+        elif not self._dialect.transcribes:
+            self.fail(event.item_id, "not_supported", f"The model ({self._dialect.name}) does not tell what it heard.")
         if stream is not None and is_online and stream.out is not None and _is_begun(stream, stream.out, event):
             per_ms = event.rate_hz // 1000 * 2
             rest = event.pcm[(stream.upto_ms - stream.start_ms) * per_ms :]
