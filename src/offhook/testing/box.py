@@ -82,11 +82,11 @@ class Watched:
 
     async def read(self) -> None:
         """Take events until the call is over."""
-        while not isinstance(text := await self._sideband.take(), Closing):
-            event = json.loads(text)
-            if len(self.events) < MAX_EVENTS:
-                self.events.append(event)
-            self._ladder.event(event)
+        while not isinstance(texts := await self._sideband.take(), Closing):
+            for event in map(json.loads, texts):
+                if len(self.events) < MAX_EVENTS:
+                    self.events.append(event)
+                self._ladder.event(event)
 
 
 class _Accepting:
