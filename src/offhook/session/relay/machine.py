@@ -127,6 +127,7 @@ class Relay:
                 self._deadline_passed()
             case _:
                 assert_never(event)
+        self._runs.settle()
         self._ask_waiting()
         return self._post.take_all()
 
@@ -241,7 +242,7 @@ class Relay:
         if upstream_id is None:
             return
         if self._dialect.truncates:
-            heard_ms = min(event.audio_end_ms, self._answers.produced_ms(upstream_id))
+            heard_ms = min(event.audio_end_ms, self._runs.produced_ms(upstream_id))
             self._post.send(
                 "conversation.item.truncate",
                 ForNobody(),
@@ -451,6 +452,10 @@ class Relay:
         "conversation.item.input_audio_transcription.completed": _words_completed,
         "conversation.item.input_audio_transcription.failed": _words_failed,
     }
+
+
+TOLD = frozenset(Relay._TOLD)
+"""The events for clients that a relay reads; it need not be given the others."""
 
 
 def _format_for(dialect: Dialect, wanted: AudioFormat) -> FormatName:
