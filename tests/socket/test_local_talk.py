@@ -15,7 +15,6 @@ from tests.recorded import errors, over_telephone, plain_words, said
 from tests.socket.live import Live, Socket, be_patient, live, until
 from tests.socket.model_server import Reply, serve
 from tests.socket.test_models import delta, sse
-from tests.undisturbed import undisturbed
 
 from offhook.audio.pcm import Samples, saturate, silence, to_bytes
 from offhook.config import Config
@@ -240,7 +239,7 @@ def test_the_agent_does_not_hang_after_a_small_interruption(server: Server) -> N
 SEMANTIC = {"audio": {"input": HEARS["audio"]["input"] | {"turn_detection": {"type": "semantic_vad"}}}}
 
 
-@undisturbed
+@pytest.mark.real_time(reruns=3)
 @pytest.mark.parametrize(("word", "interrupts"), [("Okay.", False), ("Right.", False), ("Stop.", True)])
 def test_okay_does_not_interrupt_the_agent_and_stop_does(
     server: Server, word: str, interrupts: bool, monkeypatch: pytest.MonkeyPatch

@@ -57,3 +57,20 @@ def test_a_table_is_booked_by_voice(app: offhook.App, booked: list[str], monkeyp
         assert refused.end is not None
         assert refused.end.status == 603
     assert booked == ["Friday"]
+
+
+def test_a_test_that_fails_in_the_handler_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = offhook.App()
+
+    @app.incoming
+    async def answer(call: offhook.IncomingCall) -> None:
+        pytest.fail("this call is none")
+
+    with pytest.raises(pytest.fail.Exception, match="this call is none"), Handset() as phone:  # noqa: PT012 - leaving it raises
+        monkeypatch.setenv("OPENAI_BASE_URL", phone.access.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", phone.access.api_key)
+        monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", phone.access.webhook_secret)
+        phone.connect(app)
+        refused = phone.dial()
+        assert refused.end is not None
+        assert refused.end.status == 500

@@ -16,7 +16,7 @@ from offhook.client.async_transport import AsyncioTransport
 from offhook.client.errors import APIConnectionError
 from offhook.client.exchange import Exchange
 from offhook.client.request import Operation, Options
-from offhook.client.settings import Settings, read_environment, read_key, read_settings, timeout_of
+from offhook.client.settings import Settings, read_environment, read_key, read_settings, returned_key, timeout_of
 from offhook.client.surroundings import Surroundings
 from offhook.client.transport import AsyncOpenAnswer, AsyncTransport
 
@@ -220,7 +220,7 @@ class AsyncClient:
         if isinstance(self._key, str):
             return self._key
         key = self._key()
-        return key if isinstance(key, str) else await key
+        return returned_key(await key if isinstance(key, Awaitable) else key)
 
     async def _perform(self, operation: Operation, options: Options, parse: Callable[[Answer], T]) -> T:
         return parse(await self._send(Exchange(self._settings, operation, options)))

@@ -14,7 +14,7 @@ from offhook.client.answer import Answer, RawResponse
 from offhook.client.errors import APIConnectionError
 from offhook.client.exchange import Exchange
 from offhook.client.request import Operation, Options
-from offhook.client.settings import Settings, read_environment, read_key, read_settings, timeout_of
+from offhook.client.settings import Settings, read_environment, read_key, read_settings, returned_key, timeout_of
 from offhook.client.surroundings import Surroundings
 from offhook.client.sync_calls import Calls, ClientSecrets
 from offhook.client.sync_transport import SyncTransport
@@ -216,7 +216,7 @@ class Client:
         self._transport.close()
 
     def _api_key(self) -> str:
-        return self._key if isinstance(self._key, str) else self._key()
+        return self._key if isinstance(self._key, str) else returned_key(self._key())
 
     def _perform(self, operation: Operation, options: Options, parse: Callable[[Answer], T]) -> T:
         return parse(self._send(Exchange(self._settings, operation, options)))

@@ -12,7 +12,7 @@ PROBES_A_SECOND: Final = 20
 
 
 class MediaLoad(Protocol):
-    """What the audio plane says of its last seconds."""
+    """What the audio plane says of the last second."""
 
     @property
     def legs(self) -> int:
@@ -20,7 +20,7 @@ class MediaLoad(Protocol):
         ...
 
     @property
-    def late_p99_ms(self) -> float:
+    def late_now_ms(self) -> float:
         """How late its steps were."""
         ...
 
@@ -28,7 +28,8 @@ class MediaLoad(Protocol):
 class LoadSampler:
     """Measures the event loop's lateness with a timer of its own, and reads the audio plane's and the models'.
 
-    ``opened`` counts the legs opened since the start, ``cpu_clock`` the processor time of this process in seconds: what
+    ``opened`` counts the legs opened since the start, ``stayed`` the calls that came before a time and are there still,
+    ``cpu_clock`` the processor time of this process in seconds: what
     others take from it while it works must not pass for the cost of its calls.
     """
 
@@ -38,6 +39,7 @@ class LoadSampler:
         *,
         media: Callable[[], MediaLoad],
         opened: Callable[[], int],
+        stayed: Callable[[float], int],
         model_wait_ms: Callable[[], float],
         clock: Callable[[], float],
         cpu_clock: Callable[[], float],
@@ -45,6 +47,7 @@ class LoadSampler:
         self._admission = admission
         self._media = media
         self._opened = opened
+        self._stayed = stayed
         self._model_wait_ms = model_wait_ms
         self._clock = clock
         self._cpu_clock = cpu_clock
@@ -65,5 +68,14 @@ class LoadSampler:
             media = self._media()
             opened = self._opened() - before_opened
             busy = (self._cpu_clock() - cpu_began) / (self._clock() - began)
-            load = Load(busy, media.legs, opened, media.late_p99_ms, self.loop_late_ms, self._model_wait_ms())
-            self._admission.observe(load)
+            self._admission.observe(
+                Load(
+                    busy=busy,
+                    legs=media.legs,
+                    opened=opened,
+                    stayed=self._stayed(began),
+                    tick_late_ms=media.late_now_ms,
+                    loop_late_ms=self.loop_late_ms,
+                    model_wait_ms=self._model_wait_ms(),
+                )
+            )

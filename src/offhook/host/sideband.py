@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 from offhook.wire import limits
 
@@ -17,6 +18,8 @@ class Closing:
     reason: str
 
 
+# What is written at a time is in no queue any more, and a slow reader is not to be lent much of it.
+MAX_WRITE_BYTES: Final = 65_536
 TOO_SLOW = Closing(1008, "The events were not read fast enough.")
 
 
@@ -27,12 +30,12 @@ class Sideband:
         self.number = number
         self.own_events = own_events
         self._backlog = backlog
-        self._waiting: deque[str] = deque()
+        self._waiting: deque[bytes] = deque()
         self._closing: Closing | None = None
         self._news = asyncio.Event()
         self._room = asyncio.Event()
 
-    def put(self, text: str) -> None:
+    def put(self, text: bytes) -> None:
         """Queue an event. Beyond the limit the queue is dropped and the socket closed: the call never waits."""
         if self._closing is not None:
             return
@@ -50,17 +53,21 @@ class Sideband:
             self._news.set()
             self._room.set()
 
-    async def take(self) -> str | Closing:
-        """Wait for the next event, or for the end."""
-        while not self._waiting:
+    async def take(self) -> list[bytes] | Closing:
+        """Wait for the next events, as many as are written at a time, or for the end."""
+        waiting = self._waiting
+        while not waiting:
             if self._closing is not None:
                 return self._closing
             self._news.clear()
             await self._news.wait()
-        text = self._waiting.popleft()
-        if len(self._waiting) <= self._backlog // 2:
+        texts = [waiting.popleft()]
+        size_bytes = len(texts[0])
+        while waiting and (size_bytes := size_bytes + len(waiting[0])) <= MAX_WRITE_BYTES:
+            texts.append(waiting.popleft())
+        if len(waiting) <= self._backlog // 2:
             self._room.set()
-        return text
+        return texts
 
     async def room(self) -> None:
         """Wait until at most half of the queue is taken, so that a client who also reads cannot fill it by itself."""

@@ -170,7 +170,8 @@ def _function(tool: FunctionTool) -> dict[str, Any]:
 def chat_messages(instructions: str, items: tuple[Item, ...], *, sees: bool = True) -> list[dict[str, Any]]:
     """Return the conversation as a chat model reads it; what nobody could understand is left out.
 
-    Every call is followed by its output, as chat templates demand; a call that has no output yet is left out.
+    Every call is followed by its output, as chat templates demand; a call that has no output yet is left out, and so is
+    one that stands there again. Arguments are JSON, since templates read them: of what is none, nothing is told.
     """
     messages: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
     outputs = {item.call_id: item.output for item in items if isinstance(item, FunctionCallOutput)}
@@ -181,13 +182,21 @@ def chat_messages(instructions: str, items: tuple[Item, ...], *, sees: bool = Tr
                 if content:
                     messages.append({"role": item.role, "content": content})
             case FunctionCall(call_id=str(call_id)) if call_id in outputs:
-                call = {"id": call_id, "type": "function"}
-                call["function"] = {"name": item.name, "arguments": item.arguments}  # type: ignore[assignment]
+                function = {"name": item.name, "arguments": item.arguments if _is_object(item.arguments) else "{}"}
+                call = {"id": call_id, "type": "function", "function": function}
                 messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
-                messages.append({"role": "tool", "tool_call_id": call_id, "content": outputs[call_id]})
+                messages.append({"role": "tool", "tool_call_id": call_id, "content": outputs.pop(call_id)})
             case _:
                 pass
     return messages
+
+
+def _is_object(text: str) -> bool:
+    try:
+        msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _content(message: Message, *, sees: bool) -> str | list[dict[str, Any]]:

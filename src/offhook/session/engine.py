@@ -116,7 +116,7 @@ class Engine:
         self._partials = Partials(self)
         self._silence = Silence(self)
         self.waiting = Waiting(self, own)
-        self.produced = Produced(self, self._window)
+        self.produced = Produced(self, self._window, self._playout)
         self.tools = ToolBox(self)
 
     # -- driving
@@ -141,7 +141,8 @@ class Engine:
         self._HANDLERS[type(event)](self, event)
         for item_id in self.conversation.take_evicted():
             self.forget_item(item_id)
-        self._answer_waiting_turn()
+        if self._turn_waits and self._default is None:
+            self.create_response(None)
         self._partials.watch()
         self._silence.watch()
         self.waiting.watch(now, self._playout, speaks=isinstance(self._turn, Speaking))
@@ -405,10 +406,6 @@ class Engine:
             self.waiting.response_ended(response, completed=isinstance(ending, Completed))
         self.tools.response_ended(response)
 
-    def _answer_waiting_turn(self) -> None:
-        if self._turn_waits and self._default is None:
-            self.create_response(None)
-
     def cancel_response(self, response: Response) -> None:
         """Stop generating. What is queued already still plays: ``output_audio_buffer.clear`` stops that."""
         self.emit(do.CancelGeneration(response.run))
@@ -588,6 +585,7 @@ class Engine:
         happened.PlayoutStopped: _playout_stopped,
         happened.FillerSpoken: lambda engine, event: engine.waiting.filler_spoken(event),
         happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
+        happened.ModelComplained: lambda engine, event: engine.produced.complain(event),
         **dict.fromkeys(ModelInput.__args__, _model_produced),
         **dict.fromkeys(ToolInput.__args__, _tools_moved),
         happened.TranscriptGrew: _transcript_grew,

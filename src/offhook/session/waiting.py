@@ -132,7 +132,9 @@ class Waiting:
 
     def watch(self, now: float, playout: Playout, *, speaks: bool) -> None:
         """Look at the conversation after everything that happened. ``speaks``: the caller does."""
-        busy = self._engine.tools.busy
+        busy, own = self._engine.tools.busy, self.own
+        if not busy and own.filling is None and type(self._functions) is NoFunctions and type(self._wait) is Served:
+            return  # Nearly always, and this is looked at after everything that happens.
         match self._functions:
             case Working(call_ids=call_ids) if not call_ids and not busy:
                 self._functions = Given(now + RESPONSE_GRACE_S)
@@ -142,7 +144,6 @@ class Waiting:
                 self._functions = NoFunctions()
             case _:
                 pass
-        own = self.own
         due = own.filling is not None and not speaks and not playout.busy and self._is_due()
         match self._wait:
             case Served() if due:
