@@ -22,6 +22,7 @@ from offhook.audio.g711 import Codec
 from offhook.audio.pcm import from_bytes, silence, to_bytes
 from offhook.audio.resample import resample
 from offhook.audio.tone import find_tones
+from offhook.host.admission import Load
 from offhook.host.sideband import Closing
 from offhook.testing.voice import voice
 from offhook.wire import limits
@@ -350,12 +351,39 @@ def test_too_many_sessions_are_refused_until_one_ends(monkeypatch: pytest.Monkey
             with pytest.raises(InvalidStatus) as caught:
                 async with opened(one):
                     pass
-            assert caught.value.response.status_code == 429
+            assert refusal(caught.value) == "There is no room for another session now: 1 sessions are the limit."
         await until(lambda: len(one.server.sessions) == 0)
         async with opened(one) as client:
             await client.receive()
 
     run(test)
+
+
+def test_sessions_that_a_busy_machine_cannot_hold_are_refused_before_they_open() -> None:
+    async def test(one: Live) -> None:
+        async with opened(one) as client:
+            await client.receive()
+            admission = one.server.sessions.admission
+            for _ in range(20):
+                admission.observe(Load(busy=100.0, legs=1))
+            with pytest.raises(InvalidStatus) as caught:
+                async with opened(one):
+                    pass
+            assert refusal(caught.value) == "There is no room for another session now: 1 sessions are the limit."
+            told = one.server.health()["sessions"]
+            assert (told["active"], told["limit"], told["refused"]) == (1, 1, 1)
+            await client.update(instructions="Those who are in stay in.")
+
+    run(test)
+
+
+def refusal(refused: InvalidStatus) -> str:
+    """What a refused upgrade says: to come back, and why."""
+    response = refused.response
+    assert (response.status_code, response.headers["retry-after"]) == (429, "5")
+    error = json.loads(response.body)["error"]
+    assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", "rate_limit_exceeded", None)
+    return str(error["message"])
 
 
 def test_a_frame_that_is_no_event_costs_one_error() -> None:
