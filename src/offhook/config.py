@@ -17,6 +17,7 @@ from offhook.errors import ApiProblem, ConfigError
 from offhook.host.answer import Answer, AnswerAlways, AnswerByWebhook, AnswerEcho, AnswerReject
 from offhook.model.plugin import PARTS, BackendTable, check_name, read_backends
 from offhook.net.address import parse_public_address
+from offhook.session.relay.dialect import DialectName
 from offhook.session.truncation import input_limit
 from offhook.telemetry.log import LEVELS
 from offhook.wire import limits
@@ -135,6 +136,17 @@ def _hosts(key: str, value: Any) -> tuple[str, ...]:
         if not host or any(char in host for char in "/ @"):
             raise ConfigError(key, f"'{host}' is not the name or address of a host", "for example crm.internal")
     return hosts
+
+
+def _socket_url(key: str, value: Any) -> str:
+    """Return the URL of a WebSocket: ``ws``, ``wss``, or the same in ``http`` or ``https``."""
+    url = _text(key, value)
+    try:
+        check_url(key, "http" + url.removeprefix("ws") if url.startswith(("ws:", "wss:")) else url)
+    except ConfigError as problem:
+        message = problem.message.replace("an http or https URL", "a ws or wss URL")
+        raise ConfigError(key, message, "write it as wss://HOST:PORT/PATH") from None
+    return url
 
 
 def _url(key: str, value: Any) -> str:
@@ -379,6 +391,18 @@ class Config:
     output_tokens: int = _setting(
         4_096, _integer(16, 1_000_000), "how many of these it may write in one response", show="N"
     )
+    relay_url: str | None = _setting(
+        None, _socket_url, "a realtime WebSocket that is the model of whole sessions (docs/models.md)", show="URL"
+    )
+    relay_dialect: DialectName = _setting(
+        "openai",
+        _choice(*get_args(DialectName)),
+        "what it speaks: openai, azure, xai, vllm-omni, or offhook",
+        show="NAME",
+    )
+    relay_model: str = _setting("", _text_or_none, "what it calls the model; empty: what the session does", show="NAME")
+    relay_key: str | None = _setting(None, _text, "its key", show="KEY")
+    relay_seconds: float = _setting(20.0, _number(0.1, 600), "how long it may be silent", show="S")
     default_model: str = _setting("gpt-realtime", _text, "the model of a session that names none", show="NAME")
     voice: str = _setting("marin", _text, "the voice of a session that names none", show="NAME")
     instructions: str | None = _setting(None, _text, "the instructions of a session that gives none", show="TEXT")
@@ -523,10 +547,19 @@ def check(config: Config) -> Config:
         raise ConfigError("--tls-self-signed", "does not go with --tls-cert", "give one of them")
     if config.llm_gguf is not None and config.llm_url is not None:
         raise ConfigError("--llm-gguf", "does not go with --llm-url", "only one of them can think")
+    _check_relay(config)
     _check_backends(config)
     if config.strict_models and not config.model_names:
         raise ConfigError("--strict-models", "leaves no model", "name some in [model_names]")
     return config
+
+
+def _check_relay(config: Config) -> None:
+    if config.relay_url is None:
+        return
+    for name in ("llm_url", "llm_gguf", "stt_url", "tts_url", "backend", "llm", "stt", "tts"):
+        if getattr(config, name):
+            raise ConfigError("--relay-url", f"does not go with {flag_of(name)}", "upstream hears, thinks and speaks")
 
 
 def _check_backends(config: Config) -> None:

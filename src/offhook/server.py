@@ -53,6 +53,7 @@ from offhook.model.local.gguf.brain import CONTEXT_TOKENS, GgufOptions
 from offhook.model.local.voice import VoiceOptions
 from offhook.model.plugin import Role
 from offhook.model.registry import EndpointOptions, ModelOptions
+from offhook.model.relay import RelayBackend, UpstreamOptions
 from offhook.model.scripted import SCRIPTED
 from offhook.model.turn_end import TurnEnds, load_turn_end
 from offhook.net.address import parse_public_address
@@ -227,6 +228,9 @@ class Server:
 
     def models(self) -> str:
         """Say in a line what callers talk to. A brain that is none never passes for one."""
+        if isinstance(self.backend, RelayBackend):
+            report = self.backend.report()
+            return f"relays every session to {report['upstream']}, in the ways of {report['dialect']}"
         ear, brain, voice = map(self._part, ("ear", "brain", "voice"))
         if brain == SCRIPTED:
             return "scripted: callers hear tones, and nobody understands them"
@@ -359,6 +363,15 @@ def model_options(config: Config) -> ModelOptions:
         apology=config.apology,
         orders=_orders(config),
         tables=config.backends,
+        relay=_upstream(config),
+    )
+
+
+def _upstream(config: Config) -> UpstreamOptions | None:
+    if config.relay_url is None:
+        return None
+    return UpstreamOptions(
+        config.relay_url, config.relay_dialect, config.relay_model, config.relay_key, config.relay_seconds
     )
 
 

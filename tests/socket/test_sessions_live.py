@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.oracle import assert_server_event
-from tests.socket.live import KEY, PATIENCE_S, Live, run, until
+from tests.socket.live import KEY, PATIENCE_S, Live, run_jumping, until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -145,7 +145,7 @@ def test_a_spoken_turn_is_answered_in_the_format_that_was_asked_for(name: str) -
             assert heard.number == 1
         await until(lambda: len(one.server.sessions) == 0)
 
-    run(test)
+    run_jumping(test)
 
 
 def test_nothing_depends_on_how_the_audio_was_cut_or_how_fast_it_came() -> None:
@@ -162,7 +162,7 @@ def test_nothing_depends_on_how_the_audio_was_cut_or_how_fast_it_came() -> None:
         assert found[0] == found[1] == found[2]
         assert len(found[0]) == 4
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_manual_turn_is_all_that_was_appended_before_the_commit() -> None:
@@ -179,7 +179,7 @@ def test_a_manual_turn_is_all_that_was_appended_before_the_commit() -> None:
             await client.send("response.create")
             assert sound(await client.until("response.done"))
 
-    run(test)
+    run_jumping(test)
 
 
 def test_speech_interrupts_an_answer_that_is_under_way() -> None:
@@ -195,7 +195,7 @@ def test_speech_interrupts_an_answer_that_is_under_way() -> None:
             cut = (await client.until("conversation.item.truncated"))[-1]
             assert (cut["item_id"], cut["audio_end_ms"]) == (item["id"], 700)
 
-    run(test)
+    run_jumping(test)
 
 
 @pytest.mark.parametrize("query", ["?intent=transcription", ""])
@@ -216,7 +216,7 @@ def test_a_transcription_session_gives_the_words_of_every_turn(query: str) -> No
             assert error["param"] == "type"
             assert not [each for each in client.events if each["type"].startswith("response.")]
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_client_secret_opens_sessions_with_what_it_was_made_with() -> None:
@@ -237,7 +237,7 @@ def test_a_client_secret_opens_sessions_with_what_it_was_made_with() -> None:
             assert (error["code"], error["param"]) == ("invalid_value", "model")
             assert (await client.closed())[0] == 1008
 
-    run(test)
+    run_jumping(test)
 
 
 def test_what_a_client_sends_after_the_end_of_its_session_disturbs_nobody() -> None:
@@ -257,7 +257,7 @@ def test_what_a_client_sends_after_the_end_of_its_session_disturbs_nobody() -> N
                 assert not over._inbox
                 await second.until("input_audio_buffer.speech_stopped")
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_client_secret_listens_in_on_no_call() -> None:
@@ -275,7 +275,7 @@ def test_a_client_secret_listens_in_on_no_call() -> None:
         async with opened(one, f"?call_id={call_id}") as client:
             await client.update(instructions="Be brief.")
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_secret_that_expired_or_is_of_another_kind_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +297,7 @@ def test_a_secret_that_expired_or_is_of_another_kind_opens_nothing(monkeypatch: 
                 pass
         assert caught.value.response.status_code == 401
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_model_that_is_not_there_is_said_in_an_event() -> None:
@@ -312,7 +312,7 @@ def test_a_model_that_is_not_there_is_said_in_an_event() -> None:
         async with opened(one, "?model=mine") as client:
             assert (await client.receive())["type"] == "session.created"
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_session_that_is_too_long_ends_with_the_words_of_the_service() -> None:
@@ -325,7 +325,7 @@ def test_a_session_that_is_too_long_ends_with_the_words_of_the_service() -> None
             error = client.events[-1]["error"]
             assert (error["code"], error["message"]) == ("session_expired", reason)
 
-    run(test, session_seconds=1)
+    run_jumping(test, session_seconds=1)
 
 
 def test_a_server_that_stops_tells_its_sessions_and_opens_no_more() -> None:
@@ -340,7 +340,7 @@ def test_a_server_that_stops_tells_its_sessions_and_opens_no_more() -> None:
         assert caught.value.response.status_code == 503
         await asyncio.wait_for(one.server.drained(), PATIENCE_S)
 
-    run(test, drain_seconds=0)
+    run_jumping(test, drain_seconds=0)
 
 
 def test_too_many_sessions_are_refused_until_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,7 +356,7 @@ def test_too_many_sessions_are_refused_until_one_ends(monkeypatch: pytest.Monkey
         async with opened(one) as client:
             await client.receive()
 
-    run(test)
+    run_jumping(test)
 
 
 def test_sessions_that_a_busy_machine_cannot_hold_are_refused_before_they_open() -> None:
@@ -397,7 +397,7 @@ def test_a_frame_that_is_no_event_costs_one_error() -> None:
                 assert (await client.receive())["type"] == "error"
             await client.update(instructions="Still here.")
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_minute_that_comes_at_once_holds_nobody_up_and_is_heard_whole() -> None:
@@ -415,7 +415,7 @@ def test_a_minute_that_comes_at_once_holds_nobody_up_and_is_heard_whole() -> Non
             assert len(stops) == 22
             assert stops == sorted(stops)
 
-    run(test)
+    run_jumping(test)
 
 
 def test_functions_are_called_and_their_output_is_answered() -> None:
@@ -432,7 +432,7 @@ def test_functions_are_called_and_their_output_is_answered() -> None:
             await client.send("response.create")
             assert sound(await client.until("response.done"))
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_session_that_cannot_be_listened_to_ends_and_the_others_go_on() -> None:
@@ -446,7 +446,7 @@ def test_a_session_that_cannot_be_listened_to_ends_and_the_others_go_on() -> Non
             await other.append(PCM)
             assert sound(await other.until("response.done"))
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_recording_that_is_added_as_an_item_is_transcribed() -> None:
@@ -462,4 +462,4 @@ def test_a_recording_that_is_added_as_an_item_is_transcribed() -> None:
             shown = (await client.until("conversation.item.retrieved"))[-1]["item"]["content"]
             assert shown == [{"type": "input_audio", "transcript": done["transcript"]}]
 
-    run(test)
+    run_jumping(test)

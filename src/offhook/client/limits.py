@@ -7,6 +7,8 @@ from typing import Final
 # The contract's figures: what clients of this API wait and repeat by default.
 TIMEOUT_S: Final = 600.0
 CONNECT_TIMEOUT_S: Final = 5.0
+# A host's next address is tried after this time, beside those that have not answered (RFC 8305 5 and 8).
+NEXT_ADDRESS_S: Final = 0.25
 MAX_RETRIES: Final = 2
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 8.0

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import TYPE_CHECKING, Final, Protocol
-from urllib.parse import urlsplit
-
-from msgspec import Struct
 
 from offhook.client import limits
 from offhook.client.answer import Answer, Headers
 from offhook.client.errors import APIConnectionError, APITimeoutError
 from offhook.client.http1 import BrokenAnswerError
-from offhook.client.proxy import Proxy, choose_proxy
 from offhook.client.request import Request
 
 if TYPE_CHECKING:
@@ -83,40 +77,6 @@ class AsyncTransport(Protocol):
 
 
 CLOSED: Final = "The client is closed."
-DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-
-
-class Route(Struct, frozen=True):
-    """How an origin is reached."""
-
-    secure: bool
-    host: str
-    port: int
-    proxy: Proxy | None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """To whom a connection is made."""
-        return (self.host, self.port) if self.proxy is None else (self.proxy.host, self.proxy.port)
-
-    @property
-    def reader(self) -> Proxy | None:
-        """The proxy that reads requests and passes them on; one that carries TLS sees none."""
-        return None if self.secure else self.proxy
-
-
-def route_to(origin: str) -> Route:
-    """Return the way to an origin, by the environment's proxy if there is one."""
-    parts = urlsplit(origin)
-    host, port = parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]
-    assert host is not None
-    return Route(parts.scheme == "https", host, port, choose_proxy(parts.scheme, host, port, os.environ))
-
-
-def no_tunnel(origin: str, status: int) -> APIConnectionError:
-    """Return the error of a proxy that makes no tunnel."""
-    said = f"answered {status}" if status else "did not answer as one"
-    return APIConnectionError(f"Cannot connect to {origin}: the proxy {said}.")
 
 
 def default_tls() -> ssl.SSLContext:
@@ -126,12 +86,6 @@ def default_tls() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def prepare_socket(connection: socket.socket) -> None:
-    """Send small requests at once, and notice a peer that vanished while nothing is said."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def not_reached(origin: str, failure: OSError) -> APIConnectionError:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from offhook.audio.pcm import Samples
 from offhook.session import inputs as talk
 from offhook.telemetry.log import FactLog
-from offhook.wire.session import NoiseReduction, TurnDetection
+from offhook.wire.session import NoiseReduction, Session, TurnDetection
 
 
 class Sound(Protocol):
@@ -67,6 +67,11 @@ class Converser(Protocol):
     @property
     def line(self) -> Sound | None:
         """Its sound, while there is some."""
+        ...
+
+    @property
+    def session(self) -> Session | None:
+        """Its session, once that has begun."""
         ...
 
     def take(self, event: talk.Input) -> None:

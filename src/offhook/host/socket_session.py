@@ -12,8 +12,8 @@ from msgspec import UNSET
 from offhook.call.tokens import TokenStream
 from offhook.errors import ApiProblem
 from offhook.host.client_secrets import SecretSession
-from offhook.host.conversing import Conversing
 from offhook.host.project import Project
+from offhook.host.relaying import converse
 from offhook.host.sideband import Closing, Sideband
 from offhook.host.socket_line import SocketLine
 from offhook.host.watching import Watch
@@ -27,7 +27,7 @@ from offhook.wire.client_events import InputAudioBufferAppend
 from offhook.wire.decode import decode_client_event, decode_transcription_event, event_id_of
 from offhook.wire.ids import Ids
 from offhook.wire.server_events import ErrorDetails, ErrorEvent, encode_event
-from offhook.wire.session import PcmFormat
+from offhook.wire.session import PcmFormat, Session
 from offhook.wire.transcription import TranscriptionParams, as_start
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class SocketSession:
         door = TranscriptionDoor if transcribes else SocketDoor
         self.engine = Engine(session, ids, options, now, model_named=named, own=start.offhook, door=door)
         self.line = SocketLine(self, sessions.listening, sessions.directory.lines.options)
-        self._conversing = Conversing(self, services)
+        self._conversing = converse(self, services)
         epoch_s = services.wall_s() - services.clock()
         self._watch = Watch(services.metrics, seed=self.id.encode(), epoch_s=epoch_s, project=project.id)
         self._expires = now + session_s if session_s else None
@@ -83,6 +83,11 @@ class SocketSession:
         self._armed_for: float | None = None
         if ignored := without_effect(start, reasons=services.backend.capabilities.reasons):
             self.log.warning("session members without effect", members=",".join(ignored))
+
+    @property
+    def session(self) -> Session:
+        """The session as it is now."""
+        return self.engine.session
 
     def start(self) -> None:
         """Begin the conversation."""

@@ -21,6 +21,7 @@ from offhook.model.local.voices import assets
 from offhook.model.local.whisper import folder
 from offhook.model.ordered import OrderedEar, OrderedMind, OrderedVoice
 from offhook.model.plugin import BackendTable, Role, make
+from offhook.model.relay import RelayBackend, UpstreamOptions
 from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
 
 
@@ -45,6 +46,7 @@ class ModelOptions:
 
     ``ear`` and ``speaker`` are of the local models. ``apology`` is said when a model has failed. ``orders`` names the
     backends of a role, the first that works takes a turn; ``tables`` says what they are made of.
+    With a ``relay`` none of these counts.
     """
 
     which: Literal["auto", "scripted", "local"] = "auto"
@@ -58,6 +60,7 @@ class ModelOptions:
     ear: EarOptions = field(default_factory=EarOptions)
     speaker: VoiceOptions = field(default_factory=VoiceOptions)
     apology: str = ""
+    relay: UpstreamOptions | None = None
     orders: Mapping[Role, tuple[str, ...]] = field(default_factory=dict)
     tables: Mapping[str, BackendTable] = field(default_factory=dict)
 
@@ -69,6 +72,8 @@ def choose_backend(options: ModelOptions) -> Backend:
     and without a GGUF file, the local models have the demo brain, and whoever has no local models has the scripted
     model.
     """
+    if options.relay is not None:
+        return RelayBackend(options.relay)
     if whole := options.orders.get("backend"):
         backend: Backend = make("backend", _table(options, whole[0]))
         return backend

@@ -585,6 +585,7 @@ class Engine:
         happened.PlayoutStopped: _playout_stopped,
         happened.FillerSpoken: lambda engine, event: engine.waiting.filler_spoken(event),
         happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
+        happened.ModelComplained: lambda engine, event: engine.produced.complain(event),
         **dict.fromkeys(ModelInput.__args__, _model_produced),
         **dict.fromkeys(ToolInput.__args__, _tools_moved),
         happened.TranscriptGrew: _transcript_grew,
