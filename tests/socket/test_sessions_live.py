@@ -365,7 +365,7 @@ def test_sessions_that_a_busy_machine_cannot_hold_are_refused_before_they_open()
             await client.receive()
             admission = one.server.sessions.admission
             for _ in range(20):
-                admission.observe(Load(busy=100.0, legs=1))
+                admission.observe(Load(busy=1e30, legs=1))
             with pytest.raises(InvalidStatus) as caught:
                 async with opened(one):
                     pass
@@ -374,7 +374,37 @@ def test_sessions_that_a_busy_machine_cannot_hold_are_refused_before_they_open()
             assert (told["active"], told["limit"], told["refused"]) == (1, 1, 1)
             await client.update(instructions="Those who are in stay in.")
 
-    run(test)
+    run_jumping(test)
+
+
+def test_a_client_that_is_too_far_behind_loses_its_session_and_nobody_else_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One answer in words has more events at its end than may wait."""
+    monkeypatch.setattr(limits, "MAX_SOCKET_BACKLOG", 4)
+
+    async def test(one: Live) -> None:
+        async with opened(one) as slow, opened(one) as other:
+            await slow.send("response.create", response={"output_modalities": ["text"]})
+            assert await slow.closed() == (1008, "The events were not read fast enough.")
+            await other.update(instructions="Go on.")
+            await until(lambda: len(one.server.sessions) == 1)
+
+    run_jumping(test)
+
+
+def test_an_event_that_is_too_long_closes_the_socket_that_sent_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_CLIENT_EVENT_BYTES", 10_000)
+
+    async def test(one: Live) -> None:
+        async with opened(one) as client, opened(one) as other:
+            await client.receive()
+            await client.connection.send('{"type":"' + "x" * 20_000 + '"}')
+            assert (await client.closed())[0] == 1009
+            await other.update(instructions="Go on.")
+            await until(lambda: len(one.server.sessions) == 1)
+
+    run_jumping(test)
 
 
 def refusal(refused: InvalidStatus) -> str:
