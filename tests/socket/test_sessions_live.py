@@ -6,8 +6,10 @@ import asyncio
 import base64
 import contextlib
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -405,6 +407,32 @@ def test_an_event_that_is_too_long_closes_the_socket_that_sent_it(monkeypatch: p
             await until(lambda: len(one.server.sessions) == 1)
 
     run_jumping(test)
+
+
+def test_a_session_leaves_a_record_of_what_it_was_and_what_it_used(tmp_path: Path) -> None:
+    ids = []
+
+    async def test(one: Live) -> None:
+        async with opened(one) as client, opened(one, "?intent=transcription") as other:
+            ids.append((await client.receive())["session"]["id"])
+            ids.append((await other.receive())["session"]["id"])
+            await client.send("response.create", response={"output_modalities": ["text"]})
+            await client.until("response.done")
+            one.server.drain()
+            await client.closed()
+        await until(lambda: len(one.server.sessions) == 0)
+
+    run_jumping(test, store=str(tmp_path), drain_seconds=0)
+    with contextlib.closing(sqlite3.connect(tmp_path / "calls.sqlite3")) as database:
+        rows = database.execute("SELECT record FROM calls").fetchall()
+    kept = {record["id"]: record for record in (json.loads(row[0]) for row in rows)}
+    assert set(kept) == set(ids)
+    record = kept[ids[0]]
+    assert (record["object"], record["type"], record["model"]) == ("offhook.session", "realtime", "gpt-realtime")
+    assert record["end"] == {"code": 1001, "reason": "The server is stopping."}
+    assert (record["usage"]["responses"], record["usage"]["output_tokens"] > 0) == (1, True)
+    assert record["came_in_at"] <= record["ended_at"]
+    assert kept[ids[1]]["type"] == "transcription"
 
 
 def refusal(refused: InvalidStatus) -> str:
