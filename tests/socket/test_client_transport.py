@@ -818,6 +818,33 @@ def test_connections_of_a_burst_that_the_server_closes_are_closed_while_one_goes
         run(test(server))
 
 
+@BOTH
+def test_connections_of_a_burst_that_grow_old_are_closed_while_one_goes_on(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 5
+    together = threading.Barrier(size)
+
+    def talk(peer: Peer) -> object:
+        peer.request()
+        with contextlib.suppress(threading.BrokenBarrierError):  # one that came after the burst
+            together.wait(PATIENCE_S)
+        peer.say(EMPTY)
+        return answer_all(peer)
+
+    async def test(server: HttpPeer) -> None:
+        async with kind(server.url) as one:
+            await asyncio.gather(*(one.hangup() for _ in range(size)))
+            monkeypatch.setattr(limits, "IDLE_S", 0.2)
+            together.abort()
+            while server.ends.qsize() < size - 1:
+                with contextlib.suppress(offhook.APIConnectionError):  # the one was too old as well
+                    await one.hangup()
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
 def test_the_limits_of_waiting_are_the_contracts() -> None:
     assert (limits.TIMEOUT_S, limits.CONNECT_TIMEOUT_S, limits.MAX_RETRIES) == (600, 5, 2)
     context = offhook.client.transport.default_tls()
