@@ -122,10 +122,10 @@ class App:
         """
         office = self._office
         if office is not None:
-            try:
-                await office.close(self._drain_s)
-            finally:
-                self._office = None
+            failure = await office.close(self._drain_s)
+            self._office = None
+            if failure is not None:
+                raise failure
 
     def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
         """Serve on its own, until it is stopped; ``options`` are those of ``uvicorn.run``.
@@ -317,8 +317,8 @@ class _Office:
         except (APIError, TimeoutError) as failure:
             _log.error("call_id=%s: the call could not be ended: %s", call.call_id, failure)
 
-    async def close(self, drain_s: float) -> None:
-        """Wait for the calls, then end them. Raises what a handler raised that is no Exception."""
+    async def close(self, drain_s: float) -> BaseException | None:
+        """Wait for the calls, then end them. Returns what a handler raised that is no Exception."""
         self._closing = True
         if self._calls:
             _log.info("waiting for %d calls, %g s at most", len(self._calls), drain_s)
@@ -329,8 +329,7 @@ class _Office:
         await asyncio.gather(*left, return_exceptions=True)
         if self._owns_client:
             await self._client.close()
-        if self._failure is not None:
-            raise self._failure
+        return self._failure
 
 
 def _is_stopping() -> bool:
