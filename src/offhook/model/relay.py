@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
 from offhook._version import __version__
 from offhook.model.interface import Capabilities, ModelError, ModelOutput, Sound, Speech, Words
@@ -88,7 +88,9 @@ class Upstream:
             opened()
             async for message in connection:
                 hear(message)
-            raise UpstreamLostError(f"closed with {connection.close_code}")
+            raise _closed(connection)
+        except ConnectionClosed:
+            raise _closed(connection) from None
         except (OSError, WebSocketException) as failure:
             raise UpstreamLostError(_why(failure)) from None
         finally:
@@ -116,6 +118,12 @@ class Upstream:
         self._unsent_bytes += len(text)
         self._news.set()
         return True
+
+
+def _closed(connection: ClientConnection) -> UpstreamLostError:
+    """Return what a closed connection was closed with; 1008 is the close code for what is against the rules."""
+    code, reason = connection.close_code, connection.close_reason
+    return UpstreamLostError(f"closed with {code} {reason or ''}".rstrip()[:200], is_refused=code == 1008)
 
 
 def _why(failure: BaseException) -> str:
