@@ -17,6 +17,7 @@ from offhook.model.interface import Capabilities, ModelError, ModelOutput, Sound
 from offhook.session.outputs import Generate
 from offhook.session.relay import limits
 from offhook.session.relay.dialect import DIALECTS, DialectName, socket_url
+from offhook.session.relay.event import UpstreamError, decode_upstream, problem_of
 from offhook.session.relay.machine import RelayOptions
 from offhook.wire.session import TranscriptionEcho, Voice
 
@@ -130,6 +131,10 @@ def _why(failure: BaseException) -> str:
     return str(failure)[:200] or type(failure).__name__
 
 
+class _GreetedError(Exception):
+    """Upstream has said something."""
+
+
 class RelayBackend:
     """The model of sessions that run upstream. Each session has a socket of its own, so it answers no request here."""
 
@@ -164,6 +169,25 @@ class RelayBackend:
 
     async def stop(self) -> None:
         """Nothing is held: a socket ends with its session."""
+
+    async def greeting(self, model: str) -> None:
+        """Open a session and let it go. Raises UpstreamLostError with what upstream said against it."""
+        said: list[str | bytes] = []
+        upstream = Upstream(self.options, self.options.model or model)
+
+        def hear(text: str | bytes) -> None:
+            said.append(text)
+            raise _GreetedError
+
+        try:
+            await upstream.run(lambda: None, hear)
+        except _GreetedError:
+            try:
+                event = decode_upstream(said[0])
+            except UpstreamError as failure:
+                raise UpstreamLostError(str(failure)) from None
+            if event.type == "error":
+                raise UpstreamLostError(problem_of(event).message or "an error") from None
 
     def respond(self, request: Generate) -> AsyncIterator[ModelOutput]:
         """Raise ModelError: a response is asked for on the socket of its session."""
