@@ -178,6 +178,7 @@ class Server:
         self.sampler = LoadSampler(
             self.admission,
             media=self.plane.load,
+            sessions=self.sessions,
             opened=lambda: self.lines.opened,
             stayed=self.directory.stayed,
             model_wait_ms=lambda: self.backend.queue_wait_ms,
@@ -314,7 +315,13 @@ class Server:
                 "refused": self.admission.refused,
                 "total": self.directory.total,
             },
-            "sessions": {"active": len(self.sessions), "total": self.sessions.total, "refused": self.sessions.refused},
+            "sessions": {
+                "active": len(self.sessions),
+                "limit": self.sessions.admission.limit,
+                "limited_by": self.sessions.admission.reason or None,
+                "refused": self.sessions.admission.refused,
+                "total": self.sessions.total,
+            },
             "media": {
                 "busy": round(load.busy, 4),
                 "late_p99_ms": round(load.late_p99_ms, 2),
