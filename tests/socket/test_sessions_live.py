@@ -6,8 +6,10 @@ import asyncio
 import base64
 import contextlib
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from offhook.audio.g711 import Codec
 from offhook.audio.pcm import from_bytes, silence, to_bytes
 from offhook.audio.resample import resample
 from offhook.audio.tone import find_tones
+from offhook.host.admission import Load
 from offhook.host.sideband import Closing
 from offhook.testing.voice import voice
 from offhook.wire import limits
@@ -350,12 +353,95 @@ def test_too_many_sessions_are_refused_until_one_ends(monkeypatch: pytest.Monkey
             with pytest.raises(InvalidStatus) as caught:
                 async with opened(one):
                     pass
-            assert caught.value.response.status_code == 429
+            assert refusal(caught.value) == "There is no room for another session now: 1 sessions are the limit."
         await until(lambda: len(one.server.sessions) == 0)
         async with opened(one) as client:
             await client.receive()
 
     run_jumping(test)
+
+
+def test_sessions_that_a_busy_machine_cannot_hold_are_refused_before_they_open() -> None:
+    async def test(one: Live) -> None:
+        async with opened(one) as client:
+            await client.receive()
+            admission = one.server.sessions.admission
+            for _ in range(20):
+                admission.observe(Load(busy=1e30, legs=1))
+            with pytest.raises(InvalidStatus) as caught:
+                async with opened(one):
+                    pass
+            assert refusal(caught.value) == "There is no room for another session now: 1 sessions are the limit."
+            told = one.server.health()["sessions"]
+            assert (told["active"], told["limit"], told["refused"]) == (1, 1, 1)
+            await client.update(instructions="Those who are in stay in.")
+
+    run_jumping(test)
+
+
+def test_a_client_that_is_too_far_behind_loses_its_session_and_nobody_else_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One answer in words has more events at its end than may wait."""
+    monkeypatch.setattr(limits, "MAX_SOCKET_BACKLOG", 4)
+
+    async def test(one: Live) -> None:
+        async with opened(one) as slow, opened(one) as other:
+            await slow.send("response.create", response={"output_modalities": ["text"]})
+            assert await slow.closed() == (1008, "The events were not read fast enough.")
+            await other.update(instructions="Go on.")
+            await until(lambda: len(one.server.sessions) == 1)
+
+    run_jumping(test)
+
+
+def test_an_event_that_is_too_long_closes_the_socket_that_sent_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_CLIENT_EVENT_BYTES", 10_000)
+
+    async def test(one: Live) -> None:
+        async with opened(one) as client, opened(one) as other:
+            await client.receive()
+            await client.connection.send('{"type":"' + "x" * 20_000 + '"}')
+            assert (await client.closed())[0] == 1009
+            await other.update(instructions="Go on.")
+            await until(lambda: len(one.server.sessions) == 1)
+
+    run_jumping(test)
+
+
+def test_a_session_leaves_a_record_of_what_it_was_and_what_it_used(tmp_path: Path) -> None:
+    ids = []
+
+    async def test(one: Live) -> None:
+        async with opened(one) as client, opened(one, "?intent=transcription") as other:
+            ids.append((await client.receive())["session"]["id"])
+            ids.append((await other.receive())["session"]["id"])
+            await client.send("response.create", response={"output_modalities": ["text"]})
+            await client.until("response.done")
+            one.server.drain()
+            await client.closed()
+        await until(lambda: len(one.server.sessions) == 0)
+
+    run_jumping(test, store=str(tmp_path), drain_seconds=0)
+    with contextlib.closing(sqlite3.connect(tmp_path / "calls.sqlite3")) as database:
+        rows = database.execute("SELECT record FROM calls").fetchall()
+    kept = {record["id"]: record for record in (json.loads(row[0]) for row in rows)}
+    assert set(kept) == set(ids)
+    record = kept[ids[0]]
+    assert (record["object"], record["type"], record["model"]) == ("offhook.session", "realtime", "gpt-realtime")
+    assert record["end"] == {"code": 1001, "reason": "The server is stopping."}
+    assert (record["usage"]["responses"], record["usage"]["output_tokens"] > 0) == (1, True)
+    assert record["came_in_at"] <= record["ended_at"]
+    assert kept[ids[1]]["type"] == "transcription"
+
+
+def refusal(refused: InvalidStatus) -> str:
+    """What a refused upgrade says: to come back, and why."""
+    response = refused.response
+    assert (response.status_code, response.headers["retry-after"]) == (429, "5")
+    error = json.loads(response.body)["error"]
+    assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", "rate_limit_exceeded", None)
+    return str(error["message"])
 
 
 def test_a_frame_that_is_no_event_costs_one_error() -> None:

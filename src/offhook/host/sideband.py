@@ -31,13 +31,14 @@ class Sideband:
         self.own_events = own_events
         self._backlog = backlog
         self._waiting: deque[bytes] = deque()
-        self._closing: Closing | None = None
+        self.closing: Closing | None = None
+        """Why the socket is closed, once it is."""
         self._news = asyncio.Event()
         self._room = asyncio.Event()
 
     def put(self, text: bytes) -> None:
         """Queue an event. Beyond the limit the queue is dropped and the socket closed: the call never waits."""
-        if self._closing is not None:
+        if self.closing is not None:
             return
         if len(self._waiting) >= self._backlog:
             self._waiting.clear()
@@ -48,8 +49,8 @@ class Sideband:
 
     def close(self, closing: Closing) -> None:
         """Close the socket once everything queued was sent; the first reason counts."""
-        if self._closing is None:
-            self._closing = closing
+        if self.closing is None:
+            self.closing = closing
             self._news.set()
             self._room.set()
 
@@ -57,8 +58,8 @@ class Sideband:
         """Wait for the next events, as many as are written at a time, or for the end."""
         waiting = self._waiting
         while not waiting:
-            if self._closing is not None:
-                return self._closing
+            if self.closing is not None:
+                return self.closing
             self._news.clear()
             await self._news.wait()
         texts = [waiting.popleft()]
@@ -71,6 +72,6 @@ class Sideband:
 
     async def room(self) -> None:
         """Wait until at most half of the queue is taken, so that a client who also reads cannot fill it by itself."""
-        while len(self._waiting) > self._backlog // 2 and self._closing is None:
+        while len(self._waiting) > self._backlog // 2 and self.closing is None:
             self._room.clear()
             await self._room.wait()

@@ -75,6 +75,7 @@ class SocketSession:
         self._conversing = converse(self, services)
         epoch_s = services.wall_s() - services.clock()
         self._watch = Watch(services.metrics, seed=self.id.encode(), epoch_s=epoch_s, project=project.id)
+        self._opened_s = services.wall_s()
         self._expires = now + session_s if session_s else None
         self._inbox: deque[talk.Input] = deque()
         self._working = False
@@ -226,7 +227,24 @@ class SocketSession:
         if spans := self._watch.close(self._services.clock()):
             for sink in self._services.span_sinks:
                 sink.save_spans(self.id, spans)
+        if self._services.store is not None:
+            self._services.store.save(self._record())
         self._sessions.ended(self)
+
+    def _record(self) -> dict[str, Any]:
+        """Return what is kept of the session: what it was, how it ended, and what it has used."""
+        closing = self.socket.closing
+        return {
+            "object": "offhook.session",
+            "id": self.id,
+            "project": self.project.id,
+            "type": "realtime" if self.engine.door.answers else "transcription",
+            "model": self.session.model,
+            "came_in_at": self._opened_s,
+            "ended_at": self._services.wall_s(),
+            "end": None if closing is None else {"code": closing.code, "reason": closing.reason},
+            "usage": self._watch.usage_shown(),
+        }
 
 
 def _brings_audio(event: talk.Input) -> bool:

@@ -27,7 +27,6 @@ from offhook.wire import limits
 
 # Browsers, SDKs and proxies keep connections for a minute; a shorter time makes their next request meet a closed one.
 KEEP_ALIVE_S = 75
-PING_S = 20.0
 BACKLOG = 1024
 TEXTS = "offhook.texts"
 """The name of the ASGI extension that sends messages of text as bytes, several at a time."""
@@ -41,6 +40,8 @@ class HttpOptions:
     """A request has to be there whole, its body too: the largest comes in seconds over any line."""
     stalled_s: float = 10.0
     """A peer that takes nothing of what waits for it for so long is gone, or as good as gone."""
+    ping_s: float = 20.0
+    """How often a WebSocket is pinged, and how long its peer has for the answer."""
     connections: int = 4096
     """Ten sockets for each of 400 calls."""
 
@@ -227,8 +228,8 @@ class HttpServer:
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             ws_max_size=limits.MAX_CLIENT_EVENT_BYTES,
-            ws_ping_interval=PING_S,
-            ws_ping_timeout=PING_S,
+            ws_ping_interval=self.options.ping_s,
+            ws_ping_timeout=self.options.ping_s,
             ws_per_message_deflate=False,
         )
         self._state = ServerState()
