@@ -316,8 +316,7 @@ class Engine:
     @property
     def is_quiet(self) -> bool:
         """Whether neither side speaks, after an answer was played."""
-        busy = bool(self._responses) or self._playout.busy or isinstance(self._turn, Speaking)
-        return self._answered_once and not busy
+        return self._answered_once and not (self._responses or self._playout.busy or isinstance(self._turn, Speaking))
 
     # -- responses
 
