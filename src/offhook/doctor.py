@@ -22,9 +22,9 @@ from offhook.model.demo_brain import DEMO
 from offhook.model.fallback import Seat, closing_outputs
 from offhook.model.interface import Backend, ModelError, Speech
 from offhook.model.local.voices import assets
-from offhook.model.plugin import Role
 from offhook.model.registry import choose_backend
 from offhook.model.scripted import SCRIPTED
+from offhook.model.settings import Role
 from offhook.net.address import bind_pair
 from offhook.net.rtp import PortRange, raise_descriptor_limit
 from offhook.server import agent_options, model_options, own_defaults, projects_of

@@ -51,7 +51,6 @@ from offhook.model.interface import Capabilities
 from offhook.model.local.ear import EarOptions
 from offhook.model.local.gguf.brain import CONTEXT_TOKENS, GgufOptions
 from offhook.model.local.voice import VoiceOptions
-from offhook.model.plugin import Role
 from offhook.model.registry import EndpointOptions, ModelOptions
 from offhook.model.relay import RelayBackend, UpstreamOptions
 from offhook.model.scripted import SCRIPTED
@@ -361,7 +360,7 @@ def model_options(config: Config) -> ModelOptions:
         ear=EarOptions(config.whisper, config.stt_workers),
         speaker=VoiceOptions(config.voices),
         apology=config.apology,
-        orders=_orders(config),
+        orders=config.orders,
         tables=config.backends,
         relay=_upstream(config),
     )
@@ -373,13 +372,6 @@ def _upstream(config: Config) -> UpstreamOptions | None:
     return UpstreamOptions(
         config.relay_url, config.relay_dialect, config.relay_model, config.relay_key, config.relay_seconds
     )
-
-
-def _orders(config: Config) -> dict[Role, tuple[str, ...]]:
-    """Return the backends that are asked for by name."""
-    whole = (config.backend,) if config.backend is not None else ()
-    orders: dict[Role, tuple[str, ...]] = {"stt": config.stt, "llm": config.llm, "tts": config.tts, "backend": whole}
-    return {role: names for role, names in orders.items() if names}
 
 
 def _gguf_options(config: Config) -> GgufOptions | None:

@@ -12,6 +12,8 @@ from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.relay import limits
 
+REFUSED = "The model's server refused the connection: HTTP 401."
+
 # -- a turn and its answer
 
 
@@ -447,9 +449,11 @@ def test_a_response_waits_for_a_connection_and_is_given_up_in_the_end() -> None:
 
 def test_a_wrong_key_fails_every_response_at_once_and_is_not_tried_again() -> None:
     talk = RelayTalk(is_online=False)
+    talk.client("response.create")
     talk.lose("HTTP 401", is_refused=True)
     talk.client("response.create")
-    assert one(talk.sent, "response.done")["response"]["status_details"]["error"]["message"] == "HTTP 401"
+    failed = [event["response"]["status_details"] for event in talk.sent if event["type"] == "response.done"]
+    assert [each["error"]["message"] for each in failed] == [REFUSED, REFUSED]
     talk.waits(60)
     assert len(talk.connects) == 1
 

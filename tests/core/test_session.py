@@ -195,3 +195,14 @@ def test_the_end_of_the_call_gives_every_response_an_end() -> None:
     ]
     assert done == ["cancelled", "cancelled"]
     assert sum(isinstance(each, do.CancelGeneration) for each in outputs) == 2
+
+
+def test_a_voice_of_ones_own_is_echoed_by_its_id_and_may_be_sent_back_as_it_was_shown() -> None:
+    talk = Talk(audio={"output": {"voice": {"id": "voice_1"}}})
+    talk.client("response.create")
+    shown = one(talk.sent, "response.created")["response"]["audio"]["output"]["voice"]
+    assert shown == "voice_1"
+    talk.answers()
+    session = {"type": "realtime", "audio": {"output": {"voice": shown}}}
+    updated = one(talk.client("session.update", session=session), "session.updated")["session"]
+    assert updated["audio"]["output"]["voice"] == "voice_1"

@@ -23,7 +23,7 @@ from offhook.host.project import Projects
 from offhook.host.surroundings import THIS_MACHINE
 from offhook.model.interface import Backend
 from offhook.server import Ready, Server
-from offhook.testing.application import DirectWebhooks
+from offhook.testing.application import Application, DirectWebhooks
 from offhook.testing.box import PHONE_HOST, SERVER_HOST, PhoneOptions, in_memory
 from offhook.testing.clock import JumpLoop
 from offhook.testing.ladder import Ladder
@@ -43,6 +43,8 @@ class Live:
     hooks: ModelHost
     sdk: AsyncOpenAI
     phone: Phone
+    application: Application
+    """Is told of calls when all is in memory."""
     incoming: asyncio.Queue[Incoming] = field(default_factory=asyncio.Queue)
 
     @property
@@ -135,7 +137,7 @@ async def live(
     if isinstance(loop, JumpLoop):
         around = in_memory(loop, PhoneOptions())
         ladder = Ladder(around.clock)
-        webhooks = partial(DirectWebhooks, lambda: Desk(receive), ladder)
+        webhooks = partial(DirectWebhooks, lambda: found[0].application if found else None, ladder)
         around = replace(around, webhooks=webhooks)
         sip, phone_host = f"{SERVER_HOST}:5060", PHONE_HOST
         flags = {"allow": [PHONE_HOST]} | flags
@@ -162,7 +164,7 @@ async def live(
         )
         try:
             async with Phone(host=phone_host, around=around) as phone:
-                one = Live(server, ready, hooks, sdk, phone)
+                one = Live(server, ready, hooks, sdk, phone, Desk(receive))
                 found.append(one)
                 yield one
                 for task in tasks:

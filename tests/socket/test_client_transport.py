@@ -18,6 +18,7 @@ from urllib.parse import quote
 import pytest
 from tests.scripted_transport import Jump
 from tests.socket.http_peer import EMPTY, PATIENCE_S, HttpPeer, Peer, http_peer
+from tests.socket.live import until
 
 import offhook
 from offhook.client import limits
@@ -56,6 +57,11 @@ class Sync:
 
         return await asyncio.to_thread(read)
 
+    async def has_lost_its_connection(self) -> None:
+        """Wait until the end of the idle connection has come in."""
+        (idle,) = self.client._transport._idle.values()  # type: ignore[attr-defined]
+        await until(lambda: not any(wire.is_fresh(wire.idle_since) for wire in idle))
+
 
 class Async:
     """The asynchronous client."""
@@ -80,6 +86,11 @@ class Async:
                 if len(seen) >= size:
                     break
             return seen
+
+    async def has_lost_its_connection(self) -> None:
+        """Wait until the end of the idle connection has come in."""
+        (idle,) = self.client._transport._pool._idle.values()  # type: ignore[attr-defined]
+        await until(lambda: all(wire.lost for wire in idle))
 
 
 BOTH = pytest.mark.parametrize("kind", [Sync, Async])
@@ -127,8 +138,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_not_used(kind: Any) ->
             for _ in range(3):
                 await one.hangup()
                 await asyncio.to_thread(server.end)
-                # The end of the connection has to come in before the next request goes out.
-                await asyncio.sleep(0.05)
+                await one.has_lost_its_connection()
 
     with http_peer(talk) as server:
         run(test(server))
@@ -358,7 +368,7 @@ def test_an_asynchronous_client_outlives_its_event_loop() -> None:
             await one.realtime.calls.hangup("rtc_1")
             # Its connections end with their loop, as everything in it does.
             one._transport._pool.close()  # type: ignore[attr-defined]
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
 
         for _ in range(2):
             asyncio.run(use())

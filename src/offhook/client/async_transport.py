@@ -13,7 +13,7 @@ from offhook.client.errors import APIConnectionError
 from offhook.client.http1 import AnswerReader, BrokenAnswerError, encode_request
 from offhook.client.request import Request
 from offhook.client.route import Route, route_to
-from offhook.client.transport import CLOSED, broken, connect_too_late, default_tls, not_reached, too_late
+from offhook.client.transport import CLOSED, Patience, broken, default_tls, not_reached, too_late
 
 if TYPE_CHECKING:
     import ssl
@@ -246,10 +246,9 @@ class _Pool:
     async def _connect(
         self, origin: str, route: Route, timeout_s: float | None, deadline: float | None, tls: ssl.SSLContext | None
     ) -> _Wire:
-        left_s = None if deadline is None else deadline - self.loop.time()
-        limit_s = limits.CONNECT_TIMEOUT_S if left_s is None else min(left_s, limits.CONNECT_TIMEOUT_S)
+        patience = Patience(origin, timeout_s, None if deadline is None else deadline - self.loop.time())
         try:
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(patience.limit_s):
                 connection = await reach(route, tunnel=route.secure)
                 try:
                     _, wire = await self.loop.create_connection(
@@ -262,8 +261,7 @@ class _Pool:
                     connection.close()
                     raise
         except TimeoutError:
-            in_time = left_s is None or left_s > limits.CONNECT_TIMEOUT_S
-            raise (connect_too_late(origin) if in_time else too_late(origin, timeout_s)) from None
+            raise patience.ended() from None
         except OSError as failure:
             raise not_reached(origin, failure) from failure
         return wire

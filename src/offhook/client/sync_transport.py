@@ -16,7 +16,7 @@ from offhook.client.http1 import AnswerReader, BrokenAnswerError, encode_request
 from offhook.client.request import Request
 from offhook.client.route import Route, route_to
 from offhook.client.sync_reach import limit, reach
-from offhook.client.transport import CLOSED, broken, connect_too_late, default_tls, not_reached, too_late
+from offhook.client.transport import CLOSED, Patience, broken, default_tls, not_reached, too_late
 
 if TYPE_CHECKING:
     import ssl
@@ -203,10 +203,9 @@ class SyncTransport:
         return None
 
     def _connect(self, origin: str, route: Route, timeout_s: float | None, deadline: float | None) -> _Wire:
-        left_s = _remaining(origin, timeout_s, deadline)
-        limit_s = limits.CONNECT_TIMEOUT_S if left_s is None else min(left_s, limits.CONNECT_TIMEOUT_S)
+        patience = Patience(origin, timeout_s, _remaining(origin, timeout_s, deadline))
         # One for all steps: addresses, the proxy's reply, the handshake of TLS.
-        connected_by = time.monotonic() + limit_s
+        connected_by = time.monotonic() + patience.limit_s
         connection = None
         try:
             connection = reach(route, connected_by, tunnel=route.secure)
@@ -220,8 +219,7 @@ class SyncTransport:
             if isinstance(failure, APIConnectionError):
                 raise
             if isinstance(failure, TimeoutError):
-                in_time = left_s is None or left_s > limits.CONNECT_TIMEOUT_S
-                raise (connect_too_late(origin) if in_time else too_late(origin, timeout_s)) from None
+                raise patience.ended() from None
             raise not_reached(origin, failure) from failure
         return _Wire(origin, connection)
 

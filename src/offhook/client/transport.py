@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from msgspec import Struct
+
 from offhook.client import limits
 from offhook.client.answer import Answer, Headers
 from offhook.client.errors import APIConnectionError, APITimeoutError
@@ -104,6 +106,23 @@ def too_late(origin: str, timeout_s: float | None) -> APITimeoutError:
     return APITimeoutError(f"{origin} did not answer within {timeout_s:g} s.")
 
 
-def connect_too_late(origin: str) -> APITimeoutError:
-    """Return the error of a connection that did not come to be in time."""
-    return APITimeoutError(f"Cannot connect to {origin} within {limits.CONNECT_TIMEOUT_S:g} s.")
+class Patience(Struct, frozen=True):
+    """How long a connection may take to come to be: as long as any, or what is left for its request if that is less.
+
+    ``timeout_s`` is the whole request's time, ``left_s`` what is left of it; None is no end.
+    """
+
+    origin: str
+    timeout_s: float | None
+    left_s: float | None
+
+    @property
+    def limit_s(self) -> float:
+        """That time."""
+        return limits.CONNECT_TIMEOUT_S if self.left_s is None else min(self.left_s, limits.CONNECT_TIMEOUT_S)
+
+    def ended(self) -> APITimeoutError:
+        """Return the error of a connection that did not come to be in that time."""
+        if self.left_s is None or self.left_s > limits.CONNECT_TIMEOUT_S:
+            return APITimeoutError(f"Cannot connect to {self.origin} within {limits.CONNECT_TIMEOUT_S:g} s.")
+        return too_late(self.origin, self.timeout_s)

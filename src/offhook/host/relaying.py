@@ -15,7 +15,7 @@ from offhook.model.relay import RelayBackend, Upstream, UpstreamLostError
 from offhook.session import outputs as do
 from offhook.session.input_audio import linear
 from offhook.session.relay import steps
-from offhook.session.relay.machine import Relay
+from offhook.session.relay.machine import TOLD, Relay
 from offhook.wire.ids import Ids
 
 
@@ -63,7 +63,8 @@ class Relaying(Conversing):
                 pass
             case do.Send(event=event):
                 super().perform(output)
-                self._take(steps.Told(event))
+                if type(event) in TOLD:
+                    self._take(steps.Told(event))
             case _:
                 super().perform(output)
 

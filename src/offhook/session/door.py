@@ -15,7 +15,7 @@ from offhook.session.inputs import AudioProduced
 from offhook.session.response import Response
 from offhook.wire import server_events as ev
 from offhook.wire.client_events import ClientEvent, InputAudioBufferAppend
-from offhook.wire.session import without_secrets
+from offhook.wire.session import as_shown
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
@@ -103,7 +103,7 @@ class TelephoneDoor:
     def tell_session(self) -> None:
         """Tell what the session is now."""
         engine = self._engine
-        engine.send(ev.SessionUpdated(event_id=engine.ids.event(), session=without_secrets(engine.session)))
+        engine.send(ev.SessionUpdated(event_id=engine.ids.event(), session=as_shown(engine.session)))
 
     def check(self, event: ClientEvent) -> None:
         """Take every event."""

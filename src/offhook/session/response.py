@@ -30,7 +30,7 @@ from offhook.wire.items import (
     OutputText,
 )
 from offhook.wire.server_events import ServerEvent, StatusDetails, Usage
-from offhook.wire.session import AudioFormat, Modality, Voice
+from offhook.wire.session import AudioFormat, Modality, Voice, voice_name
 
 Reason = Literal["turn_detected", "client_cancelled", "max_output_tokens", "content_filter"]
 
@@ -495,7 +495,7 @@ class Response:
             output_modalities=(settings.modality,),
             max_output_tokens=settings.max_output_tokens,
             audio=ev.ResponseAudioEcho(
-                output=ev.ResponseAudioOutputEcho(format=settings.audio_format, voice=settings.voice)
+                output=ev.ResponseAudioOutputEcho(format=settings.audio_format, voice=voice_name(settings.voice))
             ),
             usage=usage,
             metadata=settings.metadata,

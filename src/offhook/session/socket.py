@@ -22,7 +22,7 @@ from offhook.wire import limits
 from offhook.wire import server_events as ev
 from offhook.wire.client_events import ClientEvent, InputAudioBufferAppend
 from offhook.wire.problem import invalid, missing_parameter
-from offhook.wire.session import AudioFormat, PcmFormat, without_secrets
+from offhook.wire.session import AudioFormat, PcmFormat, as_shown
 from offhook.wire.transcription import (
     TranscriptionSessionCreated,
     TranscriptionSessionUpdated,
@@ -66,12 +66,12 @@ class SocketDoor:
     def enter(self) -> None:
         """Tell the session."""
         engine = self._engine
-        engine.send(ev.SessionCreated(event_id=engine.ids.event(), session=without_secrets(engine.session)))
+        engine.send(ev.SessionCreated(event_id=engine.ids.event(), session=as_shown(engine.session)))
 
     def tell_session(self) -> None:
         """Tell what the session is now."""
         engine = self._engine
-        engine.send(ev.SessionUpdated(event_id=engine.ids.event(), session=without_secrets(engine.session)))
+        engine.send(ev.SessionUpdated(event_id=engine.ids.event(), session=as_shown(engine.session)))
 
     def check(self, event: ClientEvent) -> None:
         """Refuse what only the server's own playing makes possible."""

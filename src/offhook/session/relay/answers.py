@@ -221,10 +221,3 @@ class Answers:
                 return
         if not run.request.aside and upstream_id is not None:
             self._mirror.put(str(item.id), None if upstream_id == _ONLY else upstream_id)
-
-    def produced_ms(self, upstream_id: str) -> int:
-        """Return how much sound a message has upstream, which is what it can be cut at, at most."""
-        for run in self._runs:
-            if upstream_id in run.produced_ms:
-                return int(run.produced_ms[upstream_id])
-        return 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-STREAM_MS: Final = 100
-"""How often the audio of a caller who speaks goes upstream: ten messages a second cost little, and at the end of the
-turn a tenth of a second is left to send."""
+STREAM_MS: Final = 200
+"""How often the audio of a caller who speaks goes upstream: what is left at the end of a turn goes with its commit, so
+that more messages would make no answer sooner."""
 
 STREAM_LAG_MS: Final = 60
 """Audio of the last moments stays here meanwhile: a turn may end a little before what was heard last."""

@@ -127,6 +127,7 @@ class Relay:
                 self._deadline_passed()
             case _:
                 assert_never(event)
+        self._runs.settle()
         self._ask_waiting()
         return self._post.take_all()
 
@@ -190,18 +191,25 @@ class Relay:
         for run in self._runs:
             if isinstance(run.state, Asked | Answering):
                 run.state = Over()
-                message = f"The connection to the model was lost: {lost.why}"
+                message = f"The connection to the model was lost: {lost.why}."
                 self._post.tell([happened.GenerationFailed(run.number, "server_error", message)])
             elif isinstance(run.state, Ending):
                 run.state = Over()
         self._post.do(steps.Warn("upstream refused" if lost.is_refused else "upstream lost", lost.why))
         if lost.is_refused:
-            self.state = Refused(lost.why)
-            self._turns.fail_all("server_error", lost.why)
+            self._refuse(f"The model's server refused the connection: {lost.why}.")
             return
         self.reconnects += 1
         pause_s = limits.BACKOFF_S[min(attempt, len(limits.BACKOFF_S) - 1)]
         self.state = Pausing(attempt + 1, self._now + pause_s)
+
+    def _refuse(self, message: str) -> None:
+        """Whoever waits for a connection waits for nothing."""
+        self.state = Refused(message)
+        self._turns.fail_all("server_error", message)
+        for run in self._runs:
+            if isinstance(run.state, Waiting):
+                self._fail(run, message)
 
     def _update_session(self) -> None:
         """Tell upstream what is not so there yet."""
@@ -234,7 +242,7 @@ class Relay:
         if upstream_id is None:
             return
         if self._dialect.truncates:
-            heard_ms = min(event.audio_end_ms, self._answers.produced_ms(upstream_id))
+            heard_ms = min(event.audio_end_ms, self._runs.produced_ms(upstream_id))
             self._post.send(
                 "conversation.item.truncate",
                 ForNobody(),
@@ -444,6 +452,10 @@ class Relay:
         "conversation.item.input_audio_transcription.completed": _words_completed,
         "conversation.item.input_audio_transcription.failed": _words_failed,
     }
+
+
+TOLD = frozenset(Relay._TOLD)
+"""The events for clients that a relay reads; it need not be given the others."""
 
 
 def _format_for(dialect: Dialect, wanted: AudioFormat) -> FormatName:

@@ -80,29 +80,47 @@ class Runs:
     """All responses of a conversation, oldest first; those that are over are kept for a while."""
 
     def __init__(self) -> None:
-        self._runs: dict[int, Run] = {}
+        self._open: dict[int, Run] = {}
+        self._over: dict[int, Run] = {}
 
     def __iter__(self) -> Iterator[Run]:
-        return iter(list(self._runs.values()))
+        return iter(list(self._open.values()))
 
     def add(self, run: Run) -> None:
         """Take one more."""
-        self._runs[run.number] = run
-        for old in list(self._runs.values())[: max(len(self._runs) - limits.MAX_RUNS, 0)]:
-            if isinstance(old.state, Over):
-                del self._runs[old.number]
+        self._open[run.number] = run
+
+    def settle(self) -> None:
+        """Put those that are over aside, and forget the oldest of them."""
+        for run in self:
+            if isinstance(run.state, Over):
+                self._over[run.number] = self._open.pop(run.number)
+                if len(self._over) > limits.MAX_RUNS:
+                    del self._over[next(iter(self._over))]
 
     def find(self, number: int) -> Run | None:
-        """Return a response by its number here."""
-        return self._runs.get(number)
+        """Return a response that is not over by its number here."""
+        return self._open.get(number)
 
     def by_response(self, response_id: str) -> Run | None:
         """Return a response by its id here."""
-        return next((run for run in self._runs.values() if run.request.response_id == response_id), None)
+        for runs in (self._open, self._over):
+            for run in reversed(runs.values()):
+                if run.request.response_id == response_id:
+                    return run
+        return None
+
+    def produced_ms(self, upstream_id: str) -> int:
+        """Return how much sound a message has upstream, in whole milliseconds."""
+        for runs in (self._open, self._over):
+            for run in reversed(runs.values()):
+                if upstream_id in run.produced_ms:
+                    return int(run.produced_ms[upstream_id])
+        return 0
 
     def asked(self) -> Run | None:
         """Return the oldest response that upstream has not begun."""
-        for run in self._runs.values():
+        for run in self._open.values():
             match run.state:
                 case Asked() | Ending(response_id=None):
                     return run
@@ -112,7 +130,7 @@ class Runs:
 
     def begun(self, upstream_id: str | None) -> Run | None:
         """Return a response that is in progress upstream, by its id there; without one, the only one."""
-        for run in self._runs.values():
+        for run in self._open.values():
             match run.state:
                 case Answering(response_id=known) | Ending(response_id=str(known)):
                     if upstream_id is None or known == upstream_id:
@@ -123,16 +141,16 @@ class Runs:
 
     def was_over(self, upstream_id: str | None) -> bool:
         """Say whether an id is that of a response which has ended: late events of it begin no other."""
-        return upstream_id is not None and any(run.state == Over(upstream_id) for run in self._runs.values())
+        return upstream_id is not None and any(run.state == Over(upstream_id) for run in self._over.values())
 
     @property
     def is_busy(self) -> bool:
         """Whether a response of the conversation is in progress upstream."""
         return any(
-            isinstance(run.state, Asked | Answering | Ending) and not run.request.aside for run in self._runs.values()
+            isinstance(run.state, Asked | Answering | Ending) and not run.request.aside for run in self._open.values()
         )
 
     def deadline(self) -> float | None:
         """Return when the first of them has taken too long."""
-        times = [run.state.until for run in self._runs.values() if not isinstance(run.state, Over)]
+        times = [run.state.until for run in self._open.values() if not isinstance(run.state, Over)]
         return min(times, default=None)

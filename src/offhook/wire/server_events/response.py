@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from offhook.wire.items import Item
-from offhook.wire.session import AudioFormat, Modality, Voice
+from offhook.wire.session import AudioFormat, Modality
 
 
 class CachedTokens(Struct, frozen=True, kw_only=True):
@@ -65,7 +65,7 @@ class ResponseAudioOutputEcho(Struct, frozen=True, kw_only=True):
     """The voice and format that a response used."""
 
     format: AudioFormat
-    voice: Voice
+    voice: str
 
 
 class ResponseAudioEcho(Struct, frozen=True, kw_only=True):
