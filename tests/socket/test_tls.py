@@ -113,6 +113,7 @@ def test_too_many_silent_peers_are_refused_and_the_rest_is_served_when_they_go(c
             for _, writer in silent:
                 writer.close()
                 await writer.wait_closed()
+            await until(lambda: not server._either._sorting)  # the server has seen that they went
             async with httpx.AsyncClient() as client:
                 assert (await client.get(f"http://127.0.0.1:{port}/")).text == "http 0"
 
