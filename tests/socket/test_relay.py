@@ -13,7 +13,7 @@ import pytest
 from tests.socket.cord import Cord, cord_to
 from tests.socket.live import KEY, Live, Socket, live, until
 from tests.socket.model_server import Received, Reply, serve
-from tests.socket.test_sessions_live import FORMATS, SPOKEN_TURN, opened, sound, types
+from tests.socket.test_sessions_live import FORMATS, PCM, SPOKEN_TURN, opened, sound, types
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_sockets
 
@@ -248,6 +248,23 @@ def test_a_session_on_a_socket_is_answered_in_its_format_and_in_the_usual_order(
             per_ms = {"pcm": 48}.get(name, 8)
             assert abs(len(sound(events)) - 500 * per_ms) <= 10 * per_ms
             assert each.there.server.sessions.total == 1
+
+    run(test)
+
+
+def test_a_transcription_session_gets_the_words_that_the_upstream_heard() -> None:
+    async def test(each: Relayed) -> None:
+        async with opened(each.here, "?intent=transcription") as client:
+            assert (await client.receive())["session"]["type"] == "transcription"
+            wanted = {"type": "transcription", "audio": {"input": {"transcription": {"model": "there"}}}}
+            await client.send("session.update", session=wanted)
+            await client.until("session.updated")
+            await client.append(PCM)
+            events = await client.until("conversation.item.input_audio_transcription.completed")
+            assert events[-1]["transcript"] == HEARD
+            (session,) = each.there.server.sessions._active.values()
+            assert session.engine.session.audio.input.transcription.model == "there"
+        assert not each.model.asked
 
     run(test)
 

@@ -71,9 +71,9 @@ class Relaying(Conversing):
     @property
     def hearing(self) -> frozenset[asyncio.Task[None]]:
         """What is still being transcribed."""
-        if self._relay is None or not self._relay.awaits_words:
-            return frozenset()
         if self._last_words is None:
+            if self._relay is None or not self._relay.awaits_words:
+                return frozenset()
             self._last_words = self._spawn(self._hear_last_words())
         return frozenset((self._last_words,))
 

@@ -21,7 +21,7 @@ from offhook.session.relay.answers import Answers
 from offhook.session.relay.dialect import Dialect, FormatName, format_for
 from offhook.session.relay.event import Problem, UpstreamError, UpstreamEvent, decode_upstream, problem_of
 from offhook.session.relay.mirror import Mirror
-from offhook.session.relay.phrase import Members, item_members, nested, response_members, session_members
+from offhook.session.relay.phrase import Members, item_members, left_out, nested, response_members, session_members
 from offhook.session.relay.post import ForItem, ForNobody, ForRun, ForSession, ForTurn, Post
 from offhook.session.relay.runs import Answering, Asked, Ending, Over, Run, Runs, Waiting
 from offhook.session.relay.steps import Input, Output
@@ -30,6 +30,7 @@ from offhook.wire import server_events as ev
 from offhook.wire.ids import Ids
 from offhook.wire.items import Item
 from offhook.wire.session import AudioFormat, Session, tag_of
+from offhook.wire.transcription import TranscriptionSessionUpdated
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Relay:
         self._answers = Answers(dialect, self._format_out, self._post, self._mirror, self._runs, options.patience_s)
         self._told: Members = {}
         self._bad_events = 0
+        self._warned: frozenset[str] = frozenset()
         self.reconnects = 0
         self.state: Connecting | Pausing | Online | Refused | Closed = Connecting(0)
 
@@ -229,11 +231,18 @@ class Relay:
         if not isinstance(self.state, Online):
             return
         wanted = session_members(self._session, self._dialect, self._format_in, self._format_out)
+        self._warn_of(left_out(self._session, self._dialect))
         changed = {path: value for path, value in wanted.items() if path not in self._told or self._told[path] != value}
         self._told = wanted
         if changed:
             session: dict[str, Any] = {"type": "realtime"} if self._dialect.typed_session else {}
             self._post.send("session.update", ForSession(), session=session | nested(changed))
+
+    def _warn_of(self, members: frozenset[str]) -> None:
+        """Say once of each member of the session that it does nothing."""
+        if news := members - self._warned:
+            self._warned |= news
+            self._post.do(steps.Warn("session members without effect upstream", ",".join(sorted(news))))
 
     # -- what the conversation here does
 
@@ -244,6 +253,13 @@ class Relay:
 
     def _session_updated(self, event: ev.SessionUpdated) -> None:
         self._session = event.session
+        self._update_session()
+
+    def _transcription_updated(self, event: TranscriptionSessionUpdated) -> None:
+        shown = event.session.audio.input
+        heard = replace(self._session.audio.input, format=shown.format, transcription=shown.transcription)
+        audio = replace(self._session.audio, input=heard)
+        self._session = replace(self._session, audio=audio, include=event.session.include)
         self._update_session()
 
     def _speech_started(self, event: ev.SpeechStarted) -> None:
@@ -277,6 +293,7 @@ class Relay:
 
     _TOLD: ClassVar[dict[type, Callable[..., None]]] = {
         ev.SessionUpdated: _session_updated,
+        TranscriptionSessionUpdated: _transcription_updated,
         ev.SpeechStarted: _speech_started,
         ev.SpeechStopped: lambda relay, _: relay._turns.pause(),
         ev.InputCleared: lambda relay, _: relay._turns.forget(),
