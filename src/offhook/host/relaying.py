@@ -58,7 +58,7 @@ class Relaying(Conversing):
                 self._take(turn)
             case do.HearGiven(item_id=item_id, audio=audio, format=audio_format, transcription=wanted):
                 pcm, rate_hz = linear(audio, audio_format)
-                self._take(steps.TurnSpoken(item_id, -1, -1, pcm, rate_hz, wanted is not None))
+                self._take(steps.AudioGiven(item_id, pcm, rate_hz, wanted is not None))
             case do.HearEarly() | do.HearSoFar() | do.DropEarly():
                 pass
             case do.Send(event=event):

@@ -19,7 +19,7 @@ from offhook.session.outputs import Generate
 from offhook.session.relay import limits, steps
 from offhook.session.relay.answers import Answers
 from offhook.session.relay.dialect import Dialect, FormatName, format_for
-from offhook.session.relay.event import Problem, UpstreamError, UpstreamEvent, decode_upstream, problem_of
+from offhook.session.relay.event import Problem, UpstreamError, UpstreamEvent, decode_upstream, logprobs_of, problem_of
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.phrase import Members, item_members, left_out, nested, response_members, session_members
 from offhook.session.relay.post import ForItem, ForNobody, ForRun, ForSession, ForTurn, Post
@@ -120,6 +120,8 @@ class Relay:
                 self._told_clients(told)
             case steps.TurnSpoken():
                 self._turns.take(event, is_online=isinstance(self.state, Online))
+            case steps.AudioGiven():
+                self._turns.take_given(event, is_online=isinstance(self.state, Online))
             case steps.Requested(request=request):
                 self._requested(request)
             case steps.Cancelled(run=run):
@@ -422,13 +424,13 @@ class Relay:
     def _words_grew(self, event: UpstreamEvent) -> None:
         item_id = self._mirror.turn(event.item_id or "")
         if item_id is not None and event.delta:
-            self._turns.hear(item_id, event.delta)
+            self._turns.hear(item_id, event.delta, logprobs_of(event))
 
     def _words_completed(self, event: UpstreamEvent) -> None:
         item_id = self._mirror.turn(event.item_id or "")
         # Some send what they have heard so far by the same name.
         if item_id is not None and event.status != "in_progress":
-            self._turns.complete(item_id, event.transcript or "")
+            self._turns.complete(item_id, event.transcript or "", logprobs_of(event))
 
     def _words_failed(self, event: UpstreamEvent) -> None:
         item_id = self._mirror.turn(event.item_id or "")
@@ -453,7 +455,9 @@ class Relay:
                 self._mirror.drop(item_id)
                 self._turns.fail(item_id, str(problem.code or "server_error"), message)
             case ForItem(item_id=item_id):
+                # It would be refused again, so it counts as sent.
                 self._mirror.drop(item_id)
+                self._mirror.put(item_id, None)
                 self._complain(problem, message, is_told=is_told)
             case ForNobody():
                 pass
