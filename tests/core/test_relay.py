@@ -449,6 +449,22 @@ def test_events_that_are_none_never_end_the_call(text: str | bytes) -> None:
     assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
 
 
+def test_a_response_without_end_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_OUTPUT_ITEMS", 8)
+    talk = RelayTalk(tools=[function()])
+    talk.client("response.create")
+    talk.says_upstream("response.created", response={"id": "r", "status": "in_progress"})
+    for number in range(2 * limits.MAX_OUTPUT_ITEMS):
+        item = {"id": f"f{number}", "type": "function_call", "name": "opening_hours", "call_id": f"c{number}"}
+        talk.says_upstream("response.output_item.added", response_id="r", output_index=number, item=item)
+        where = {"response_id": "r", "item_id": f"m{number}", "output_index": number, "content_index": 0}
+        talk.says_upstream("response.output_audio_transcript.delta", delta="a ", **where)
+        talk.says_upstream("response.output_audio_transcript.done", transcript="a ", **where)
+    (run,) = talk.relay._runs
+    assert (len(run.calls), len(run.messages)) == (limits.MAX_OUTPUT_ITEMS, limits.MAX_OUTPUT_ITEMS)
+    assert one(talk.ends(response_id="r"), "response.done")["response"]["status"] == "completed"
+
+
 def test_who_sends_nothing_but_nonsense_is_left() -> None:
     talk = RelayTalk()
     for _ in range(limits.MAX_BAD_EVENTS):

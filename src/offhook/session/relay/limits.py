@@ -26,6 +26,9 @@ MAX_SPARE_AUDIO_BYTES: Final = 256 * 1024
 MAX_RUNS: Final = 64
 """Responses that are remembered, to tell which item upstream is which here; the oldest are forgotten."""
 
+MAX_OUTPUT_ITEMS: Final = 128
+"""Items of one response: as many as a session has tools. Further messages go on in the last one, calls are left out."""
+
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 """One event from upstream: its audio deltas have some kilobytes, an item that was sent to it may come back whole."""
 
