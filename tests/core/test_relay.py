@@ -91,9 +91,24 @@ def test_an_update_is_validated_here_and_only_what_changed_is_sent() -> None:
     assert len(talk.asked("session.update")) == 2
 
 
+def test_a_member_that_upstream_refuses_costs_none_of_the_others() -> None:
+    """Updates are all or nothing there: without its formats and its turns a session would be nonsense."""
+    talk = RelayTalk(instructions="Be brief.")
+    (update,) = talk.asked("session.update")
+    refused = {"code": "invalid_value", "message": "No such voice.", "event_id": update["event_id"]}
+    assert talk.says_upstream("error", error=refused) == []
+    alone = talk.asked("session.update")[1:]
+    assert {"type": "realtime", "instructions": "Be brief."} in [each["session"] for each in alone]
+    (voice,) = (each for each in alone if "voice" in str(each))
+    (told,) = talk.says_upstream("error", error=refused | {"event_id": voice["event_id"]})
+    assert told["error"]["message"] == "No such voice."
+    assert len(talk.asked("session.update")) == 1 + len(alone)
+
+
 def test_what_upstream_says_about_an_update_is_told_as_an_error() -> None:
     talk = RelayTalk()
-    (update,) = talk.asked("session.update")
+    talk.client("session.update", session={"type": "realtime", "instructions": "Sing."})
+    update = talk.asked("session.update")[-1]
     problem = {
         "type": "invalid_request_error",
         "code": "invalid_value",
@@ -550,12 +565,14 @@ def test_a_response_waits_for_a_connection_and_is_given_up_in_the_end() -> None:
 
 
 def test_a_wrong_key_fails_every_response_at_once_and_is_not_tried_again() -> None:
-    talk = RelayTalk(is_online=False)
+    talk = RelayTalk(is_online=False, audio=TRANSCRIBED)
     talk.client("response.create")
     talk.lose("HTTP 401", is_refused=True)
     talk.client("response.create")
+    talk.says()
     failed = [event["response"]["status_details"] for event in talk.sent if event["type"] == "response.done"]
-    assert [each["error"]["message"] for each in failed] == [REFUSED, REFUSED]
+    assert not talk.relay.awaits_words
+    assert [each["error"]["message"] for each in failed] == [REFUSED] * 3
     talk.waits(60)
     assert len(talk.connects) == 1
 

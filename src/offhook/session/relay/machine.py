@@ -92,7 +92,6 @@ class Relay:
         self._told: Members = {}
         self._bad_events = 0
         self._warned: frozenset[str] = frozenset()
-        self.reconnects = 0
         self.state: Connecting | Pausing | Online | Refused | Closed = Connecting(0)
 
     # -- driving
@@ -118,10 +117,8 @@ class Relay:
                 self._turns.grow(event)
             case steps.Told(event=told):
                 self._told_clients(told)
-            case steps.TurnSpoken():
-                self._turns.take(event, is_online=isinstance(self.state, Online))
-            case steps.AudioGiven():
-                self._turns.take_given(event, is_online=isinstance(self.state, Online))
+            case steps.TurnSpoken() | steps.AudioGiven():
+                self._spoken(event)
             case steps.Requested(request=request):
                 self._requested(request)
             case steps.Cancelled(run=run):
@@ -216,7 +213,6 @@ class Relay:
         if is_refused:
             self._refuse(f"The model's server refused the connection: {lost.why}.")
             return
-        self.reconnects += 1
         pause_s = limits.BACKOFF_S[min(attempt, len(limits.BACKOFF_S) - 1)]
         self.state = Pausing(attempt + 1, self._now + pause_s)
 
@@ -237,8 +233,11 @@ class Relay:
         changed = {path: value for path, value in wanted.items() if path not in self._told or self._told[path] != value}
         self._told = wanted
         if changed:
-            session: dict[str, Any] = {"type": "realtime"} if self._dialect.typed_session else {}
-            self._post.send("session.update", ForSession(), session=session | nested(changed))
+            self._send_update(changed)
+
+    def _send_update(self, members: Members) -> None:
+        session: dict[str, Any] = {"type": "realtime"} if self._dialect.typed_session else {}
+        self._post.send("session.update", ForSession(members), session=session | nested(members))
 
     def _warn_of(self, members: frozenset[str]) -> None:
         """Say once of each member of the session that it does nothing."""
@@ -267,6 +266,15 @@ class Relay:
     def _speech_started(self, event: ev.SpeechStarted) -> None:
         if isinstance(self.state, Online):
             self._turns.begin(event.audio_start_ms, self._now)
+
+    def _spoken(self, event: steps.TurnSpoken | steps.AudioGiven) -> None:
+        is_online = isinstance(self.state, Online)
+        if isinstance(event, steps.TurnSpoken):
+            self._turns.take(event, is_online=is_online)
+        else:
+            self._turns.take_given(event, is_online=is_online)
+        if isinstance(self.state, Refused):
+            self._turns.fail_all("server_error", self.state.why)
 
     def _item_truncated(self, event: ev.ConversationItemTruncated) -> None:
         upstream_id = self._mirror.upstream_id(event.item_id)
@@ -461,6 +469,10 @@ class Relay:
                 self._complain(problem, message, is_told=is_told)
             case ForNobody():
                 pass
+            case ForSession(members=members) if len(members) > 1:
+                # It is refused as a whole for one of them: without the others nothing would work.
+                for path, value in members.items():
+                    self._send_update({path: value})
             case ForSession():
                 self._complain(problem, message, is_told=is_told)
             case None:
