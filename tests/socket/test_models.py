@@ -91,7 +91,12 @@ def failure(reply: Reply, timeout_s: float = 5.0) -> ModelError:
 def test_words_are_passed_on_as_they_come_in() -> None:
     usage = {
         "choices": [],
-        "usage": {"prompt_tokens": 30, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 8}},
+        "usage": {
+            "prompt_tokens": 30,
+            "completion_tokens": 4,
+            "prompt_tokens_details": {"cached_tokens": 8},
+            "completion_tokens_details": {"reasoning_tokens": 3},
+        },
     }
     outputs, host = chat(Reply(sse(delta(content="We open "), delta(content="at nine."), delta("stop"), usage)))
     assert outputs[:2] == [TextProduced(7, "We open "), TextProduced(7, "at nine.")]
@@ -100,6 +105,7 @@ def test_words_are_passed_on_as_they_come_in() -> None:
     assert end.usage is not None
     assert (end.usage.input_tokens, end.usage.output_tokens) == (30, 4)
     assert end.usage.input_token_details.cached_tokens == 8
+    assert end.usage.output_token_details.reasoning_tokens == 3
     asked = host.received[0]
     assert asked.path == "/v1/chat/completions"
     assert asked.headers["authorization"] == "Bearer sk-model"

@@ -388,6 +388,7 @@ def _usage(given: object) -> Usage | None:
 
     read, written = number(given, "prompt_tokens"), number(given, "completion_tokens")
     cached = number(given.get("prompt_tokens_details"), "cached_tokens")
+    thought = number(given.get("completion_tokens_details"), "reasoning_tokens")
     return Usage(
         total_tokens=read + written,
         input_tokens=read,
@@ -395,5 +396,5 @@ def _usage(given: object) -> Usage | None:
         input_token_details=InputTokens(
             text_tokens=read, cached_tokens=cached, cached_tokens_details=CachedTokens(text_tokens=cached)
         ),
-        output_token_details=OutputTokens(text_tokens=written),
+        output_token_details=OutputTokens(text_tokens=written, reasoning_tokens=thought or UNSET),
     )
