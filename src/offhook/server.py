@@ -51,8 +51,8 @@ from offhook.model.interface import Capabilities
 from offhook.model.local.ear import EarOptions
 from offhook.model.local.gguf.brain import CONTEXT_TOKENS, GgufOptions
 from offhook.model.local.voice import VoiceOptions
-from offhook.model.plugin import Role
 from offhook.model.registry import EndpointOptions, ModelOptions
+from offhook.model.relay import RelayBackend, UpstreamOptions
 from offhook.model.scripted import SCRIPTED
 from offhook.model.turn_end import TurnEnds, load_turn_end
 from offhook.net.address import parse_public_address
@@ -178,6 +178,7 @@ class Server:
         self.sampler = LoadSampler(
             self.admission,
             media=self.plane.load,
+            sessions=self.sessions,
             opened=lambda: self.lines.opened,
             stayed=self.directory.stayed,
             model_wait_ms=lambda: self.backend.queue_wait_ms,
@@ -226,6 +227,9 @@ class Server:
 
     def models(self) -> str:
         """Say in a line what callers talk to. A brain that is none never passes for one."""
+        if isinstance(self.backend, RelayBackend):
+            report = self.backend.report()
+            return f"relays every session to {report['upstream']}, in the ways of {report['dialect']}"
         ear, brain, voice = map(self._part, ("ear", "brain", "voice"))
         if brain == SCRIPTED:
             return "scripted: callers hear tones, and nobody understands them"
@@ -311,7 +315,13 @@ class Server:
                 "refused": self.admission.refused,
                 "total": self.directory.total,
             },
-            "sessions": {"active": len(self.sessions), "total": self.sessions.total, "refused": self.sessions.refused},
+            "sessions": {
+                "active": len(self.sessions),
+                "limit": self.sessions.admission.limit,
+                "limited_by": self.sessions.admission.reason or None,
+                "refused": self.sessions.admission.refused,
+                "total": self.sessions.total,
+            },
             "media": {
                 "busy": round(load.busy, 4),
                 "late_p99_ms": round(load.late_p99_ms, 2),
@@ -350,16 +360,18 @@ def model_options(config: Config) -> ModelOptions:
         ear=EarOptions(config.whisper, config.stt_workers),
         speaker=VoiceOptions(config.voices),
         apology=config.apology,
-        orders=_orders(config),
+        orders=config.orders,
         tables=config.backends,
+        relay=_upstream(config),
     )
 
 
-def _orders(config: Config) -> dict[Role, tuple[str, ...]]:
-    """Return the backends that are asked for by name."""
-    whole = (config.backend,) if config.backend is not None else ()
-    orders: dict[Role, tuple[str, ...]] = {"stt": config.stt, "llm": config.llm, "tts": config.tts, "backend": whole}
-    return {role: names for role, names in orders.items() if names}
+def _upstream(config: Config) -> UpstreamOptions | None:
+    if config.relay_url is None:
+        return None
+    return UpstreamOptions(
+        config.relay_url, config.relay_dialect, config.relay_model, config.relay_key, config.relay_seconds
+    )
 
 
 def _gguf_options(config: Config) -> GgufOptions | None:

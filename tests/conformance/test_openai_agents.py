@@ -17,7 +17,7 @@ from agents.realtime.model_inputs import RealtimeModelSendRawMessage
 from agents.realtime.openai_realtime import OpenAIRealtimeSIPModel, OpenAIRealtimeWebSocketModel
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from tests.oracle import assert_server_event
-from tests.socket.live import KEY, Live, run
+from tests.socket.live import KEY, Live, run_jumping
 
 from offhook.audio.pcm import Samples, silence, to_bytes
 from offhook.audio.resample import resample
@@ -147,7 +147,7 @@ def over_websocket(
         async with talking(await runner.run(model_config=options)) as talk:
             await test(talk, model)
 
-    run(whole, backend=model)
+    run_jumping(whole, backend=model)
 
 
 async def say(talk: Talk, model: ScriptedModel, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from offhook.host.admission import LEAST_COST, TARGET_BUSY, Admission, Load
+from offhook.host.sampler import observe
 
 
 class Machine:
@@ -200,3 +201,54 @@ def test_a_small_share_of_a_processor_is_found_out_by_the_gaps_it_makes() -> Non
         late_ms = 80.0 if wanted > 0.2 else 5.0
         admission.observe(Load(min(wanted, 0.2), held[-1], stayed=held[-1], tick_late_ms=late_ms))
     assert sum(held[60:]) / 60 == pytest.approx(50, rel=0.2), "what a fifth of a core can hold"
+
+
+class Sessions:
+    """Sessions on sockets of their own, beside calls."""
+
+    def __init__(self) -> None:
+        self.admission = Admission(0, "sessions")
+        self.total = 0
+        self.held = 0
+
+    def __len__(self) -> int:
+        return self.held
+
+
+def run_beside(seconds: int, calls: Admission, sessions: Sessions, *, call: float, session: float) -> None:
+    """Calls and sessions come and go, each kind in its own time; both end with forty."""
+    for second in range(seconds, 0, -1):
+        legs, sessions.held = 40 + second * 7 % 60, 40 + second * 11 % 90
+        load = Load(busy=legs * call + sessions.held * session + 0.02, legs=legs)
+        observe(calls, load, sessions, 0)
+
+
+@pytest.mark.parametrize(("call", "session"), [(0.002, 0.004), (0.004, 0.001), (0.003, 0.003)])
+def test_calls_and_sessions_are_each_charged_with_what_they_cost(call: float, session: float) -> None:
+    calls, sessions = Admission(0), Sessions()
+    for _ in range(10):
+        observe(calls, Load(busy=0.02), sessions, 0)
+    run_beside(200, calls, sessions, call=call, session=session)
+    assert calls.cost == pytest.approx(call, rel=0.25)
+    assert sessions.admission.cost == pytest.approx(session, rel=0.25)
+
+
+def test_what_sessions_take_is_no_room_for_calls() -> None:
+    calls, sessions = Admission(0), Sessions()
+    limits = []
+    for sessions.held in (0, 60, 120):
+        for _ in range(60):
+            observe(calls, Load(busy=50 * 0.002 + sessions.held * 0.003, legs=50), sessions, 0)
+        limits.append(calls.limit)
+    assert limits[0] - limits[1] == pytest.approx(60 * 1.5, rel=0.35)
+    assert limits[1] - limits[2] == pytest.approx(60 * 1.5, rel=0.35)
+
+
+def test_a_late_server_takes_fewer_sessions_and_says_so() -> None:
+    calls, sessions = Admission(0), Sessions()
+    sessions.held = 100
+    for _ in range(10):
+        observe(calls, Load(busy=0.9, loop_late_ms=400.0), sessions, 0)
+    assert sessions.admission.limit < 60
+    assert sessions.admission.admit(100) == "100 sessions are the limit"
+    assert "event loop" in sessions.admission.reason

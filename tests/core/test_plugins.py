@@ -12,8 +12,9 @@ import pytest
 from offhook.config import load_config
 from offhook.errors import ConfigError
 from offhook.model.cascade import Cascade
-from offhook.model.plugin import GROUP, OURS, PARTS, ModelPlugin
+from offhook.model.plugin import GROUP, OURS, ModelPlugin
 from offhook.model.registry import choose_backend
+from offhook.model.settings import PARTS
 from offhook.server import model_options
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"

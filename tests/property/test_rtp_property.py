@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.rtp_writer import build_rtp
 
-from offhook.rtp.packet import RtpError, RtpPacket, build_rtp, parse_rtp
+from offhook.rtp.packet import RtpError, RtpPacket, parse_rtp
 from offhook.rtp.reception import Reception
 from offhook.rtp.rtcp import (
     ControlPacket,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 from tests.socket.app_host import Brain, Scene, play
-from tests.socket.live import PATIENCE_S
+from tests.socket.live import PATIENCE_S, until
 
 import offhook
 from offhook import types
@@ -21,9 +21,7 @@ GREETING = "Good morning, how can I help?"
 
 
 async def until_asked(scene: Scene, times: int) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while len(scene.brain.asked) < times:  # noqa: ASYNC110 - the brain is another program
-            await asyncio.sleep(0.01)
+    await until(lambda: len(scene.brain.asked) >= times)
 
 
 async def dial(scene: Scene) -> PhoneCall:
@@ -318,7 +316,7 @@ def test_a_connection_that_is_lost_is_opened_again_and_the_call_goes_on(monkeypa
         await call.hang_up()
         await asyncio.wait_for(scene.over.wait(), PATIENCE_S)
 
-    scene = play(build, test, brain=brain)
+    scene = play(build, test, brain=brain, real=True)
     assert [type(each) for each in scene.log] == [offhook.Reconnected, offhook.CallEnded]
     assert scene.log[1].by == "caller"
     assert brain.outputs(1) == ["nine to five"]
@@ -341,9 +339,7 @@ def test_an_output_that_was_lost_on_its_way_is_given_again(monkeypatch: pytest.M
 
     async def test(scene: Scene) -> None:
         call = await dial(scene)
-        async with asyncio.timeout(PATIENCE_S):
-            while scene.wire.swallowed_bytes < len("function_call_output response.create"):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: scene.wire.swallowed_bytes >= len("function_call_output response.create"))
         scene.wire.cut()
         await until_asked(scene, 2)
         await call.hang_up()

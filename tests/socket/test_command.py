@@ -355,6 +355,12 @@ def test_doctor_tries_every_backend_that_stands_in_for_another(tmp_path: Path) -
     assert re.search(r"ok +speaking", out), "one of them works"
 
 
+def test_doctor_finds_a_speech_server_that_is_away() -> None:
+    status, out, err = run("doctor", *ANY, "--llm", "demo", "--tts-url", "wyoming://127.0.0.1:1")
+    assert (status, err) == (1, "")
+    assert re.search(r"BAD +models +The voice cannot be reached", out)
+
+
 def test_doctor_is_content_with_a_good_set_up() -> None:
     status, out, err = run("doctor", *ANY, "--answer", "reject:486", "--api-key", "k")
     assert status == 0, err

@@ -46,14 +46,16 @@ _NONE: Final = float("inf")
 class Load:
     """What one second looked like.
 
-    ``busy`` is the share of a core that the server used for ``legs`` calls and to set up ``opened`` of them. ``stayed``
-    of the legs were there all the second, None for all. ``tick_late_ms`` is a 99th percentile, ``loop_late_ms`` the
-    worst of some probes, ``model_wait_ms`` what a request to a model has to wait now.
+    ``busy`` is the share of a core that the server used: ``others`` of it for what is no call, the rest for ``legs``
+    calls and to set up ``opened`` of them. ``stayed`` of the legs were there all the second, None for all.
+    ``tick_late_ms`` is a 99th percentile, ``loop_late_ms`` the worst of some probes, ``model_wait_ms`` what a request
+    to a model has to wait now.
     """
 
     busy: float
     legs: int = 0
     opened: int = 0
+    others: float = 0.0
     stayed: int | None = None
     tick_late_ms: float = 0.0
     loop_late_ms: float = 0.0
@@ -123,15 +125,17 @@ class Ceiling:
 
 
 class Admission:
-    """Says whether one more call may come in.
+    """Says whether one more call may come in, or one more of what else this server holds: ``noun`` says of what.
 
     ``max_calls`` is a cap by configuration, 0 for none; the limit that was found holds below it.
     """
 
-    def __init__(self, max_calls: int) -> None:
+    def __init__(self, max_calls: int, noun: str = "calls") -> None:
         self._max_calls = max_calls
+        self._noun = noun
         self._cost = CostOfCalls()
         self._idle_busy = 0.0
+        self._others = 0.0
         self._calls = Ceiling(LEAST_LIMIT)
         self._setups = Ceiling(LEAST_SETUPS)
         self._admitted = 0
@@ -144,10 +148,14 @@ class Admission:
         """The share of a core that a call costs."""
         return self._cost.call
 
+    def share(self, legs: int, opened: int) -> float:
+        """Return the share of a core that so many calls cost, and that setting up so many in a second does."""
+        return legs * self.cost + opened * self._cost.setup_s
+
     @property
     def limit(self) -> int:
         """Calls that may be held at a time."""
-        found = min((TARGET_BUSY - self._idle_busy) / self.cost, self._calls.value)
+        found = min((TARGET_BUSY - self._idle_busy - self._others) / self.cost, self._calls.value)
         limit = max(int(found), LEAST_LIMIT)
         return min(limit, self._max_calls) if self._max_calls else limit
 
@@ -159,9 +167,9 @@ class Admission:
     def full(self, calls: int) -> str | None:
         """Return why another call could not join ``calls`` others, None when it could."""
         if calls >= self.limit:
-            return f"{calls} calls are the limit"
+            return f"{calls} {self._noun} are the limit"
         if self._admitted >= self._setups.value:
-            return f"{self.setups_limit} new calls a second are the limit"
+            return f"{self.setups_limit} new {self._noun} a second are the limit"
         return None
 
     def admit(self, calls: int) -> str | None:
@@ -176,9 +184,11 @@ class Admission:
     def observe(self, load: Load) -> None:
         """Take the figures of a second."""
         self._admitted = 0
+        own = max(load.busy - load.others, 0.0)
+        self._others += SMOOTHING * (load.others - self._others)
         if not load.legs and not load.opened:
-            self._idle_busy += SMOOTHING * (load.busy - self._idle_busy)
-        self._cost.learn(max(load.busy - self._idle_busy, 0.0), load.legs, load.opened)
+            self._idle_busy += SMOOTHING * (own - self._idle_busy)
+        self._cost.learn(max(own - self._idle_busy, 0.0), load.legs, load.opened)
         late = load.late
         if late is None:
             self._late_readings = 0

@@ -87,7 +87,7 @@ class Conversing:
         owner = self._owner
         match output:
             case do.Send(event=event, origin=origin):
-                text = encode_event(event).decode()
+                text = encode_event(event)
                 if origin is None:
                     owner.broadcast(text)
                 else:
@@ -318,7 +318,7 @@ class Conversing:
     def _send_with_audio(self, wanted: do.SendWithAudio) -> None:
         line = self._owner.line
         audio = b"" if line is None else line.retrieved_audio(wanted.start_ms, wanted.end_ms)
-        self._owner.send_to(wanted.origin, encode_event(wanted.event(audio)).decode())
+        self._owner.send_to(wanted.origin, encode_event(wanted.event(audio)))
 
 
 def _certainty(words: list[Words]) -> float | None:

@@ -21,9 +21,12 @@ from offhook.model.local.gguf.brain import CONTEXT_TOKENS, GgufBrain, GgufOption
 from offhook.model.local.voice import VoiceOptions, local_voice
 from offhook.model.local.voices import assets
 from offhook.model.local.whisper import folder
-from offhook.model.openai_http import ChatCompletions, ChatOptions, SpokenOverHttp, Transcriptions
+from offhook.model.openai_audio import SpokenOverHttp, Transcriptions
+from offhook.model.openai_http import ChatCompletions, ChatOptions
 from offhook.model.plugin import ModelPlugin
 from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
+from offhook.model.settings import EAR_MODEL, wyoming_address
+from offhook.model.wyoming import WyomingEar, WyomingServer, WyomingVoice
 from offhook.wire.url import check_url
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=600)]
@@ -54,7 +57,7 @@ def chat(
 def transcriptions(
     *,
     url: str,
-    model: str = "whisper-1",
+    model: str = EAR_MODEL,
     key: str | None = None,
     seconds: Seconds = SILENCE_S,
 ) -> SpeechToText:
@@ -76,6 +79,25 @@ def speech(
         mend = f"it may be {', '.join(map(str, RATES_HZ))}"
         raise ConfigError("rate_hz", f"sound of {rate_hz} Hz cannot be played", mend)
     return SpokenOverHttp(_server("voice", url, key, seconds), model, voice, rate_hz)
+
+
+def wyoming_ear(
+    *, url: str, model: str | None = None, language: str | None = None, seconds: Seconds = SILENCE_S
+) -> SpeechToText:
+    """Speech to text of a Wyoming server."""
+    return WyomingEar(WyomingServer("speech recogniser", *wyoming_address("url", url), seconds), model, language)
+
+
+def wyoming_voice(
+    *,
+    url: str,
+    voice: str | None = None,
+    speaker: str | None = None,
+    language: str | None = None,
+    seconds: Seconds = SILENCE_S,
+) -> TextToSpeech:
+    """Text to speech of a Wyoming server."""
+    return WyomingVoice(WyomingServer("voice", *wyoming_address("url", url), seconds), voice, speaker, language)
 
 
 def whisper(*, whisper: str = "tiny.en", workers: Workers = 0) -> SpeechToText:
@@ -112,6 +134,7 @@ def scripted() -> Backend:
 CHAT: Final = ModelPlugin(llm=chat)
 TRANSCRIPTIONS: Final = ModelPlugin(stt=transcriptions)
 SPEECH: Final = ModelPlugin(tts=speech)
+WYOMING: Final = ModelPlugin(stt=wyoming_ear, tts=wyoming_voice)
 LOCAL: Final = ModelPlugin(stt=whisper, tts=installed_voice)
 GGUF: Final = ModelPlugin(llm=gguf)
 DEMO: Final = ModelPlugin(llm=DemoBrain)

@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from offhook.errors import ConfigError
 from offhook.model.interface import ModelError
-from offhook.model.plugin import Role
+from offhook.model.settings import Role
 from offhook.telemetry.log import FactLog
 
 # For the first sign of an answer, where another could give one: a caller waits for all of it. A language model on this

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 
-from offhook.model.plugin import Role
+from offhook.model.settings import Role
 from offhook.session.outputs import Generate
 from offhook.session.usage import item_tokens, prefix_tokens, text_tokens
 from offhook.wire.server_events import Usage

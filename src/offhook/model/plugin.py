@@ -7,34 +7,29 @@ of stands in the table of that name (``[backends.NAME]``).
 from __future__ import annotations
 
 import inspect
-import re
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 import msgspec
 
 from offhook.errors import ConfigError
 from offhook.model.interface import Backend, LanguageModel, SpeechToText, TextToSpeech
+from offhook.model.settings import ROLES, BackendTable, Role
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "offhook.models"
-Role: TypeAlias = Literal["stt", "llm", "tts", "backend"]
-PARTS: Final[tuple[Role, ...]] = ("stt", "llm", "tts")
-"""The parts of a cascade."""
-
-ROLES: Final[Mapping[Role, str]] = types.MappingProxyType(
-    {"stt": "speech to text", "llm": "language model", "tts": "text to speech", "backend": "whole backend"}
-)
-
 OURS: Final[Mapping[str, str]] = types.MappingProxyType(
     {
         "chat": "offhook.model.builtin:CHAT",
         "transcriptions": "offhook.model.builtin:TRANSCRIPTIONS",
         "speech": "offhook.model.builtin:SPEECH",
+        "wyoming": "offhook.model.builtin:WYOMING",
         "local": "offhook.model.builtin:LOCAL",
         "gguf": "offhook.model.builtin:GGUF",
         "demo": "offhook.model.builtin:DEMO",
@@ -42,10 +37,6 @@ OURS: Final[Mapping[str, str]] = types.MappingProxyType(
     }
 )
 """Also declared in the package's metadata; here so that a source tree that is not installed has them too."""
-
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-# What a table says about a backend beside the plugin's own members.
-_COMMON: Final = frozenset({"plugin", "patience_seconds"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,49 +58,15 @@ class ModelPlugin:
         return tuple(role for role in ROLES if getattr(self, role) is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class BackendTable:
-    """What the settings say about one backend. ``patience_s``: how long it may take to begin when another could."""
-
-    name: str
-    plugin: str
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    patience_s: float | None = None
-    where: str = ""
-
-
-def read_backends(where: str, table: Any) -> dict[str, BackendTable]:
-    """Return the tables of ``[backends]`` by name. Raises ConfigError."""
-    if not isinstance(table, dict):
-        raise ConfigError(where, "is not a table", "write [backends.NAME]")
-    return {name: _read_backend(f"{where}.{name}", name, members) for name, members in table.items()}
-
-
-def _read_backend(where: str, name: str, members: Any) -> BackendTable:
-    check_name(where, name)
-    if not isinstance(members, dict):
-        raise ConfigError(where, "is not a table", f"write [backends.{name}]")
-    plugin, patience = members.get("plugin", name), members.get("patience_seconds")
-    if not isinstance(plugin, str):
-        raise ConfigError(f"{where}.plugin", "is not a name", f"there are {known_plugins()}")
-    if patience is not None and (
-        isinstance(patience, bool) or not isinstance(patience, int | float) or not 0 < patience <= 600
-    ):
-        raise ConfigError(f"{where}.patience_seconds", "is not a number up to 600")
-    options = {key: value for key, value in members.items() if key not in _COMMON}
-    return BackendTable(name, plugin, options, patience, where)
-
-
-def check_name(where: str, name: str) -> str:
-    """Return the name of a backend, which shows in logs and metrics. Raises ConfigError."""
-    if _NAME.fullmatch(name) is None:
-        raise ConfigError(where, f"'{name}' is no name of a backend", "take letters, digits, '-', '_' and '.'")
-    return name
-
-
 def known_plugins() -> str:
     """Return the names of all plugins, for people."""
-    return ", ".join(sorted({*OURS, *(entry.name for entry in entry_points(group=GROUP))}))
+    return ", ".join(sorted({*OURS, *(entry.name for entry in _installed())}))
+
+
+def _installed() -> list[EntryPoint]:
+    from importlib.metadata import entry_points  # half of what our own would cost to find
+
+    return list(entry_points(group=GROUP))
 
 
 def make(role: Role, table: BackendTable, defaults: Mapping[str, Any] | None = None) -> Any:
@@ -140,7 +97,7 @@ def find_plugin(name: str, where: str) -> ModelPlugin:
         module, _, member = OURS[name].partition(":")
         ours: ModelPlugin = getattr(import_module(module), member)
         return ours
-    entry = next((each for each in entry_points(group=GROUP) if each.name == name), None)
+    entry = next((each for each in _installed() if each.name == name), None)
     if entry is None:
         mend = f"there are {known_plugins()}; a package may bring others (docs/backends.md)"
         raise ConfigError(where, f"there is no backend '{name}'", mend)

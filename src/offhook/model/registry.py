@@ -20,8 +20,10 @@ from offhook.model.local.voice import VoiceOptions, local_voice
 from offhook.model.local.voices import assets
 from offhook.model.local.whisper import folder
 from offhook.model.ordered import OrderedEar, OrderedMind, OrderedVoice
-from offhook.model.plugin import BackendTable, Role, make
+from offhook.model.plugin import make
+from offhook.model.relay import RelayBackend, UpstreamOptions
 from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
+from offhook.model.settings import EAR_MODEL, WYOMING, BackendTable, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class ModelOptions:
 
     ``ear`` and ``speaker`` are of the local models. ``apology`` is said when a model has failed. ``orders`` names the
     backends of a role, the first that works takes a turn; ``tables`` says what they are made of.
+    With a ``relay`` none of these counts.
     """
 
     which: Literal["auto", "scripted", "local"] = "auto"
@@ -58,6 +61,7 @@ class ModelOptions:
     ear: EarOptions = field(default_factory=EarOptions)
     speaker: VoiceOptions = field(default_factory=VoiceOptions)
     apology: str = ""
+    relay: UpstreamOptions | None = None
     orders: Mapping[Role, tuple[str, ...]] = field(default_factory=dict)
     tables: Mapping[str, BackendTable] = field(default_factory=dict)
 
@@ -69,6 +73,8 @@ def choose_backend(options: ModelOptions) -> Backend:
     and without a GGUF file, the local models have the demo brain, and whoever has no local models has the scripted
     model.
     """
+    if options.relay is not None:
+        return RelayBackend(options.relay)
     if whole := options.orders.get("backend"):
         backend: Backend = make("backend", _table(options, whole[0]))
         return backend
@@ -182,6 +188,9 @@ def _mind(options: ModelOptions) -> Seat[LanguageModel]:
 
 def _ear(options: ModelOptions) -> Seat[SpeechToText]:
     stt = options.stt
+    if stt is not None and _is_wyoming(stt):
+        model = None if stt.model == EAR_MODEL else stt.model
+        return _seat("wyoming", "stt", builtin.wyoming_ear(url=stt.url, model=model, seconds=stt.silence_s))
     if stt is not None:
         ear = builtin.transcriptions(url=stt.url, model=stt.model, key=stt.key, seconds=stt.silence_s)
         return _seat("transcriptions", "stt", ear)
@@ -194,18 +203,7 @@ def _ear(options: ModelOptions) -> Seat[SpeechToText]:
 def _voices(options: ModelOptions) -> list[Seat[TextToSpeech]]:
     tts = options.tts
     if tts is not None:
-        try:
-            voice = builtin.speech(
-                url=tts.url,
-                model=tts.model,
-                key=tts.key,
-                voice=options.voice,
-                rate_hz=options.rate_hz,
-                seconds=tts.silence_s,
-            )
-        except ConfigError as problem:
-            raise ConfigError("--tts-rate", problem.message, problem.mend) from None
-        first = _seat("speech", "tts", voice)
+        first = _speech(options, tts)
         if options.which == "scripted" or not assets.is_installed():
             return [first]
         # Nobody asked for the local voice; it is there, so no answer has to stay unspoken.
@@ -214,6 +212,28 @@ def _voices(options: ModelOptions) -> list[Seat[TextToSpeech]]:
         return [_seat("scripted", "tts", ScriptedVoice())]
     _refuse(options, "--tts-url")
     return [_seat("local", "tts", local_voice(options.speaker))]
+
+
+def _speech(options: ModelOptions, tts: EndpointOptions) -> Seat[TextToSpeech]:
+    if _is_wyoming(tts):
+        voice = builtin.wyoming_voice(url=tts.url, voice=options.voice, seconds=tts.silence_s)
+        return _seat("wyoming", "tts", voice)
+    try:
+        voice = builtin.speech(
+            url=tts.url,
+            model=tts.model,
+            key=tts.key,
+            voice=options.voice,
+            rate_hz=options.rate_hz,
+            seconds=tts.silence_s,
+        )
+    except ConfigError as problem:
+        raise ConfigError("--tts-rate", problem.message, problem.mend) from None
+    return _seat("speech", "tts", voice)
+
+
+def _is_wyoming(options: EndpointOptions) -> bool:
+    return options.url.startswith(f"{WYOMING}://")
 
 
 def _refuse(options: ModelOptions, setting: str) -> None:

@@ -9,6 +9,7 @@ from offhook.session import outputs as do
 from offhook.session.playout import Playout
 from offhook.session.response import Completed, Failed, Incomplete, Response
 from offhook.session.truncation import ContextWindow
+from offhook.wire import server_events as ev
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
@@ -50,6 +51,12 @@ class Produced:
         engine.has_spoken = True
         engine.send_all(response.add_audio(event.duration_ms, event.text, event.message))
         engine.door.say(response, event)
+
+    def complain(self, event: happened.ModelComplained) -> None:
+        """Tell the clients what the model refused."""
+        engine = self._engine
+        details = ev.ErrorDetails(type=event.kind, code=event.code, message=event.message)
+        engine.send(ev.ErrorEvent(event_id=engine.ids.event(), error=details))
 
     def stop_overrun(self, response: Response) -> None:
         """End a response that its backend should have ended."""

@@ -90,6 +90,8 @@ def generation_request(
         model=session.model,
         parallel_tool_calls=_first(given.parallel_tool_calls, session.parallel_tool_calls),
         reasoning=_effort(given.reasoning) or _effort(session.reasoning),
+        chosen=given.input is not UNSET,
+        aside=response.out_of_band,
     )
 
 

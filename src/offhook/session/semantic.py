@@ -17,6 +17,7 @@ from msgspec import UNSET
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
+from offhook.session.deadline import earliest
 from offhook.session.reading import Reading, is_nod, read
 from offhook.wire.session import SemanticVad
 
@@ -105,8 +106,8 @@ class SemanticTurns:
 
     def deadline(self) -> float | None:
         """Return when something is decided if nothing happens before."""
-        times = [each.until for each in (self._pause, self._meaning) if isinstance(each, _Pause | _Doubt)]
-        return min((time for time in times if time is not None), default=None)
+        pause, meaning = self._pause, self._meaning
+        return earliest(None if pause is None else pause.until, meaning.until if isinstance(meaning, _Doubt) else None)
 
     def pass_deadline(self) -> None:
         """Decide what is due."""
