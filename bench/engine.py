@@ -5,7 +5,8 @@
 A conversation by telephone and one on a socket of its own, both at their busiest: the caller speaks, is transcribed
 (and on the socket brings the audio), the model answers in thirty words and six seconds of sound, every third answer is
 interrupted, every fourth calls a function. "Events" are what happened to the engine, and what it sends about it;
-encoding is in the time, as it is on a server. The floor is msgspec alone, which encodes the same server events.
+encoding and asking for the next deadline are in the time, as on a server. The floor is msgspec alone, which encodes the
+same server events.
 """
 
 from __future__ import annotations
@@ -154,13 +155,14 @@ def converse(happening: list[tuple[Any, float]], *, on_socket: bool) -> tuple[Sp
 
     talk = Talk(on_socket=on_socket)
     events: list[Any] = []
-    handle, send = talk.engine.handle, talk.do.Send
+    handle, next_deadline, send = talk.engine.handle, talk.engine.next_deadline, talk.do.Send
     began = time.process_time()
     for happened, now in happening:
         for output in handle(happened, now):
             if type(output) is send:
                 events.append(output.event)
                 encode_event(output.event)
+        next_deadline()
     return Spent(len(happening), len(events), time.process_time() - began), events
 
 

@@ -20,6 +20,7 @@ from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.client import ClientRequests
 from offhook.session.conversation import Conversation, Span
+from offhook.session.deadline import earliest
 from offhook.session.door import Door, TelephoneDoor
 from offhook.session.inputs import Input
 from offhook.session.mcp import as_model_reads
@@ -150,9 +151,13 @@ class Engine:
 
     def next_deadline(self) -> float | None:
         """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
-        parts = (self._playout, self._silence, self._semantic, self._partials, self.waiting)
-        times = (part.deadline() for part in parts)
-        return min((time for time in times if time is not None), default=None)
+        return earliest(
+            self._playout.deadline(),
+            self._silence.deadline(),
+            self._semantic.deadline(),
+            self._partials.deadline(),
+            self.waiting.deadline(),
+        )
 
     def close(self, now: float) -> list[Output]:
         """End the session with its call: responses in progress are cancelled, so that every one has an end."""
@@ -316,8 +321,7 @@ class Engine:
     @property
     def is_quiet(self) -> bool:
         """Whether neither side speaks, after an answer was played."""
-        busy = bool(self._responses) or self._playout.busy or isinstance(self._turn, Speaking)
-        return self._answered_once and not busy
+        return self._answered_once and not (self._responses or self._playout.busy or isinstance(self._turn, Speaking))
 
     # -- responses
 

@@ -15,6 +15,7 @@ from msgspec import UnsetType
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.conversation import ROOT, Conversation
+from offhook.session.deadline import earliest
 from offhook.session.heard import Heard
 from offhook.session.playout import Playout
 from offhook.session.response import Response
@@ -174,9 +175,10 @@ class Waiting:
 
     def deadline(self) -> float | None:
         """Return when ``pass_deadline`` has something to do."""
-        states = (self._wait, self._functions)
-        times = (each.until for each in states if isinstance(each, InSilence | Entertained | Given))
-        return min((time for time in times if time is not None), default=None)
+        wait, functions = self._wait, self._functions
+        return earliest(
+            None if isinstance(wait, Served) else wait.until, functions.until if isinstance(functions, Given) else None
+        )
 
     def pass_deadline(self, now: float) -> None:
         """Do what is due."""
