@@ -23,6 +23,7 @@ from offhook.model.fallback import Seat, closing_outputs
 from offhook.model.interface import Backend, ModelError, Speech
 from offhook.model.local.voices import assets
 from offhook.model.registry import choose_backend
+from offhook.model.relay import RelayBackend, UpstreamLostError
 from offhook.model.scripted import SCRIPTED
 from offhook.model.settings import Role
 from offhook.net.address import bind_pair
@@ -150,6 +151,8 @@ async def _models(config: Config) -> list[Finding]:
     if backend.name == SCRIPTED:
         mend = "" if config.models == "scripted" else f"{assets.INSTALL}, or give --llm-url, --stt-url and --tts-url"
         return [Finding(_NOTE, "models", "scripted: callers hear tones, and nobody understands them", mend)]
+    if isinstance(backend, RelayBackend):
+        return [await _try_upstream(backend, config)]
     began = time.perf_counter()
     await backend.start()
     try:
@@ -160,6 +163,20 @@ async def _models(config: Config) -> list[Finding]:
         return found + await _conversation(backend, config)
     finally:
         await backend.stop()
+
+
+async def _try_upstream(backend: RelayBackend, config: Config) -> Finding:
+    report = backend.report()
+    where = f"{report['dialect']} at {report['upstream']}"
+    began = time.perf_counter()
+    try:
+        async with asyncio.timeout(TRIAL_S):
+            await backend.greeting(config.default_model)
+    except (UpstreamLostError, TimeoutError) as failure:
+        return Finding(
+            _BAD, "relay", f"{where}: {failure or 'no answer'}", "check --relay-url, -key, -model and -dialect"
+        )
+    return Finding(_GOOD, "relay", f"{where}, a session in {(time.perf_counter() - began) * 1000:.0f} ms")
 
 
 def _parts(backend: Backend, took_ms: float) -> list[Finding]:

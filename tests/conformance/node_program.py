@@ -180,7 +180,11 @@ def answering(
 
 
 def talking_to(
-    test: Callable[[Live, NodeProgram], Awaitable[None]], model: ScriptedModel, script: str, *, customers: bool = False
+    test: Callable[[Live, NodeProgram], Awaitable[None]],
+    model: ScriptedModel,
+    script: str,
+    *arguments: str,
+    customers: bool = False,
 ) -> None:
     """Let a program talk over a socket of its own; there may be an MCP server that knows the customers."""
 
@@ -190,7 +194,7 @@ def talking_to(
         async with contextlib.AsyncExitStack() as opening:
             if customers:
                 places["MCP_URL"] = (await opening.enter_async_context(mcp_host())).url
-            await test(one, await opening.enter_async_context(node_program(script, **places)))
+            await test(one, await opening.enter_async_context(node_program(script, *arguments, **places)))
 
     run(whole, backend=model, tls_self_signed=True, mcp_allow=["127.0.0.1"])
 

@@ -10,6 +10,7 @@ from tests.socket.live import Live
 
 from offhook.testing.handset import AsyncHandset
 from offhook.testing.model import Calls, Thinks
+from offhook.wire.items import InputText, Message
 
 STORY = "Once upon a time there was a telephone. It rang and rang all day. In the end somebody answered it."
 ENOUGH = "That is enough for me."
@@ -51,6 +52,15 @@ def test_an_agent_calls_its_functions_and_hands_over() -> None:
             ["assistant", "Billing speaking."],
         ]
         assert program.told("audio")
+        await program.do("rewrite", text="When do you close?")
+        await program.until(lambda: program.said == [["user", "When do you close?"]])
+        await program.do("message", text="That is enough.")
+        await program.until(lambda: ["assistant", "As you like."] in program.said)
+        asked = [item for item in model.requests[-1].items if isinstance(item, Message)]
+        assert [part.text for item in asked for part in item.content if isinstance(part, InputText)] == [
+            "When do you close?",
+            "That is enough.",
+        ]
         session = program.sent("session.updated")[-1]["session"]
         assert session["tracing"]["workflow_name"] == "reception"
         assert not program.told("error")
@@ -92,6 +102,11 @@ def test_a_tool_of_a_hosted_mcp_server_runs_when_it_was_approved() -> None:
         await program.until(lambda: ["assistant", "I see, Ada calls from +15550001."] in program.said)
         (called,) = program.told("mcp_call")
         assert called["output"] == "Ada calls from +15550001"
+        await program.do("message", text="Who am I?")
+        await program.until(lambda: program.told("approval")[1:])
+        await program.do("reject")
+        await program.until(lambda: any("not approved" in words for _, words in program.said))
+        assert program.told("mcp_call")[1]["output"] is None
         assert not program.told("error")
 
     talking_to(test, model, "agents.mjs", customers=True)

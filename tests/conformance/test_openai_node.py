@@ -76,7 +76,8 @@ def test_a_call_is_rejected_and_a_forged_webhook_is_not_believed() -> None:
     answering(test, scripted(), "calls.mjs")
 
 
-def test_a_session_of_its_own_writes_calls_a_function_and_speaks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["ws", "browser"])
+def test_a_session_of_its_own_writes_calls_a_function_and_speaks(tmp_path: Path, way: str) -> None:
     model = scripted()
 
     async def test(one: Live, program: NodeProgram) -> None:
@@ -117,7 +118,7 @@ def test_a_session_of_its_own_writes_calls_a_function_and_speaks(tmp_path: Path)
         await program.do("close")
         await program.until(lambda: program.told("closed"))
 
-    talking_to(test, model, "session.mjs")
+    talking_to(test, model, "session.mjs", way)
 
 
 async def send(program: NodeProgram, type_: str, **members: Any) -> None:

@@ -10,7 +10,7 @@ from tests.core.talk import RESPONSE_END, SPOKEN_ITEM, SPOKEN_ITEM_END, function
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
-from offhook.session.relay import limits
+from offhook.session.relay import limits, steps
 
 REFUSED = "The model's server refused the connection: HTTP 401."
 
@@ -456,6 +456,38 @@ def test_a_wrong_key_fails_every_response_at_once_and_is_not_tried_again() -> No
     assert [each["error"]["message"] for each in failed] == [REFUSED, REFUSED]
     talk.waits(60)
     assert len(talk.connects) == 1
+
+
+def test_a_session_that_is_not_taken_is_not_tried_again() -> None:
+    """Servers that cannot refuse the upgrade say so in an event, and close with 1008."""
+    talk = RelayTalk(is_online=False)
+    talk._relay_takes(steps.Connected(talk.engine.session))
+    talk.says_upstream("error", error={"code": "model_not_found", "message": "No such model."})
+    talk.lose("closed with 1008", is_refused=True)
+    talk.waits(60)
+    assert len(talk.connects) == 1
+
+
+def test_a_session_that_was_taken_and_is_closed_for_whatever_reason_is_tried_again() -> None:
+    talk = RelayTalk()
+    talk.lose("closed with 1008", is_refused=True)
+    talk.waits(1)
+    assert len(talk.connects) == 2
+
+
+def test_errors_that_repeat_are_told_a_few_times() -> None:
+    talk = RelayTalk()
+    for _ in range(100):
+        talk.says_upstream("error", error={"code": "odd", "message": "Again."})
+    assert len([event for event in talk.sent if event["type"] == "error"]) == limits.MAX_ERRORS_TOLD
+
+
+def test_nothing_is_due_after_the_end() -> None:
+    talk = RelayTalk()
+    talk.client("response.create")
+    talk.relay.close()
+    assert talk.relay.next_deadline() is None
+    assert talk.lose() == []
 
 
 def test_what_is_kept_of_turns_without_a_connection_is_bounded() -> None:

@@ -201,6 +201,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+def part_of(one: Live, name: str) -> Any:
+    """Return what a part of the server's cascade is played by: ``_hearing``, ``_mind``, ``_voice``."""
+    return getattr(one.server.backend, name).order.seats[0].part
+
+
 def be_patient(part: Any) -> None:
     """Let requests to a local model wait for a new worker: on a busy machine it is not back before callers give up."""
     pool = part._pool

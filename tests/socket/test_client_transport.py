@@ -23,7 +23,7 @@ from tests.socket.live import until
 import offhook
 from offhook.client import limits
 from offhook.client.async_transport import AsyncioTransport
-from offhook.client.route import Address, in_turn
+from offhook.client.route import Address, in_turn, is_address
 from offhook.client.sync_transport import SyncTransport
 from offhook.errors import ConfigError
 
@@ -774,6 +774,14 @@ def test_addresses_of_both_families_are_tried_by_turns() -> None:
     assert in_turn([*six, *four]) == [six[0], four[0], six[1], four[1], six[2]]
     assert in_turn(four) == four
     assert in_turn([]) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", False), ("127.1", False), ("a:b", False), ("1.2.3.256", False)],
+)
+def test_an_address_is_told_from_a_name(host: str, expected: bool) -> None:
+    assert is_address(host) is expected
 
 
 @BOTH

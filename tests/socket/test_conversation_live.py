@@ -161,9 +161,9 @@ def test_a_voice_of_another_rate_is_heard_and_does_not_end_the_call(rate_hz: int
             await socket.until("output_audio_buffer.stopped")
             await call.hears_silence(200)
         # That no frame is lost is tried elsewhere; a voice at a wrong rate is another tone, and of another length.
-        (heard,) = find_tones(call.heard, bridge_ms=200)
-        assert heard.number == 3
-        assert abs(heard.end_ms - heard.start_ms - heard.longest_gap_ms - 900) <= 120
+        heard = find_tones(call.heard, bridge_ms=0)
+        assert {each.number for each in heard} == {3}
+        assert 600 <= sum(each.end_ms - each.start_ms for each in heard) <= 1100
 
     async def whole() -> None:
         async with (

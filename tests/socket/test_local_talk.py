@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.recorded import errors, over_telephone, plain_words, said
-from tests.socket.live import Live, Socket, be_patient, live, until
+from tests.socket.live import Live, Socket, be_patient, live, part_of, until
 from tests.socket.model_server import Reply, serve
 from tests.socket.test_models import delta, sse
 
@@ -52,7 +52,7 @@ def server() -> Iterator[Server]:
         running = live(models="local", stt_workers=1, apology=SORRY)
         one = runner.run(running.__aenter__())
         for name in ("_hearing", "_voice"):
-            be_patient(getattr(one.server.backend, name))
+            be_patient(part_of(one, name))
         yield Server(runner, one)
         runner.run(running.__aexit__(None, None, None))
 

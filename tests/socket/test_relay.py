@@ -19,6 +19,7 @@ from websockets.asyncio.server import serve as serve_sockets
 
 from offhook.audio.tone import find_tones
 from offhook.model.interface import ModelOutput
+from offhook.model.relay import RelayBackend, UpstreamLostError, UpstreamOptions
 from offhook.model.scripted import HEARD, ScriptedBackend, ScriptedOptions
 from offhook.session.outputs import Generate
 from offhook.testing.voice import voice
@@ -266,5 +267,17 @@ def test_a_function_is_called_and_its_output_goes_upstream() -> None:
         last = each.model.asked[-1].items[-1]
         assert isinstance(last, FunctionCallOutput)
         assert (last.call_id, last.output) == (call["call_id"], "nine to five")
+
+    run(test)
+
+
+def test_an_upstream_can_be_tried_before_it_is_needed() -> None:
+    async def test(each: Relayed) -> None:
+        url = each.there.ready.http
+        await RelayBackend(UpstreamOptions(url, "offhook", key=KEY)).greeting("gpt-realtime")
+        with pytest.raises(UpstreamLostError, match="HTTP 401"):
+            await RelayBackend(UpstreamOptions(url, "offhook", key="sk-other")).greeting("gpt-realtime")
+        with pytest.raises(UpstreamLostError, match="characters"):
+            await RelayBackend(UpstreamOptions(url, "offhook", "m" * 2000, key=KEY)).greeting("gpt-realtime")
 
     run(test)

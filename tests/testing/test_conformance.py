@@ -21,7 +21,8 @@ from offhook.model.local.ear import EarOptions, local_ear
 from offhook.model.local.voice import VoiceOptions, local_voice
 from offhook.model.local.voices import assets
 from offhook.model.local.whisper.folder import is_installed
-from offhook.model.openai_http import ChatCompletions, ChatOptions, SpokenOverHttp, Transcriptions
+from offhook.model.openai_audio import SpokenOverHttp, Transcriptions
+from offhook.model.openai_http import ChatCompletions, ChatOptions
 from offhook.model.ordered import OrderedEar, OrderedMind, OrderedVoice
 from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
 from offhook.session.inputs import (

@@ -8,38 +8,40 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 from offhook.client import limits
 from offhook.client.proxy import Proxy, connect_request, connect_status
-from offhook.client.route import Address, Route, in_turn, no_tunnel, prepare_socket
+from offhook.client.route import Address, Route, in_turn, is_address, no_tunnel
 
 
-async def reach(route: Route, *, tunnel: bool) -> socket.socket:
-    """Return a connection to a host, through a tunnel of its proxy where that is wanted. It does not block.
+@asynccontextmanager
+async def reached(route: Route, *, tunnel: bool) -> AsyncIterator[dict[str, Any]]:
+    """Give what ``loop.create_connection`` has to be told: a connection (``sock``), or ``host`` and ``port``.
 
-    Raises OSError, APIConnectionError when the proxy makes no tunnel. Whoever asks sets the time limit.
+    The connection is one to the first of a host's addresses that answers, through a tunnel of its proxy where that is
+    wanted. It is closed again when what it is made for fails. Raises OSError, APIConnectionError when the proxy makes
+    no tunnel. Whoever asks sets the time limit.
     """
+    host, port = route.address
+    proxy = route.proxy if tunnel else None
+    if proxy is None and is_address(host):
+        # Nothing is to be chosen, and the event loop may have a way of its own to get there.
+        yield {"host": host, "port": port}
+        return
     loop = asyncio.get_running_loop()
-    connection = await _first_of(loop, in_turn(await _addresses(loop, *route.address)))
+    # As bytes: names are in ASCII already, and a str would have the codec for others imported here and now.
+    addresses = await loop.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)
+    connection = await _first_of(loop, in_turn(addresses))
     try:
-        prepare_socket(connection)
-        if tunnel and route.proxy is not None:
-            await _open_tunnel(loop, connection, route, route.proxy)
+        if proxy is not None:
+            await _open_tunnel(loop, connection, route, proxy)
+        yield {"sock": connection}
     except BaseException:  # also when cancelled: no connection is left behind
         connection.close()
         raise
-    return connection
-
-
-async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> Sequence[Address]:
-    # As bytes: names are in ASCII already, and a str would have the codec for others imported here and now.
-    name = host.encode()
-    try:
-        # Who gives an address needs no thread that looks it up.
-        return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        return await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
 
 
 async def _first_of(loop: asyncio.AbstractEventLoop, addresses: list[Address]) -> socket.socket:

@@ -10,7 +10,7 @@ from msgspec import UnsetType
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from offhook.client.async_reach import reach
+from offhook.client.async_reach import reached
 from offhook.client.errors import ConnectionClosedError
 from offhook.client.events import Event, EventGroups, decode_event, encode_client_event
 from offhook.client.route import Route
@@ -120,12 +120,8 @@ class AsyncRealtimeConnectionManager:
             raise not_opened(self._url, failure) from None
 
     async def _go(self, route: Route, options: dict[str, Any]) -> ClientConnection:
-        connection = await reach(route, tunnel=True)
-        try:
-            return await _Connect(self._url, **{**options, "sock": connection})
-        except BaseException:  # also when cancelled: no connection is left behind
-            connection.close()
-            raise
+        async with reached(route, tunnel=True) as where:
+            return await _Connect(self._url, **{**options, **where})
 
     async def __aenter__(self) -> AsyncRealtimeConnection:
         self._connection = await self.enter()

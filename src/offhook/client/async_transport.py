@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from offhook.client import limits
 from offhook.client.answer import Answer, Headers
-from offhook.client.async_reach import reach
+from offhook.client.async_reach import reached
 from offhook.client.errors import APIConnectionError
 from offhook.client.http1 import AnswerReader, BrokenAnswerError, encode_request
 from offhook.client.request import Request
-from offhook.client.route import Route, route_to
+from offhook.client.route import Route, prepare_socket, route_to
 from offhook.client.transport import CLOSED, Patience, broken, default_tls, not_reached, too_late
 
 if TYPE_CHECKING:
     import ssl
 
 
-class _Wire(asyncio.Protocol):
-    """One connection. Whoever waits for its answer waits for one future; one timer serves all its requests."""
+class _Wire(asyncio.BufferedProtocol):
+    """One connection. Whoever waits for its answer waits for one future; one timer serves all its requests.
+
+    It brings its own buffer: asyncio would ask the system for 256 KB of fresh memory with every read.
+    """
 
     def __init__(self, origin: str, loop: asyncio.AbstractEventLoop) -> None:
         self.origin = origin
@@ -36,20 +39,28 @@ class _Wire(asyncio.Protocol):
         self._timeout_s: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
+        self._buffer = memoryview(bytearray(limits.READ_BYTES))
 
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = transport
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            prepare_socket(connection)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio says it
+        """Return where the next part of the answer goes."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take a part of the answer; what comes unasked ends the connection."""
         if self.reader.done:
             self.abort()
             return
         try:
-            self.reader.feed(data)
+            self.reader.feed(self._buffer[:nbytes])
         except BrokenAnswerError as failure:
             self._fail(broken(self.origin, failure))
             return
@@ -249,17 +260,13 @@ class _Pool:
         patience = Patience(origin, timeout_s, None if deadline is None else deadline - self.loop.time())
         try:
             async with asyncio.timeout(patience.limit_s):
-                connection = await reach(route, tunnel=route.secure)
-                try:
+                async with reached(route, tunnel=route.secure) as where:
                     _, wire = await self.loop.create_connection(
                         lambda: _Wire(origin, self.loop),
-                        sock=connection,
                         ssl=tls if route.secure else None,
                         server_hostname=route.host if route.secure else None,
+                        **where,
                     )
-                except BaseException:  # also when cancelled: no connection is left behind
-                    connection.close()
-                    raise
         except TimeoutError:
             raise patience.ended() from None
         except OSError as failure:

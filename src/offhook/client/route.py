@@ -58,6 +58,15 @@ def route_to(url: str) -> Route:
     return Route(f"{parts.scheme}://{parts.netloc}", scheme == "https", host, port, proxy)
 
 
+def is_address(host: str) -> bool:
+    """Whether a host is an address, which nobody has to look up."""
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+    except OSError:
+        return False
+    return True
+
+
 def in_turn(addresses: Iterable[Address]) -> list[Address]:
     """Return addresses in the order to try them: the resolver's, but families by turns (RFC 8305 4)."""
     families: dict[int, list[Address]] = {}

@@ -184,6 +184,7 @@ class Relaying(Conversing):
         self._backend.sockets -= 1
         if self._socket is not None:
             self._socket.cancel()
+            self._owner.finish_later(_end_of(self._socket))
         self._backend.lost += 1
         self._take(steps.ConnectionLost(why))
 

@@ -21,7 +21,8 @@ from offhook.model.local.gguf.brain import CONTEXT_TOKENS, GgufBrain, GgufOption
 from offhook.model.local.voice import VoiceOptions, local_voice
 from offhook.model.local.voices import assets
 from offhook.model.local.whisper import folder
-from offhook.model.openai_http import ChatCompletions, ChatOptions, SpokenOverHttp, Transcriptions
+from offhook.model.openai_audio import SpokenOverHttp, Transcriptions
+from offhook.model.openai_http import ChatCompletions, ChatOptions
 from offhook.model.plugin import ModelPlugin
 from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
 from offhook.model.settings import EAR_MODEL, wyoming_address

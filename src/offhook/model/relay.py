@@ -10,13 +10,14 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
 from offhook._version import __version__
 from offhook.model.interface import Capabilities, ModelError, ModelOutput, Sound, Speech, Words
 from offhook.session.outputs import Generate
 from offhook.session.relay import limits
 from offhook.session.relay.dialect import DIALECTS, DialectName, socket_url
+from offhook.session.relay.event import UpstreamError, decode_upstream, problem_of
 from offhook.session.relay.machine import RelayOptions
 from offhook.wire.session import TranscriptionEcho, Voice
 
@@ -88,7 +89,9 @@ class Upstream:
             opened()
             async for message in connection:
                 hear(message)
-            raise UpstreamLostError(f"closed with {connection.close_code}")
+            raise _closed(connection)
+        except ConnectionClosed:
+            raise _closed(connection) from None
         except (OSError, WebSocketException) as failure:
             raise UpstreamLostError(_why(failure)) from None
         finally:
@@ -118,8 +121,18 @@ class Upstream:
         return True
 
 
+def _closed(connection: ClientConnection) -> UpstreamLostError:
+    """Return what a closed connection was closed with; 1008 is the close code for what is against the rules."""
+    code, reason = connection.close_code, connection.close_reason
+    return UpstreamLostError(f"closed with {code} {reason or ''}".rstrip()[:200], is_refused=code == 1008)
+
+
 def _why(failure: BaseException) -> str:
     return str(failure)[:200] or type(failure).__name__
+
+
+class _GreetedError(Exception):
+    """Upstream has said something."""
 
 
 class RelayBackend:
@@ -156,6 +169,25 @@ class RelayBackend:
 
     async def stop(self) -> None:
         """Nothing is held: a socket ends with its session."""
+
+    async def greeting(self, model: str) -> None:
+        """Open a session and let it go. Raises UpstreamLostError with what upstream said against it."""
+        said: list[str | bytes] = []
+        upstream = Upstream(self.options, self.options.model or model)
+
+        def hear(text: str | bytes) -> None:
+            said.append(text)
+            raise _GreetedError
+
+        try:
+            await upstream.run(lambda: None, hear)
+        except _GreetedError:
+            try:
+                event = decode_upstream(said[0])
+            except UpstreamError as failure:
+                raise UpstreamLostError(str(failure)) from None
+            if event.type == "error":
+                raise UpstreamLostError(problem_of(event).message or "an error") from None
 
     def respond(self, request: Generate) -> AsyncIterator[ModelOutput]:
         """Raise ModelError: a response is asked for on the socket of its session."""

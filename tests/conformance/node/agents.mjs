@@ -81,4 +81,8 @@ obey({
   approve: () => session.approve(approvals.shift()),
   reject: () => session.reject(approvals.shift()),
   interrupt: () => session.interrupt(),
+  // Let the conversation have begun with another question, and have ended there.
+  rewrite: ({ text }) => {
+    session.updateHistory(([first]) => [{ ...first, content: [{ type: 'input_text', text }] }]);
+  },
 });

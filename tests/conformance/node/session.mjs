@@ -1,6 +1,8 @@
-// The openai package talks over a socket of its own, with a key that it has made for it.
+// The openai package talks over a socket of its own, with a key that it has made for it: with the ws package, or as
+// browsers do (`browser`), which have no headers and offer the key as a subprotocol.
 import { readFile } from 'node:fs/promises';
 import OpenAI from 'openai';
+import { OpenAIRealtimeWebSocket } from 'openai/realtime/websocket';
 import { OpenAIRealtimeWS } from 'openai/realtime/ws';
 import { obey, tell } from './peer.mjs';
 
@@ -11,10 +13,11 @@ const secret = await client.realtime.clientSecrets.create({
 });
 tell('made', { models: models.data.map(({ id }) => id), secret: { ...secret, value: secret.value.slice(0, 3) } });
 
-const socket = new OpenAIRealtimeWS({ model: 'gpt-realtime' }, new OpenAI({ apiKey: secret.value }));
+const Realtime = process.argv[2] === 'browser' ? OpenAIRealtimeWebSocket : OpenAIRealtimeWS;
+const socket = new Realtime({ model: 'gpt-realtime' }, new OpenAI({ apiKey: secret.value }));
 socket.on('error', (error) => tell('error', { message: error.message, code: error.error?.code }));
 socket.on('event', (event) => tell('event', { event }));
-socket.socket.on('close', (code) => tell('closed', { code }));
+socket.socket.addEventListener('close', ({ code }) => tell('closed', { code }));
 
 obey({
   send: ({ event }) => socket.send(event),

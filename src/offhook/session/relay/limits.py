@@ -32,6 +32,9 @@ MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
 MAX_BAD_EVENTS: Final = 100
 """Events in a row that are none: whoever sends so many does not speak this protocol."""
 
+MAX_ERRORS_TOLD: Final = 32
+"""Errors of one connection that are logged and told to the clients; whoever sends more only repeats itself."""
+
 CANCEL_S: Final = 3.0
 """How long a response may take to end after it was cancelled, before the next one is asked for all the same."""
 

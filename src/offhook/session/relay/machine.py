@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from offhook.session import inputs as happened
 from offhook.session.outputs import Generate
@@ -54,9 +55,11 @@ class Pausing(msgspec.Struct, frozen=True):
 
 
 class Online(msgspec.Struct, frozen=True):
-    """There is a socket. ``attempt`` is 0 once upstream has said something."""
+    """There is a socket. ``has_spoken``: upstream has said something that is no error, so it takes this session."""
 
     attempt: int
+    has_spoken: bool = False
+    errors: int = 0
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -133,6 +136,8 @@ class Relay:
 
     def next_deadline(self) -> float | None:
         """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
+        if isinstance(self.state, Closed):
+            return None
         times = [self._runs.deadline(), self._turns.deadline()]
         if isinstance(self.state, Pausing):
             times.append(self.state.until)
@@ -186,7 +191,15 @@ class Relay:
         self._post.forget()
 
     def _connection_lost(self, lost: steps.ConnectionLost) -> None:
-        attempt = self.state.attempt if isinstance(self.state, Connecting | Online) else 0
+        attempt, was_taken = 0, False
+        match self.state:
+            case Connecting(attempt=attempt):
+                pass
+            case Online(attempt=tried, has_spoken=was_taken):
+                attempt = 0 if was_taken else tried
+            case _:
+                pass
+        is_refused = lost.is_refused and not was_taken
         self._forget_upstream()
         for run in self._runs:
             if isinstance(run.state, Asked | Answering):
@@ -195,8 +208,8 @@ class Relay:
                 self._post.tell([happened.GenerationFailed(run.number, "server_error", message)])
             elif isinstance(run.state, Ending):
                 run.state = Over()
-        self._post.do(steps.Warn("upstream refused" if lost.is_refused else "upstream lost", lost.why))
-        if lost.is_refused:
+        self._post.do(steps.Warn("upstream refused" if is_refused else "upstream lost", lost.why))
+        if is_refused:
             self._refuse(f"The model's server refused the connection: {lost.why}.")
             return
         self.reconnects += 1
@@ -375,8 +388,8 @@ class Relay:
             self._bad_event(failure)
             return
         self._bad_events = 0
-        if isinstance(self.state, Online) and self.state.attempt and kind != "error":
-            self.state = Online(0)
+        if isinstance(self.state, Online) and not self.state.has_spoken and kind != "error":
+            self.state = replace(self.state, has_spoken=True)
 
     def _bad_event(self, failure: UpstreamError) -> None:
         self._bad_events += 1
@@ -409,7 +422,11 @@ class Relay:
     def _errored(self, event: UpstreamEvent) -> None:
         problem = problem_of(event)
         message = problem.message or "No reason was given."
-        self._post.do(steps.Warn("upstream error", f"{problem.code}: {message}"[:500]))
+        is_told = isinstance(self.state, Online) and self.state.errors < limits.MAX_ERRORS_TOLD
+        if isinstance(self.state, Online):
+            self.state = replace(self.state, errors=self.state.errors + 1)
+        if is_told:
+            self._post.do(steps.Warn("upstream error", f"{problem.code}: {message}"[:500]))
         match self._post.purpose(problem.event_id):
             case ForRun(run=number):
                 run = self._runs.find(number)
@@ -420,17 +437,17 @@ class Relay:
                 self._turns.fail(item_id, str(problem.code or "server_error"), message)
             case ForItem(item_id=item_id):
                 self._mirror.drop(item_id)
-                self._complain(problem, message)
+                self._complain(problem, message, is_told=is_told)
             case ForNobody():
                 pass
             case ForSession():
-                self._complain(problem, message)
+                self._complain(problem, message, is_told=is_told)
             case None:
                 run = self._runs.asked()
                 if run is not None:
                     self._refused_run(run, problem, message)
                 else:
-                    self._complain(problem, message)
+                    self._complain(problem, message, is_told=is_told)
 
     def _refused_run(self, run: Run, problem: Problem, message: str) -> None:
         if isinstance(run.state, Asked):
@@ -441,9 +458,10 @@ class Relay:
         elif isinstance(run.state, Ending):
             run.state = Over()
 
-    def _complain(self, problem: Problem, message: str) -> None:
+    def _complain(self, problem: Problem, message: str, *, is_told: bool) -> None:
         code = None if problem.code is None else str(problem.code)
-        self._post.tell([happened.ModelComplained(code, message, problem.type or "server_error")])
+        if is_told:
+            self._post.tell([happened.ModelComplained(code, message, problem.type or "server_error")])
 
     _UPSTREAM: ClassVar[dict[str, Callable[[Relay, UpstreamEvent], None]]] = {
         "error": _errored,

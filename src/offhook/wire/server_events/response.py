@@ -29,10 +29,11 @@ class InputTokens(Struct, frozen=True, kw_only=True):
 
 
 class OutputTokens(Struct, frozen=True, kw_only=True):
-    """What the output tokens were."""
+    """What the output tokens were; ``reasoning_tokens``, when the backend tells, are among those of text."""
 
     text_tokens: int = 0
     audio_tokens: int = 0
+    reasoning_tokens: int | UnsetType = UNSET
 
 
 class Usage(Struct, frozen=True, kw_only=True):
