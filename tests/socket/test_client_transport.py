@@ -98,7 +98,7 @@ BOTH = pytest.mark.parametrize("kind", [Sync, Async])
 
 def run(test: Any) -> Any:
     async def whole() -> Any:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             return await test
 
     return asyncio.run(whole())
