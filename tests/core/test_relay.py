@@ -377,6 +377,19 @@ def test_a_response_that_fails_upstream_fails_here_with_its_error() -> None:
     assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
 
 
+def test_a_turn_that_upstream_refuses_is_a_failed_transcript_and_is_not_sent_again() -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    talk.says()
+    (commit,) = talk.asked("input_audio_buffer.commit")
+    code = "input_audio_buffer_commit_empty"
+    refused = {"code": code, "message": "Too little.", "event_id": commit["event_id"]}
+    told = talk.says_upstream("error", error=refused)
+    assert one(told, "conversation.item.input_audio_transcription.failed")["error"]["code"] == code
+    talk.answers_upstream()
+    talk.client("response.create")
+    assert len(talk.asked("input_audio_buffer.commit")) == 1
+
+
 def test_a_response_that_upstream_refuses_fails_with_that_error() -> None:
     talk = RelayTalk()
     talk.client("response.create")

@@ -192,6 +192,11 @@ class Turns:
         if self._awaited.pop(item_id, None) is not None:
             self._post.tell([happened.TranscriptFailed(item_id, code, message)])
 
+    def refuse(self, item_id: str, code: str, message: str) -> None:
+        """Upstream does not take a turn, and would not take it a second time."""
+        self._kept.pop(item_id, None)
+        self.fail(item_id, code, message)
+
     def fail_all(self, code: str, message: str) -> None:
         """No words will come any more."""
         for item_id in list(self._awaited):
