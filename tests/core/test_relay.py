@@ -348,10 +348,10 @@ def test_logprobs_come_through() -> None:
     assert not one(told, name).get("logprobs")
 
 
-def test_audio_of_turns_that_upstream_has_is_kept_for_half_a_minute() -> None:
+def test_a_minute_of_turns_that_upstream_has_is_kept_for_another_connection() -> None:
     talk = RelayTalk()
     for number in range(3):
-        talk.says(20_000)
+        talk.says(30_000)
         talk.answers_upstream(number=number)
     talk.lose()
     talk.waits(0.1)

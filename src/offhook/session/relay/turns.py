@@ -140,6 +140,10 @@ class Turns:
 
     def _keep(self, item_id: str, audio: bytes) -> None:
         self._kept[item_id] = audio
+        self._trim()
+
+    def _trim(self) -> None:
+        """Give up what is too much, the oldest first; turns that upstream has are the first to go."""
         spare = [each for each in self._kept if each in self._mirror]
         while sum(len(self._kept[each]) for each in spare) > limits.MAX_SPARE_AUDIO_BYTES:
             del self._kept[spare.pop(0)]
@@ -164,6 +168,7 @@ class Turns:
         self._is_dirty = False
         self._mirror.commit(item_id)
         self._post.send("input_audio_buffer.commit", ForTurn(item_id))
+        self._trim()
 
     def commit_awaited(self) -> None:
         """Send the turns whose words somebody waits for, and that upstream does not have."""
