@@ -231,7 +231,7 @@ def test_an_upstream_that_never_answers_fails_the_response_and_not_the_call() ->
 
 def test_a_key_is_not_carried_to_where_an_upstream_redirects() -> None:
     async def whole() -> None:
-        async with asyncio.timeout(60), serve(lambda _: Reply([b"{}"])) as elsewhere:
+        async with asyncio.timeout(120), serve(lambda _: Reply([b"{}"])) as elsewhere:
 
             def away(_: Received) -> Reply:
                 return Reply([], status=302, headers={"location": elsewhere.url.replace("http", "ws")})
@@ -261,7 +261,7 @@ def test_an_upstream_that_talks_nonsense_costs_its_responses_and_no_call() -> No
                 await socket.close(1011)
 
     async def whole() -> None:
-        async with asyncio.timeout(60), serve_sockets(talk, "127.0.0.1", 0) as upstream:
+        async with asyncio.timeout(120), serve_sockets(talk, "127.0.0.1", 0) as upstream:
             port = upstream.sockets[0].getsockname()[1]
             async with live(relay_url=f"ws://127.0.0.1:{port}") as here:
                 call, call_id = await here.talk()
