@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.core.talk import Talk, one
+from tests.matrix import obeys
 
 from offhook.host.watching import Watch
 from offhook.session import inputs as happened
@@ -111,6 +112,17 @@ def test_a_trace_begins_when_it_is_asked_for_and_cannot_be_changed() -> None:
     spans = talk.ends()
     assert (len(spans["session"]), len(spans["turn"])) == (1, 1)
     assert "tracing" not in WITHOUT_EFFECT
+
+
+@obeys("session.update", *(f"session(realtime).tracing.{name}" for name in ("workflow_name", "group_id", "metadata")))
+@obeys("session.update", "session(realtime).tracing")
+def test_a_trace_that_an_update_begins_has_its_names() -> None:
+    talk = Watched()
+    talk.client("session.update", session={"type": "realtime", "tracing": NAMED})
+    a_turn(talk)
+    told = talk.ends()["session"][0].attributes
+    assert (told["workflow_name"], told["group_id"]) == ("front desk", "shop 7")
+    assert "gold" in str(told)
 
 
 def test_tool_calls_are_spans_and_figures() -> None:

@@ -63,7 +63,7 @@ class TestGgufBrain(LanguageModelConformance):
 
 def think(path: Path, test: Callable[[GgufBrain], Awaitable[None]], threads: int = 1) -> None:
     async def whole() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             mind = GgufBrain(GgufOptions(path, threads))
             try:
                 await mind.start()
@@ -223,7 +223,7 @@ def test_a_call_outlives_its_brain(there: Path) -> None:
         await call.hang_up()
 
     async def whole() -> None:
-        async with asyncio.timeout(60), live(llm_gguf=str(there)) as one:
+        async with asyncio.timeout(120), live(llm_gguf=str(there)) as one:
             await test(one)
 
     asyncio.run(whole())

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from math import exp
 from typing import Any, cast
-
-from msgspec.structs import replace
 
 from offhook.call.call import Output
 from offhook.host.converser import Converser, Sound
@@ -23,8 +20,6 @@ from offhook.model.verbatim import say_verbatim
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.session.input_audio import linear
-from offhook.wire import server_events as ev
-from offhook.wire.items import InputAudio, Message
 from offhook.wire.server_events import encode_event
 from offhook.wire.session import Transcription, TranscriptionEcho
 
@@ -323,15 +318,9 @@ class Conversing:
             take(talk.TranscriptCompleted(item_id, "".join(texts), speech.seconds, tuple(logprobs)))
 
     def _send_with_audio(self, wanted: do.SendWithAudio) -> None:
-        item, line = wanted.item, self._owner.line
-        if isinstance(item, Message) and line is not None:
-            audio = base64.b64encode(line.retrieved_audio(wanted.start_ms, wanted.end_ms)).decode()
-            content = tuple(
-                replace(part, audio=audio) if isinstance(part, InputAudio) else part for part in item.content
-            )
-            item = replace(item, content=content)
-        event = ev.ConversationItemRetrieved(event_id=wanted.event_id, item=item)
-        self._owner.send_to(wanted.origin, encode_event(event))
+        line = self._owner.line
+        audio = b"" if line is None else line.retrieved_audio(wanted.start_ms, wanted.end_ms)
+        self._owner.send_to(wanted.origin, encode_event(wanted.event(audio)))
 
 
 def _certainty(words: list[Words]) -> float | None:
