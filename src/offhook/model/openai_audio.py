@@ -180,11 +180,10 @@ def _usage(given: object) -> TokensUsage | None:
         value = source.get(name)
         return value if isinstance(value, int) and value >= 0 else 0
 
-    read, written, details = (
-        number(given, "input_tokens"),
-        number(given, "output_tokens"),
-        given.get("input_token_details"),
-    )
+    read, written = number(given, "input_tokens"), number(given, "output_tokens")
+    if not read and not written:
+        return None
+    details = given.get("input_token_details")
     kinds = ("text_tokens", "audio_tokens")
     return TokensUsage(
         input_tokens=read,
