@@ -115,8 +115,10 @@ def test_the_tokens_of_a_transcript_are_told_where_the_server_counts_them(reply:
         (events(CHUNK, LAST_CHUNK), ["At", " nine."]),
         (events({"text": "At nine,"}, {"text": "sir."}, done=False), ["At nine,", " sir."]),
         (events(ENDED | {"text": " "}), []),
+        (Reply([b" ", b'{"text": "At nine."}'], content_type="text/event-stream"), ["At nine."]),
+        (Reply(events(grew("At"), ENDED).pieces, content_type="text/plain"), ["At"]),
     ],
-    ids=["deltas", "the end alone", "unknown events", "chunks of vLLM", "segments", "silence"],
+    ids=["deltas", "the end alone", "unknown events", "vLLM", "segments", "silence", "no stream", "of another type"],
 )
 def test_a_transcript_is_passed_on_as_it_is_streamed(reply: Reply, expected: list[str]) -> None:
     async def use(server: ModelServer, host: ModelHost) -> None:

@@ -15,6 +15,7 @@ from offhook.host.filling import Filling
 from offhook.host.mcp_calls import McpCalls
 from offhook.host.services import Services
 from offhook.model.interface import EarlyHearing, HearsSoFar, ModelError, Speech, Words
+from offhook.model.metering import metered
 from offhook.model.verbatim import say_verbatim
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
@@ -143,7 +144,8 @@ class Conversing:
                 pass
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(work)
+        # What the models do in it, and in the tasks that they begin, is done for this conversation.
+        return asyncio.get_running_loop().create_task(work, context=metered(self._owner.note_use))
 
     # -- thinking and speaking
 

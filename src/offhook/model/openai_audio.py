@@ -90,14 +90,18 @@ class Transcriptions:
         if wanted is not None and wanted.prompt:
             form = form.text("prompt", wanted.prompt)
         async with self._server.stream(self._server.request("/audio/transcriptions").multipart(form)) as response:
-            read = self._streamed if _mime(response) == _EVENTS else self._whole
-            async with aclosing(cast("Any", read(response))) as pieces:
+            chunks = self._server.chunks(response)
+            first = b""
+            while not first.strip() and (chunk := await anext(chunks, None)) is not None:
+                first = chunk
+            read = self._streamed if _is_stream(response, first) else self._whole
+            async with aclosing(cast("Any", read(_behind(first, chunks)))) as pieces:
                 async for words in pieces:
                     yield words
 
-    async def _whole(self, response: Response) -> AsyncIterator[Words]:
+    async def _whole(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Words]:
         body = bytearray()
-        async for chunk in self._server.chunks(response):
+        async for chunk in chunks:
             body += chunk
             if len(body) > MAX_TRANSCRIPT_BYTES:
                 raise self._endless()
@@ -108,10 +112,10 @@ class Transcriptions:
         if text or usage:
             yield Words(text, usage=usage)
 
-    async def _streamed(self, response: Response) -> AsyncIterator[Words]:
+    async def _streamed(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Words]:
         said, size_bytes, is_whole = "", 0, False
         try:
-            async with aclosing(data_lines(self._server.chunks(response))) as lines:
+            async with aclosing(data_lines(chunks)) as lines:
                 async for line in lines:
                     if line == _DONE:
                         is_whole = True
@@ -289,8 +293,19 @@ def _begin(head: bytes) -> tuple[bytes, int | None] | None:
     return None
 
 
-def _mime(response: Response) -> str:
-    return (response.get_header("content-type") or "").partition(";")[0].strip().lower()
+def _is_stream(response: Response, first: bytes) -> bool:
+    """Whether an answer is one of events, by how it begins; not every server gives it the type of what it is."""
+    mime = (response.get_header("content-type") or "").partition(";")[0].strip().lower()
+    beginning = first.lstrip()[:6]
+    return beginning.startswith((b"data:", b"event:")) or (mime == _EVENTS and not beginning.startswith(b"{"))
+
+
+async def _behind(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield what has been read already, and what comes behind it."""
+    if first:
+        yield first
+    async for chunk in chunks:
+        yield chunk
 
 
 def _object(text: bytes) -> dict[str, Any]:
