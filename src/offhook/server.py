@@ -106,6 +106,7 @@ class Server:
         self._made_secret = "whsec_" + secrets.token_urlsafe(24).replace("-", "+").replace("_", "/")
         self._began_at = around.clock()
         self._background: set[asyncio.Task[None]] = set()
+        self._wait_unknown = False
         self._draining = False
 
         self.backend = around.backend(model_options(config))
@@ -184,7 +185,7 @@ class Server:
             sessions=self.sessions,
             opened=lambda: self.lines.opened,
             stayed=self.directory.stayed,
-            model_wait_ms=lambda: self.backend.queue_wait_ms,
+            model_wait_ms=self._model_wait_ms,
             clock=around.clock,
             cpu_clock=around.cpu_clock,
         )
@@ -299,7 +300,21 @@ class Server:
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self._log.error("a task of the server failed", failure=bug)
+
+    def _model_wait_ms(self) -> float:
+        try:
+            return self.backend.queue_wait_ms
+        except Exception as bug:  # a plugin's: it must not end the measuring of all else
+            if not self._wait_unknown:
+                self._log.error("the model's queue cannot be told", failure=bug)
+            self._wait_unknown = True
+            return 0.0
 
     def _deliver_edges(self, edges: list[Edge]) -> None:
         """Called by the media thread: hand its edges to the loop."""
