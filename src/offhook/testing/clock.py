@@ -205,11 +205,11 @@ class JumpLoop(asyncio.SelectorEventLoop):
     def _executed(self, _: object) -> None:
         self._executing -= 1
 
-    async def shutdown_default_executor(self) -> None:
-        """Wait for the threads, which end in their own time."""
+    async def shutdown_default_executor(self, *timeout: float | None) -> None:
+        """Wait for the threads, which end in their own time. From Python 3.12 on there may be a limit to that."""
         self._executing += 1
         try:
-            await super().shutdown_default_executor()
+            await super().shutdown_default_executor(*timeout)
         finally:
             self._executing -= 1
 
