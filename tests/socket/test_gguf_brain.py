@@ -26,6 +26,7 @@ from offhook.model.local.gguf.brain import GgufBrain, GgufOptions
 from offhook.model.registry import ModelOptions, choose_backend
 from offhook.session.inputs import GenerationFinished, TextProduced
 from offhook.session.outputs import Generate
+from offhook.testing.conformance import LanguageModelConformance
 from offhook.wire.session import FunctionTool, ToolChoiceFunction
 
 RUNS = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="llama.cpp is not installed: offhook[llm]")
@@ -44,6 +45,20 @@ def there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.delitem(sys.modules, "xllamacpp", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     return path
+
+
+class TestGgufBrain(LanguageModelConformance):
+    """What any language model promises."""
+
+    long_turns = 20
+    path: Path
+
+    @pytest.fixture(autouse=True)
+    def _installed(self, there: Path) -> None:
+        self.path = there
+
+    def make(self) -> GgufBrain:
+        return GgufBrain(GgufOptions(self.path, 1))
 
 
 def think(path: Path, test: Callable[[GgufBrain], Awaitable[None]], threads: int = 1) -> None:
