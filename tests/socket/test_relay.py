@@ -23,6 +23,7 @@ from offhook.model.interface import ModelOutput, Speech, Words
 from offhook.model.relay import RelayBackend, Upstream, UpstreamLostError, UpstreamOptions
 from offhook.model.scripted import HEARD, ScriptedBackend, ScriptedOptions
 from offhook.session.outputs import Generate
+from offhook.testing.clock import JumpLoop
 from offhook.testing.voice import voice
 from offhook.wire.items import FunctionCallOutput, Message, OutputAudio
 from offhook.wire.session import TranscriptionEcho
@@ -77,7 +78,8 @@ def run(
                 async with live(**(relay | flags)) as here:
                     await test(Relayed(here, there, there_model, cord))
 
-    asyncio.run(whole())
+    with asyncio.Runner(loop_factory=JumpLoop) as runner:
+        runner.run(whole())
 
 
 def done(socket: Socket) -> list[dict[str, Any]]:
