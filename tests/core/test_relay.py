@@ -89,6 +89,9 @@ def test_an_update_is_validated_here_and_only_what_changed_is_sent() -> None:
     assert talk.asked("session.update")[-1]["session"] == {"type": "realtime", "instructions": "Sing."}
     talk.client("session.update", session={"type": "realtime", "instructions": "Sing."})
     assert len(talk.asked("session.update")) == 2
+    for speed in (1.2, 1.0):
+        talk.client("session.update", session={"type": "realtime", "audio": {"output": {"speed": speed}}})
+        assert talk.asked("session.update")[-1]["session"]["audio"] == {"output": {"speed": speed}}
 
 
 def test_a_member_that_upstream_refuses_costs_none_of_the_others() -> None:
