@@ -407,6 +407,17 @@ def test_a_response_that_upstream_refuses_fails_with_that_error() -> None:
     assert one(told, "response.done")["response"]["status_details"]["error"]["code"] == "insufficient_quota"
 
 
+def test_a_cancellation_that_came_too_late_costs_the_next_response_nothing() -> None:
+    talk = interrupted()
+    talk.client("response.cancel")
+    talk.ends("completed")
+    talk.client("response.create")
+    late = {"code": "response_cancel_not_active", "message": "Cancellation failed: no active response found"}
+    assert talk.says_upstream("error", error=late) == []
+    talk.answers_upstream(number=2)
+    assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
+
+
 @pytest.mark.parametrize("reason", ["max_output_tokens", "content_filter"])
 def test_an_incomplete_response_is_incomplete_here(reason: str) -> None:
     talk = RelayTalk()

@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
 from offhook._version import __version__
+from offhook.errors import RemoteError
 from offhook.model.interface import Capabilities, ModelError, ModelOutput, Sound, Speech, Words
 from offhook.session.outputs import Generate
 from offhook.session.relay import limits
@@ -43,7 +44,7 @@ class UpstreamOptions:
         return dialect_of(self.dialect, self.url)
 
 
-class UpstreamLostError(Exception):
+class UpstreamLostError(RemoteError):
     """There is no connection. ``is_refused``: there will be none the next time either."""
 
     def __init__(self, why: str, *, is_refused: bool = False) -> None:

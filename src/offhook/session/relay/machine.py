@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, assert_never
+from typing import Any, ClassVar, Final, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -39,6 +39,17 @@ from offhook.wire.ids import Ids
 from offhook.wire.items import Item
 from offhook.wire.session import AudioFormat, Session, tag_of
 from offhook.wire.transcription import TranscriptionSessionUpdated
+
+
+# What tidying up meets when it comes too late; some upstreams do not say which event they mean.
+_TOO_LATE: Final = frozenset(
+    (
+        "response_cancel_not_active",
+        "item_truncate_invalid_item_id",
+        "item_delete_invalid_item_id",
+        "item_already_truncated",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -484,6 +495,8 @@ class Relay:
                     self._send_update({path: value})
             case ForSession():
                 self._complain(problem, message, is_told=is_told)
+            case None if problem.code in _TOO_LATE:
+                pass
             case None:
                 run = self._runs.asked()
                 if run is not None:
