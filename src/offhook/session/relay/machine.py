@@ -40,7 +40,6 @@ from offhook.wire.items import Item
 from offhook.wire.session import AudioFormat, Session, tag_of
 from offhook.wire.transcription import TranscriptionSessionUpdated
 
-
 # What tidying up meets when it comes too late; some upstreams do not say which event they mean.
 _TOO_LATE: Final = frozenset(
     (
