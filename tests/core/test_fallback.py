@@ -166,6 +166,17 @@ def test_without_a_local_voice_the_failure_is_told(caplog: pytest.LogCaptureFixt
         answer(voice)
 
 
+@pytest.mark.parametrize("failure", [ConfigError("backends.b1", "cannot start: no"), OSError("no")])
+def test_a_backend_that_was_named_and_cannot_start_refuses_to_start(failure: Exception) -> None:
+    class Broken(Ear):
+        async def start(self) -> None:
+            raise failure
+
+    order = Order("stt", seats(Ear("one"), Broken("two")), Clock())
+    with pytest.raises(ConfigError, match=r"backends\.b1: cannot start: .*no"):
+        asyncio.run(order.start())
+
+
 # -- words and answers
 
 
