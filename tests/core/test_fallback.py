@@ -101,7 +101,7 @@ def answer(voice: OrderedVoice) -> list[tuple[str, str]]:
 
 def shown(backend: str, name: str, *, resting: bool = False, failures: int = 0, stood_in: int = 0) -> dict[str, Any]:
     figures = {"ready": True, "resting": resting, "failures": failures, "stood_in": stood_in}
-    return {"backend": backend, "name": name} | figures
+    return {"part": "tts", "backend": backend, "name": name} | figures
 
 
 def test_the_first_failure_in_an_answer_finishes_it_with_the_local_voice() -> None:

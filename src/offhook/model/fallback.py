@@ -96,8 +96,8 @@ class Order(Generic[P]):
         return figures | {"order": [self._shown(seat) for seat in self.seats]}
 
     def _shown(self, seat: Seat[P]) -> dict[str, Any]:
-        shown = {"backend": seat.name, "name": seat.model, "ready": seat.is_ready, "resting": self._rests(seat)}
-        return shown | {"failures": seat.failures, "stood_in": seat.stood_in}
+        shown = {"part": self.role, "backend": seat.name, "name": seat.model, "ready": seat.is_ready}
+        return shown | {"resting": self._rests(seat), "failures": seat.failures, "stood_in": seat.stood_in}
 
     @property
     def queue_wait_ms(self) -> float:
