@@ -8,13 +8,14 @@ machine-readable contract in tests/data.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -29,6 +30,8 @@ _KEPT = 2
 # A client that adds one of these is refused, whatever is in it.
 MADE_BY_SERVERS = ("item(mcp_list_tools)", "item(mcp_call)", "item(mcp_approval_request)")
 Schema = dict[str, Any]
+T = TypeVar("T")
+_ANY: Schema = {}
 Place = tuple[str, str]
 """A kind of event or object, and the path of a field in it."""
 
@@ -41,6 +44,20 @@ def obeys(kind: str, *paths: str) -> pytest.MarkDecorator:
 # -- the fields that there are
 
 
+def by_identity(find: Callable[[Schema], T]) -> Callable[[Schema], T]:
+    """Remember what was found of each schema; it is kept with it, so that no other gets its id."""
+    known: dict[int, tuple[Schema, T]] = {}
+
+    @functools.wraps(find)
+    def look(schema: Schema) -> T:
+        if id(schema) not in known:
+            known[id(schema)] = (schema, find(schema))
+        return known[id(schema)][1]
+
+    return look
+
+
+@by_identity
 def branches(schema: Schema) -> list[Schema]:
     """Return what a schema may be, without references and unions."""
     if "$ref" in schema:
@@ -55,6 +72,7 @@ def branches(schema: Schema) -> list[Schema]:
     return [schema]
 
 
+@by_identity
 def constant(schema: Schema) -> Any:
     """Return the only value that a schema allows, if there is only one."""
     found = branches(schema)
@@ -68,9 +86,10 @@ def is_object(schema: Schema) -> bool:
     return bool(schema.get("properties"))
 
 
+@by_identity
 def label(schema: Schema) -> str:
     """Return what tells an object from the others of its union."""
-    constants = (constant(schema["properties"].get(name, {})) for name in ("role", "type"))
+    constants = (constant(schema["properties"].get(name, _ANY)) for name in ("role", "type"))
     return next((str(value) for value in constants if value is not None), "")
 
 
@@ -97,7 +116,7 @@ def fields(schema: Schema, path: str = "", closed: Collection[str] = ()) -> Iter
             if constant(member) is None:
                 yield from fields(member, f"{inner}.{name}" if inner else name, closed)
     for each in lists:
-        yield from fields(each.get("items", {}), f"{path}[]", closed)
+        yield from fields(each.get("items", _ANY), f"{path}[]", closed)
 
 
 def is_list(schema: Schema) -> bool:
@@ -126,7 +145,7 @@ def values(schema: Schema, value: Any, path: str = "") -> Iterator[tuple[str, An
                 yield from values(known, member, f"{inner}.{name}" if inner else name)
     elif isinstance(value, list) and lists:
         for each in value:
-            yield from values(lists[0].get("items", {}), each, f"{path}[]")
+            yield from values(lists[0].get("items", _ANY), each, f"{path}[]")
     else:
         yield path, value
 

@@ -17,7 +17,7 @@ from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.options import EngineOptions
 from offhook.wire.items import LogProb, McpHttpError, McpListedTool, McpProtocolError, McpToolExecutionError
-from offhook.wire.server_events import CachedTokens, InputTokens, OutputTokens, Usage
+from offhook.wire.server_events import CachedTokens, InputTokens, OutputTokens, TokensUsage, Usage
 
 JSON = dict[str, Any]
 DOORS: dict[str, Callable[..., Judged]] = {"call": Judged, "socket": JudgedOnSocket}
@@ -179,6 +179,38 @@ def test_transcripts_have_their_words_their_lengths_and_their_certainty() -> Non
 
 def kind(name: str) -> str:
     return f"conversation.item.input_audio_transcription.{name}"
+
+
+def test_a_transcript_tells_the_tokens_and_the_languages_where_its_model_does() -> None:
+    hears = {"input": {"transcription": {"model": "gpt-transcribe"}}}
+    options = EngineOptions(needs_transcripts=False)
+    for talk in (
+        Judged(audio=hears, options=options),
+        JudgedOnSocket(audio=hears, options=options),
+        TranscriptionTalk(audio=hears, options=options),
+    ):
+        for n, language in zip(ROUNDS, ("de", "en"), strict=True):
+            talk.says(500)
+            usage = TokensUsage(
+                input_tokens=12 * n,
+                output_tokens=3 * n,
+                total_tokens=15 * n,
+                input_token_details={"text_tokens": 2 * n, "audio_tokens": 10 * n},
+            )
+            item_id = talk.last(do.Hear).item_id
+            ended = happened.TranscriptCompleted(item_id, "hi", 0.5, language=language, usage=usage)
+            told = one(talk.happens(ended), kind("completed"))
+            assert told["languages"] == [{"code": language}]
+            assert told["usage"] == {
+                "type": "tokens",
+                "input_tokens": 12 * n,
+                "output_tokens": 3 * n,
+                "total_tokens": 15 * n,
+                "input_token_details": {"text_tokens": 2 * n, "audio_tokens": 10 * n},
+            }
+        talk.says(500)
+        told = talk.happens(happened.TranscriptCompleted(talk.last(do.Hear).item_id, "hm", 0.5))
+        assert one(told, kind("completed"))["languages"] == [], "nobody could tell which it was"
 
 
 @on_both

@@ -291,7 +291,6 @@ HEARING = (
     transcription("languages", ["de", "en"]),
     transcription("keywords", ["Meier"]),
     transcription("prompt", "Names of streets.", "whisper-1"),
-    transcription("delay", "low", "gpt-realtime-whisper"),
     *(
         Field(
             f"audio.input.noise_reduction.{name}",

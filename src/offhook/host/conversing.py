@@ -301,13 +301,16 @@ class Conversing:
         take, item_id = self._owner.take, wanted.item_id
         texts: list[str] = []
         logprobs: list[Any] = []
+        language, usage = "", None
         try:
             async with aclosing(cast("Any", self._words(wanted, speech, early))) as pieces:
                 async for piece in pieces:
                     texts.append(piece.text)
                     logprobs += piece.logprobs
-                    self._language = piece.language or self._language
-                    take(talk.TranscriptGrew(item_id, piece.text, piece.logprobs))
+                    language, usage = piece.language or language, piece.usage or usage
+                    self._language = language or self._language
+                    if piece.text:
+                        take(talk.TranscriptGrew(item_id, piece.text, piece.logprobs))
         except ModelError as failure:
             self._owner.log.warning("transcription failed", code=failure.code, why=failure.message)
             take(talk.TranscriptFailed(item_id, failure.code, failure.message))
@@ -315,7 +318,8 @@ class Conversing:
             self._owner.log.error("model adapter failed", failure=bug)
             take(talk.TranscriptFailed(item_id, "server_error", "The model adapter failed."))
         else:
-            take(talk.TranscriptCompleted(item_id, "".join(texts), speech.seconds, tuple(logprobs)))
+            text = "".join(texts)
+            take(talk.TranscriptCompleted(item_id, text, speech.seconds, tuple(logprobs), language, usage))
 
     def _send_with_audio(self, wanted: do.SendWithAudio) -> None:
         line = self._owner.line
