@@ -244,7 +244,16 @@ class Server:
             return "scripted: callers hear tones, and nobody understands them"
         if brain == DEMO:
             brain = "the demo brain, which repeats what it hears (give --llm-url or --llm-gguf)"
+        ear, brain, voice = (
+            name + self._others(role) for role, name in (("ear", ear), ("brain", brain), ("voice", voice))
+        )
         return f"hears with {ear}, thinks with {brain}, speaks with {voice}"
+
+    def _others(self, role: str) -> str:
+        """Return the names of those that stand in for who plays a part."""
+        part = self.backend.report().get(role)
+        order = part.get("order", [])[1:] if isinstance(part, dict) else []
+        return f" (else {', '.join(each['name'] for each in order)})" if order else ""
 
     def _warn(self) -> None:
         config = self._config
