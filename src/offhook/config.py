@@ -38,7 +38,7 @@ from offhook.wire.decode import decode_session
 from offhook.wire.own import Beep, PlayClip, Say
 from offhook.wire.session import ConnectorId
 from offhook.wire.signature import webhook_key
-from offhook.wire.url import check_url
+from offhook.wire.url import check_socket_url, check_url
 
 T = TypeVar("T")
 
@@ -152,14 +152,7 @@ def _hosts(key: str, value: Any) -> tuple[str, ...]:
 
 
 def _socket_url(key: str, value: Any) -> str:
-    """Return the URL of a WebSocket: ``ws``, ``wss``, or the same in ``http`` or ``https``."""
-    url = _text(key, value)
-    try:
-        check_url(key, "http" + url.removeprefix("ws") if url.startswith(("ws:", "wss:")) else url)
-    except ConfigError as problem:
-        message = problem.message.replace("an http or https URL", "a ws or wss URL")
-        raise ConfigError(key, message, "write it as wss://HOST:PORT/PATH") from None
-    return url
+    return check_socket_url(key, _text(key, value))
 
 
 def _url(key: str, value: Any) -> str:

@@ -390,8 +390,14 @@ def _gguf_options(config: Config) -> GgufOptions | None:
 
 def _context_tokens(config: Config) -> int:
     """Return what a conversation may fill of the model: of one on this machine no more than there is memory for."""
-    most = config.context_tokens if config.llm_gguf is None else CONTEXT_TOKENS
-    return min(config.context_tokens, most)
+    most = [config.context_tokens]
+    if config.llm_gguf is not None:
+        most.append(CONTEXT_TOKENS)
+    for table in filter(None, map(config.backends.get, config.llm)):
+        if table.plugin == "gguf":
+            size = table.options.get("context_tokens")
+            most.append(size if isinstance(size, int) else CONTEXT_TOKENS)
+    return min(most)
 
 
 def own_defaults(config: Config, clips: Collection[str]) -> Own:

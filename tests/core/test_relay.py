@@ -348,10 +348,10 @@ def test_logprobs_come_through() -> None:
     assert not one(told, name).get("logprobs")
 
 
-def test_audio_of_turns_that_upstream_has_is_kept_for_half_a_minute() -> None:
+def test_a_minute_of_turns_that_upstream_has_is_kept_for_another_connection() -> None:
     talk = RelayTalk()
     for number in range(3):
-        talk.says(20_000)
+        talk.says(30_000)
         talk.answers_upstream(number=number)
     talk.lose()
     talk.waits(0.1)
@@ -375,6 +375,19 @@ def test_a_response_that_fails_upstream_fails_here_with_its_error() -> None:
     talk.client("response.create")
     talk.answers_upstream(number=2)
     assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
+
+
+def test_a_turn_that_upstream_refuses_is_a_failed_transcript_and_is_not_sent_again() -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    talk.says()
+    (commit,) = talk.asked("input_audio_buffer.commit")
+    code = "input_audio_buffer_commit_empty"
+    refused = {"code": code, "message": "Too little.", "event_id": commit["event_id"]}
+    told = talk.says_upstream("error", error=refused)
+    assert one(told, "conversation.item.input_audio_transcription.failed")["error"]["code"] == code
+    talk.answers_upstream()
+    talk.client("response.create")
+    assert len(talk.asked("input_audio_buffer.commit")) == 1
 
 
 def test_a_response_that_upstream_refuses_fails_with_that_error() -> None:

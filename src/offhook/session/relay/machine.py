@@ -461,7 +461,7 @@ class Relay:
                     self._refused_run(run, problem, message)
             case ForTurn(item_id=item_id):
                 self._mirror.drop(item_id)
-                self._turns.fail(item_id, str(problem.code or "server_error"), message)
+                self._turns.refuse(item_id, str(problem.code or "server_error"), message)
             case ForItem(item_id=item_id):
                 # It would be refused again, so it counts as sent.
                 self._mirror.drop(item_id)

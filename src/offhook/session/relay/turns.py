@@ -140,6 +140,10 @@ class Turns:
 
     def _keep(self, item_id: str, audio: bytes) -> None:
         self._kept[item_id] = audio
+        self._trim()
+
+    def _trim(self) -> None:
+        """Give up what is too much, the oldest first; turns that upstream has are the first to go."""
         spare = [each for each in self._kept if each in self._mirror]
         while sum(len(self._kept[each]) for each in spare) > limits.MAX_SPARE_AUDIO_BYTES:
             del self._kept[spare.pop(0)]
@@ -164,6 +168,7 @@ class Turns:
         self._is_dirty = False
         self._mirror.commit(item_id)
         self._post.send("input_audio_buffer.commit", ForTurn(item_id))
+        self._trim()
 
     def commit_awaited(self) -> None:
         """Send the turns whose words somebody waits for, and that upstream does not have."""
@@ -191,6 +196,11 @@ class Turns:
         """The words of a turn will not be known."""
         if self._awaited.pop(item_id, None) is not None:
             self._post.tell([happened.TranscriptFailed(item_id, code, message)])
+
+    def refuse(self, item_id: str, code: str, message: str) -> None:
+        """Upstream does not take a turn, and would not take it a second time."""
+        self._kept.pop(item_id, None)
+        self.fail(item_id, code, message)
 
     def fail_all(self, code: str, message: str) -> None:
         """No words will come any more."""
