@@ -180,7 +180,7 @@ class Judge:
                 assert part is not None, "a delta of what was added"
                 assert part.words_done is None, "no delta after the end"
                 part.text += delta
-            case ev.OutputAudioDelta():
+            case ev.OutputAudioDelta() | ev.SentAudioDelta():
                 assert part is not None
                 assert not part.sound_done, "a message is done when its sound is"
             case ev.OutputAudioDone():
