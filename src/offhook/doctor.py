@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from offhook.call.tokens import SEED_BYTES, TokenStream
 from offhook.config import Config
@@ -17,11 +17,15 @@ from offhook.host.answer import AnswerByWebhook
 from offhook.host.clips import load_clips
 from offhook.media import noise
 from offhook.media.vad import load_silero
+from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DEMO
+from offhook.model.fallback import Seat, closing_outputs
 from offhook.model.interface import Backend, ModelError, Speech
 from offhook.model.local.voices import assets
 from offhook.model.registry import choose_backend
+from offhook.model.relay import RelayBackend, UpstreamLostError
 from offhook.model.scripted import SCRIPTED
+from offhook.model.settings import Role
 from offhook.net.address import bind_pair
 from offhook.net.rtp import PortRange, raise_descriptor_limit
 from offhook.server import agent_options, model_options, own_defaults, projects_of
@@ -36,6 +40,8 @@ from offhook.wire.items import Message as Item
 from offhook.wire.signature import webhook_key
 
 DESCRIPTORS_A_CALL: Final = 2
+# A model on this machine reads its instructions for a while; more than this no caller waits.
+TRIAL_S: Final = 30.0
 _SENTENCE: Final = "Good morning, how can I help you?"
 _SHOWN_CHARS: Final = 60
 _GOOD, _BAD, _NOTE = "ok", "BAD", "note"
@@ -145,13 +151,32 @@ async def _models(config: Config) -> list[Finding]:
     if backend.name == SCRIPTED:
         mend = "" if config.models == "scripted" else f"{assets.INSTALL}, or give --llm-url, --stt-url and --tts-url"
         return [Finding(_NOTE, "models", "scripted: callers hear tones, and nobody understands them", mend)]
+    if isinstance(backend, RelayBackend):
+        return [await _try_upstream(backend, config)]
     began = time.perf_counter()
     await backend.start()
     try:
         found = _parts(backend, (time.perf_counter() - began) * 1000)
+        for order in backend.orders if isinstance(backend, Cascade) else []:
+            # A conversation tries only the first that works.
+            found += [await _try_backend(order.role, seat, config) for seat in order.seats if len(order.seats) > 1]
         return found + await _conversation(backend, config)
     finally:
         await backend.stop()
+
+
+async def _try_upstream(backend: RelayBackend, config: Config) -> Finding:
+    report = backend.report()
+    where = f"{report['dialect']} at {report['upstream']}"
+    began = time.perf_counter()
+    try:
+        async with asyncio.timeout(TRIAL_S):
+            await backend.greeting(config.default_model)
+    except (UpstreamLostError, TimeoutError) as failure:
+        return Finding(
+            _BAD, "relay", f"{where}: {failure or 'no answer'}", "check --relay-url, -key, -model and -dialect"
+        )
+    return Finding(_GOOD, "relay", f"{where}, a session in {(time.perf_counter() - began) * 1000:.0f} ms")
 
 
 def _parts(backend: Backend, took_ms: float) -> list[Finding]:
@@ -171,9 +196,34 @@ def _parts(backend: Backend, took_ms: float) -> list[Finding]:
     return found
 
 
-async def _conversation(backend: Backend, config: Config) -> list[Finding]:
-    """Let the models say something, and let them hear it."""
-    request = Generate(
+async def _try_backend(role: Role, seat: Seat[Any], config: Config) -> Finding:
+    """Let one of several that stand in for each other do a little."""
+    what = f"{role} {seat.name}"
+    if not seat.is_ready:
+        return Finding(_NOTE, what, "cannot stand in: it did not start")
+    try:
+        async with asyncio.timeout(TRIAL_S):
+            match role:
+                case "stt":
+                    outputs = seat.part.transcribe(Speech(bytes(2 * 8000), 8000), None)
+                case "llm":
+                    outputs = seat.part.generate(_request(config))
+                case _:
+                    outputs = seat.part.speak(_SENTENCE, config.voice, 1.0)
+            async with closing_outputs(outputs) as outputs:
+                async for _ in outputs:
+                    pass
+    except TimeoutError:
+        return Finding(_BAD, what, f"{seat.model} gave no answer within {TRIAL_S:g} s", "check that it runs")
+    except ModelError as failure:
+        return Finding(_BAD, what, failure.message, "check its URL, its key and that it runs, or do not name it")
+    except Exception as bug:  # a plugin is not ours
+        return Finding(_BAD, what, f"failed: {type(bug).__name__}: {bug}", "mend it, or do not name it")
+    return Finding(_GOOD, what, seat.model)
+
+
+def _request(config: Config) -> Generate:
+    return Generate(
         run=1,
         response_id="resp_1",
         instructions=f'Say: "{_SENTENCE}"',
@@ -187,11 +237,15 @@ async def _conversation(backend: Backend, config: Config) -> list[Finding]:
         speed=1.0,
         model=config.default_model,
     )
+
+
+async def _conversation(backend: Backend, config: Config) -> list[Finding]:
+    """Let the models say something, and let them hear it."""
     began = time.perf_counter()
     sounds: list[AudioProduced] = []
     took_ms = 0.0
     try:
-        async for output in backend.respond(request):
+        async for output in backend.respond(_request(config)):
             if isinstance(output, AudioProduced):
                 took_ms = took_ms or (time.perf_counter() - began) * 1000
                 sounds.append(output)

@@ -52,6 +52,7 @@ from offhook.model.local.ear import EarOptions
 from offhook.model.local.gguf.brain import CONTEXT_TOKENS, GgufOptions
 from offhook.model.local.voice import VoiceOptions
 from offhook.model.registry import EndpointOptions, ModelOptions
+from offhook.model.relay import RelayBackend, UpstreamOptions
 from offhook.model.scripted import SCRIPTED
 from offhook.model.turn_end import TurnEnds, load_turn_end
 from offhook.net.address import parse_public_address
@@ -177,7 +178,9 @@ class Server:
         self.sampler = LoadSampler(
             self.admission,
             media=self.plane.load,
+            sessions=self.sessions,
             opened=lambda: self.lines.opened,
+            stayed=self.directory.stayed,
             model_wait_ms=lambda: self.backend.queue_wait_ms,
             clock=around.clock,
             cpu_clock=around.cpu_clock,
@@ -224,6 +227,9 @@ class Server:
 
     def models(self) -> str:
         """Say in a line what callers talk to. A brain that is none never passes for one."""
+        if isinstance(self.backend, RelayBackend):
+            report = self.backend.report()
+            return f"relays every session to {report['upstream']}, in the ways of {report['dialect']}"
         ear, brain, voice = map(self._part, ("ear", "brain", "voice"))
         if brain == SCRIPTED:
             return "scripted: callers hear tones, and nobody understands them"
@@ -304,11 +310,18 @@ class Server:
             "calls": {
                 "active": self.directory.calls,
                 "limit": self.admission.limit,
+                "new_per_s_limit": self.admission.setups_limit,
                 "limited_by": self.admission.reason or None,
                 "refused": self.admission.refused,
                 "total": self.directory.total,
             },
-            "sessions": {"active": len(self.sessions), "total": self.sessions.total, "refused": self.sessions.refused},
+            "sessions": {
+                "active": len(self.sessions),
+                "limit": self.sessions.admission.limit,
+                "limited_by": self.sessions.admission.reason or None,
+                "refused": self.sessions.admission.refused,
+                "total": self.sessions.total,
+            },
             "media": {
                 "busy": round(load.busy, 4),
                 "late_p99_ms": round(load.late_p99_ms, 2),
@@ -347,6 +360,17 @@ def model_options(config: Config) -> ModelOptions:
         ear=EarOptions(config.whisper, config.stt_workers),
         speaker=VoiceOptions(config.voices),
         apology=config.apology,
+        orders=config.orders,
+        tables=config.backends,
+        relay=_upstream(config),
+    )
+
+
+def _upstream(config: Config) -> UpstreamOptions | None:
+    if config.relay_url is None:
+        return None
+    return UpstreamOptions(
+        config.relay_url, config.relay_dialect, config.relay_model, config.relay_key, config.relay_seconds
     )
 
 

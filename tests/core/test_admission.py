@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from offhook.host.admission import LEAST_COST, TARGET_BUSY, Admission, Load
+from offhook.host.sampler import observe
 
 
 class Machine:
@@ -18,7 +19,7 @@ class Machine:
     def run(self, seconds: int, offered_per_s: int = 20, **late_ms: float) -> None:
         for _ in range(seconds):
             for _ in range(offered_per_s):
-                if self.admission.admit(self.calls):
+                if self.admission.admit(self.calls) is None:
                     self.calls += 1
             wanted = self.calls * self.cost
             late = late_ms or {"tick_late_ms": 50.0 if wanted > 1 else 0.0}
@@ -76,8 +77,8 @@ def test_one_late_second_is_an_accident() -> None:
 def test_a_cap_by_configuration_holds() -> None:
     """Users' complaint: a worker could not reliably be capped at one job."""
     admission = Admission(1)
-    assert admission.admit(0)
-    assert not admission.admit(1)
+    assert admission.admit(0) is None
+    assert admission.admit(1) == "1 calls are the limit"
     assert admission.refused == 1
 
 
@@ -85,7 +86,7 @@ def test_one_call_is_always_taken() -> None:
     machine = Machine(3.0)
     machine.run(100)
     assert machine.admission.limit == 1
-    assert machine.admission.admit(0)
+    assert machine.admission.admit(0) is None
 
 
 def test_short_calls_do_not_pass_for_dear_ones() -> None:
@@ -123,7 +124,131 @@ def test_an_idle_machine_that_was_suspended_takes_a_burst_of_calls() -> None:
     admission = Admission(0)
     for _ in range(5):
         admission.observe(Load(0.0, loop_late_ms=4000.0))
-    assert all(admission.admit(calls) for calls in range(4))
+    assert all(admission.admit(calls) is None for calls in range(4))
     for _ in range(20):
         admission.observe(Load(0.0))
-    assert all(admission.admit(calls) for calls in range(20))
+    assert all(admission.admit(calls) is None for calls in range(20))
+
+
+def test_calls_that_are_over_at_once_are_not_refused_for_audio_that_nobody_hears_late() -> None:
+    """A thousand calls a second that hang up as soon as they are answered make audio late, and hear none."""
+    admission = Admission(0)
+    for _ in range(60):
+        admission.observe(Load(0.99, legs=16, opened=1000, stayed=0, tick_late_ms=25.0))
+        assert all(admission.admit(calls) is None for calls in range(16))
+    assert admission.reason == ""
+
+
+class Flood:
+    """Calls that are held, and others that come and go by hundreds and make those late."""
+
+    def __init__(self) -> None:
+        self.admission = Admission(0)
+        self.taken = 0
+
+    def run(self, seconds: int, *, offered_per_s: int, held: int = 40) -> None:
+        for _ in range(seconds):
+            self.taken = sum(self.admission.admit(held) is None for _ in range(offered_per_s))
+            busy = held * 0.004 + self.taken * 0.001
+            late = 30.0 if busy > 0.6 else 1.0
+            load = Load(min(busy, 1.0), legs=held, opened=self.taken, stayed=held, tick_late_ms=late)
+            self.admission.observe(load)
+
+
+def test_a_flood_of_short_calls_is_slowed_down_and_those_who_talk_are_kept() -> None:
+    flood = Flood()
+    flood.run(60, offered_per_s=1000)
+    admission = flood.admission
+    assert 300 < flood.taken < 600, "as many as leave the others on time"
+    assert admission.limit > 100, "what is held did not make it late"
+    assert "audio" in admission.reason
+
+
+def test_when_the_flood_is_over_nothing_of_it_is_left() -> None:
+    flood = Flood()
+    flood.run(60, offered_per_s=1000)
+    flood.run(120, offered_per_s=5)
+    assert flood.admission.setups_limit is None
+    assert flood.admission.reason == ""
+    assert flood.taken == 5
+
+
+def test_some_new_calls_a_second_are_taken_however_late_it_is() -> None:
+    admission = Admission(0)
+    for _ in range(200):
+        admission.observe(Load(0.9, legs=20, opened=400, stayed=20, tick_late_ms=80.0))
+    assert [admission.admit(20) for _ in range(10)] == [None] * 10
+    assert admission.admit(20) == "10 new calls a second are the limit"
+    assert admission.refused == 1
+
+
+def test_a_noisy_neighbour_who_costs_nobody_a_packet_does_not_lower_the_limit() -> None:
+    admission = Admission(0)
+    before = admission.limit
+    for _ in range(60):
+        admission.observe(Load(0.2, legs=50, stayed=50, tick_late_ms=17.0))
+    assert admission.limit >= before
+    assert admission.reason == ""
+
+
+def test_a_small_share_of_a_processor_is_found_out_by_the_gaps_it_makes() -> None:
+    """A container may have a fifth of a core: its calls wait for 80 of every 100 ms."""
+    admission = Admission(0)
+    held: list[int] = []
+    for _ in range(120):
+        held.append(min(100, admission.limit))
+        wanted = held[-1] * 0.004
+        late_ms = 80.0 if wanted > 0.2 else 5.0
+        admission.observe(Load(min(wanted, 0.2), held[-1], stayed=held[-1], tick_late_ms=late_ms))
+    assert sum(held[60:]) / 60 == pytest.approx(50, rel=0.2), "what a fifth of a core can hold"
+
+
+class Sessions:
+    """Sessions on sockets of their own, beside calls."""
+
+    def __init__(self) -> None:
+        self.admission = Admission(0, "sessions")
+        self.total = 0
+        self.held = 0
+
+    def __len__(self) -> int:
+        return self.held
+
+
+def run_beside(seconds: int, calls: Admission, sessions: Sessions, *, call: float, session: float) -> None:
+    """Calls and sessions come and go, each kind in its own time; both end with forty."""
+    for second in range(seconds, 0, -1):
+        legs, sessions.held = 40 + second * 7 % 60, 40 + second * 11 % 90
+        load = Load(busy=legs * call + sessions.held * session + 0.02, legs=legs)
+        observe(calls, load, sessions, 0)
+
+
+@pytest.mark.parametrize(("call", "session"), [(0.002, 0.004), (0.004, 0.001), (0.003, 0.003)])
+def test_calls_and_sessions_are_each_charged_with_what_they_cost(call: float, session: float) -> None:
+    calls, sessions = Admission(0), Sessions()
+    for _ in range(10):
+        observe(calls, Load(busy=0.02), sessions, 0)
+    run_beside(200, calls, sessions, call=call, session=session)
+    assert calls.cost == pytest.approx(call, rel=0.25)
+    assert sessions.admission.cost == pytest.approx(session, rel=0.25)
+
+
+def test_what_sessions_take_is_no_room_for_calls() -> None:
+    calls, sessions = Admission(0), Sessions()
+    limits = []
+    for sessions.held in (0, 60, 120):
+        for _ in range(60):
+            observe(calls, Load(busy=50 * 0.002 + sessions.held * 0.003, legs=50), sessions, 0)
+        limits.append(calls.limit)
+    assert limits[0] - limits[1] == pytest.approx(60 * 1.5, rel=0.35)
+    assert limits[1] - limits[2] == pytest.approx(60 * 1.5, rel=0.35)
+
+
+def test_a_late_server_takes_fewer_sessions_and_says_so() -> None:
+    calls, sessions = Admission(0), Sessions()
+    sessions.held = 100
+    for _ in range(10):
+        observe(calls, Load(busy=0.9, loop_late_ms=400.0), sessions, 0)
+    assert sessions.admission.limit < 60
+    assert sessions.admission.admit(100) == "100 sessions are the limit"
+    assert "event loop" in sessions.admission.reason

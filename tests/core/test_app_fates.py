@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -28,8 +30,9 @@ UNKNOWN = problem(404, "call_id_not_found")
 FINE = answer()
 
 
-def sent(handler: Handler, *outcomes: Outcome) -> list[str]:
+def sent(handler: Handler, *outcomes: Outcome, requests: list[str] | None = None) -> list[str]:
     """Give a call to a handler; return what its server was asked for. No socket can be opened there."""
+    asked = [] if requests is None else requests
     transport = AsyncScripted(list(outcomes))
     client = offhook.AsyncClient(
         api_key="sk-test", webhook_secret=SECRET, base_url=NOWHERE, transport=transport, max_retries=0
@@ -41,8 +44,11 @@ def sent(handler: Handler, *outcomes: Outcome) -> list[str]:
         assert await post(app, event()) == 200
         await app.close()
 
-    run(test())
-    return [each.target.rpartition("/")[2] for each in transport.requests]
+    try:
+        run(test())
+    finally:
+        asked += [each.target.rpartition("/")[2] for each in transport.requests]
+    return asked
 
 
 @pytest.fixture(autouse=True)
@@ -115,3 +121,56 @@ def test_a_caller_who_gave_up_before_the_accept_costs_nothing_more(caplog: pytes
         assert sent(accept, UNKNOWN) == ["accept"]
     assert caplog.messages[-1] == "call_id=rtc_1: the caller has given up"
     assert {each.levelname for each in caplog.records} == {"INFO"}
+
+
+class OutcomeOfATest(BaseException):
+    """What test frameworks end a test with is no Exception."""
+
+
+def raising(failure: BaseException) -> Handler:
+    async def fails(call: offhook.IncomingCall) -> None:
+        raise failure
+
+    return fails
+
+
+@pytest.mark.parametrize("failure", [OutcomeOfATest("no"), KeyboardInterrupt(), SystemExit(3)])
+def test_a_handler_that_ends_more_than_itself_ends_its_call_first_and_the_exception_is_seen(
+    failure: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    requests: list[str] = []
+    with pytest.raises(type(failure)):
+        sent(raising(failure), FINE, requests=requests)
+    assert requests == ["reject"]
+    assert "the handler failed" in caplog.text
+
+
+def test_a_handler_that_ends_as_if_it_was_cancelled_has_failed(caplog: pytest.LogCaptureFixture) -> None:
+    assert sent(raising(asyncio.CancelledError()), FINE) == ["reject"]
+    assert "the handler failed" in caplog.text
+
+
+def test_a_handler_whose_event_loop_is_gone_goes_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    client = offhook.AsyncClient(
+        api_key="sk-test", webhook_secret=SECRET, base_url=NOWHERE, transport=AsyncScripted([FINE])
+    )
+
+    def begin() -> None:
+        app = offhook.App(client=client)
+
+        @app.incoming
+        async def waits(call: offhook.IncomingCall) -> None:
+            await asyncio.Event().wait()
+
+        async def test() -> None:
+            assert await post(app, event()) == 200
+            await asyncio.sleep(0)
+
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(test())
+        loop.close()
+
+    begin()
+    # An exception here that nobody can catch fails the test.
+    gc.collect()
+    assert "the handler failed" not in caplog.text

@@ -321,11 +321,12 @@ def test_an_output_that_is_endless_is_cut() -> None:
         (ConnectionError("db-7.internal: password refused"), "book failed (ConnectionError).", True),
         (TimeoutError("of its own"), "book failed (TimeoutError).", True),
         (StopIteration(), "book failed (", True),
+        (pytest.fail.Exception("of a test"), "book failed (Failed).", True),
     ],
 )
 @pytest.mark.parametrize("waits", [True, False])
 def test_a_failure_is_told_to_the_model_and_logged(
-    failure: Exception, told: str, logged: bool, waits: bool, caplog: pytest.LogCaptureFixture
+    failure: BaseException, told: str, logged: bool, waits: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     def book() -> None:
         raise failure
@@ -339,6 +340,7 @@ def test_a_failure_is_told_to_the_model_and_logged(
     assert bool(caplog.records) is logged
 
 
+@pytest.mark.real_time
 def test_a_function_that_takes_too_long_is_given_up_and_the_model_told() -> None:
     over = threading.Event()
 
@@ -355,6 +357,7 @@ def test_a_function_that_takes_too_long_is_given_up_and_the_model_told() -> None
         over.set()
 
 
+@pytest.mark.real_time
 def test_a_plain_function_runs_beside_the_event_loop_and_in_its_context() -> None:
     name = contextvars.ContextVar("name", default="")
     entered = threading.Event()
@@ -373,6 +376,7 @@ def test_a_plain_function_runs_beside_the_event_loop_and_in_its_context() -> Non
     assert asyncio.run(test()) == "Ann False"
 
 
+@pytest.mark.real_time
 def test_threads_are_bounded() -> None:
     over = threading.Event()
 

@@ -223,6 +223,21 @@ def test_clear_alone_silences_the_rest_of_the_response() -> None:
     assert one(events, "response.done")["response"]["output"][0]["content"][0]["transcript"] == "one two"
 
 
+def test_sound_that_comes_between_a_clear_and_its_confirmation_is_not_played() -> None:
+    """It would be heard after the silence that the client asked for, as a second beginning of the same response."""
+    talk, run = interrupted_talk()
+    talk.client("output_audio_buffer.clear")
+    plays = talk.count(do.Play)
+    talk.audio(run, 1000, "more")
+    assert talk.count(do.Play) == plays
+    assert types(talk.happens(happened.PlayoutStopped(run, 1000))) == [
+        "output_audio_buffer.cleared",
+        "conversation.item.truncated",
+    ]
+    events = talk.happens(happened.GenerationFinished(run))
+    assert one(events, "response.done")["response"]["output"][0]["content"][0]["transcript"] == "one two"
+
+
 def test_a_response_asked_for_at_a_clear_is_given_only_the_words_that_were_heard() -> None:
     """How much was heard is known a tick after the clear; the request to the model waits for it."""
     talk, run = interrupted_talk()

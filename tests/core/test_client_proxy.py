@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import pytest
 
 from offhook.client.proxy import Proxy, choose_proxy, connect_request, connect_status
@@ -50,19 +52,19 @@ def test_a_proxy_that_cannot_be_used_is_an_error_that_shows_no_password(url: str
 
 
 @pytest.mark.parametrize(
-    ("url", "expected"),
+    ("user", "plain"),
     [
-        ("http://[::1]:1", "http://[::1]:1"),
-        ("http://me@proxy", "http://me:@proxy:80"),
-        ("http://me:p%40s:s@proxy", "http://me:p@s:s@proxy:80"),
-        ("http://me:100%25@proxy", "http://me:100%@proxy:80"),
-        ("http://me:a%2fb%3fc%23%5b@proxy", "http://me:a%2Fb%3Fc%23%5B@proxy:80"),
+        ("me", "me:"),
+        ("me:100%25", "me:100%"),
+        ("a%2Fb:%3Fc%23d", "a/b:?c#d"),
+        ("a%40b.example:p%40s%3As%20%5B%5D", "a@b.example:p@s:s []"),
+        ("m%C3%BC:%E2%82%AC", "m\u00fc:\u20ac"),
     ],
 )
-def test_the_url_of_a_proxy_is_encoded_only_where_it_would_end_otherwise(url: str, expected: str) -> None:
-    proxy = choose_proxy("http", "x", 80, {"http_proxy": url})
+def test_user_and_password_are_what_the_url_encodes(user: str, plain: str) -> None:
+    proxy = choose_proxy("http", "x", 80, {"http_proxy": f"http://{user}@proxy"})
     assert proxy is not None
-    assert proxy.url == expected
+    assert proxy.headers == {"proxy-authorization": "Basic " + b64encode(plain.encode()).decode()}
 
 
 def test_a_tunnel_is_asked_for_and_its_reply_read() -> None:

@@ -321,6 +321,48 @@ def test_an_empty_key_is_no_key(key: str) -> None:
         client(api_key=key)
 
 
+def test_a_key_that_is_neither_text_nor_a_function_is_a_setting_that_cannot_work() -> None:
+    with pytest.raises(ConfigError, match="api_key: is of the type bytes"):
+        client(api_key=b"sk-secret")
+
+
+async def later(key: Any) -> Any:
+    return key
+
+
+BAD_KEYS = [("sk-secret\n", "header"), ("sk-\u20ac", "header"), (b"sk-secret", "bytes"), (None, "None"), (" ", "empty")]
+
+
+@pytest.mark.parametrize(("key", "told"), [*BAD_KEYS, (later, "asynchronous")])
+def test_a_function_that_returns_what_is_no_key_is_a_setting_that_cannot_work(key: Any, told: str) -> None:
+    transport = Scripted()
+    one = client(transport, api_key=(lambda: key(None)) if callable(key) else lambda: key)
+    calls = one.realtime.calls
+    for ask in (calls.hangup, calls.with_raw_response.hangup, calls.with_streaming_response.hangup):
+        with pytest.raises(ConfigError, match=f"api_key: .*{told}") as caught:
+            ask("rtc_1").__enter__()
+        assert "sk-secret" not in str(caught.value)
+    with pytest.raises(ConfigError, match="api_key"), one.realtime.connect(call_id="rtc_1"):
+        pass
+    assert transport.requests == []
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize(("key", "told"), BAD_KEYS)
+def test_an_asynchronous_function_that_returns_no_key_is_told_of_alike(key: Any, told: str, waits: bool) -> None:
+    async def test() -> None:
+        transport = AsyncScripted()
+        ask = (lambda: later(key)) if waits else (lambda: key)
+        async with offhook.AsyncClient(api_key=ask, base_url=URL, transport=transport) as one:
+            with pytest.raises(ConfigError, match=f"api_key: .*{told}"):
+                await one.realtime.calls.hangup("rtc_1")
+            with pytest.raises(ConfigError, match=f"api_key: .*{told}"):
+                await one.realtime.connect(call_id="rtc_1").enter()
+        assert transport.requests == []
+
+    asyncio.run(test())
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
 def test_a_timeout_that_has_passed_already_is_refused(timeout: float) -> None:
     with pytest.raises(ValueError, match="timeout"):

@@ -14,6 +14,8 @@ from openai.resources.webhooks import webhooks as their_webhooks
 from tests.scripted_transport import Scripted
 
 import offhook
+import offhook.errors
+from offhook.app import incoming, tool
 from offhook.client import (
     async_calls,
     async_client,
@@ -158,13 +160,23 @@ def test_raw_and_streaming_resources_have_every_method() -> None:
 def test_errors_have_the_official_names() -> None:
     theirs = {name for name in openai.__all__ if name.endswith("Error")}
     ours = {name for name in vars(errors) if name.endswith("Error") and name in offhook.__all__}
-    # Ours alone: a socket's end, and a redirect that is not followed.
-    assert ours - theirs == {"ConnectionClosedError", "RedirectError"}
+    # Ours alone: a socket's end, a redirect that is not followed, and what all of them come from.
+    assert ours - theirs == {"ConnectionClosedError", "RedirectError", "RemoteError"}
     # Theirs alone belong to other resources, but for the root.
     for name in theirs & ours:
         assert issubclass(getattr(offhook, name), offhook.APIError) == issubclass(
             getattr(openai, name), openai.APIError
         )
+
+
+def test_every_error_that_an_application_can_meet_is_importable_from_the_top() -> None:
+    places = (offhook.errors, errors, incoming, tool)
+    found = [each for place in places for each in vars(place).values() if isinstance(each, type)]
+    met = {each for each in found if issubclass(each, Exception) and each is not offhook.errors.ApiProblem}
+    assert len(met) > 20
+    for each in met:
+        assert getattr(offhook, each.__name__) is each
+        assert each.__name__ in offhook.__all__
 
 
 def test_every_name_is_there_and_nothing_else() -> None:

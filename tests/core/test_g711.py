@@ -104,12 +104,8 @@ def test_the_silent_byte_decodes_to_the_sample_nearest_to_zero() -> None:
 
 def test_a_batch_of_mixed_laws_equals_each_row_alone() -> None:
     random = np.random.default_rng(1)
-    samples = random.integers(-32768, 32768, (5, 160)).astype(np.int16)
+    rows = random.integers(0, 256, (5, 160)).astype(np.uint8)
     codecs = np.array([Codec.PCMU, Codec.PCMA, Codec.PCMA, Codec.PCMU, Codec.PCMA])
-    rows = g711.encode_rows(samples, codecs)
-    assert [row.tobytes() for row in rows] == [
-        g711.encode(row, Codec(codec)) for row, codec in zip(samples, codecs, strict=True)
-    ]
     decoded = g711.decode_rows(rows, codecs)
     assert decoded.dtype == np.int16
     for row, payload, codec in zip(decoded, rows, codecs, strict=True):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.rtp_writer import build_rtp
 
-from offhook.rtp.packet import RtpError, RtpPacket, build_rtp, is_rtcp, parse_rtp, signed_16, signed_32, voice_packet
+from offhook.rtp.packet import RtpError, RtpPacket, is_rtcp, parse_rtp, signed_16, signed_32, voice_packet
 from offhook.rtp.reception import Reception, ntp_time, round_trip_s
 from offhook.rtp.rtcp import (
     Goodbye,

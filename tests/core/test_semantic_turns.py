@@ -205,6 +205,44 @@ def test_words_that_come_after_an_update_in_a_pause_end_the_turn_by_the_new_pati
     assert talk.count(do.EndTurn) == 1
 
 
+def updates(talk: Talk, **detection: Any) -> list[dict[str, Any]]:
+    given = detection or None
+    return talk.client("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": given}}})
+
+
+def test_a_pause_that_was_told_before_the_words_counted_does_not_leave_the_line_dead() -> None:
+    """Under server_vad the audio plane would have ended it; after the update it leaves that to the conversation."""
+    talk = semantic_talk()
+    updates(talk, type="server_vad")
+    starts(talk)
+    pauses(talk)
+    assert talk.engine.next_deadline() is None
+    updates(talk, type="semantic_vad", eagerness="medium")
+    assert silence_ms(talk) == 700
+    assert talk.count(do.EndTurn) == 1
+
+
+def test_a_pause_that_has_lasted_ends_the_turn_as_soon_as_the_words_count() -> None:
+    talk = semantic_talk()
+    updates(talk, type="server_vad", silence_duration_ms=3000)
+    starts(talk)
+    pauses(talk)
+    talk.waits(2.0)
+    updates(talk, type="semantic_vad")
+    talk.waits(0.0)
+    assert talk.count(do.EndTurn) == 1
+
+
+def test_an_update_after_the_caller_spoke_on_ends_nothing() -> None:
+    talk = semantic_talk()
+    updates(talk, type="server_vad")
+    starts(talk)
+    pauses(talk)
+    talk.happens(happened.VoiceResumed())
+    updates(talk, type="semantic_vad")
+    assert talk.engine.next_deadline() is None
+
+
 # -- what interrupts the agent
 
 
@@ -412,3 +450,52 @@ def test_an_update_while_it_is_doubted_makes_the_agent_loud_again() -> None:
     assert not talk.last(do.Duck).ducked
     talk.waits(2)
     assert not was_stopped(talk)
+
+
+# -- an update while it is not known yet whether the caller interrupts
+
+
+def test_a_doubt_outlives_an_update_that_goes_on_doubting() -> None:
+    talk = semantic_talk()
+    agent_speaks(talk)
+    starts(talk)
+    updates(talk, type="semantic_vad", eagerness="high")
+    assert talk.last(do.Duck).ducked
+    talk.waits(NOD_MS / 1000)
+    assert was_stopped(talk)
+    assert not talk.last(do.Duck).ducked
+
+
+def test_with_server_vad_the_speech_that_was_doubted_is_an_interruption() -> None:
+    talk = semantic_talk()
+    agent_speaks(talk)
+    starts(talk)
+    assert types(updates(talk, type="server_vad")) == ["session.updated"], "the update is answered first"
+    talk.waits(0.0)
+    assert was_stopped(talk)
+    assert not talk.last(do.Duck).ducked
+
+
+@pytest.mark.parametrize("detection", [{}, {"type": "semantic_vad", "interrupt_response": False}])
+def test_a_doubt_is_dropped_where_nothing_interrupts_any_more(detection: dict[str, Any]) -> None:
+    talk = semantic_talk()
+    agent_speaks(talk)
+    starts(talk)
+    updates(talk, **detection)
+    assert not talk.last(do.Duck).ducked
+    talk.waits(2.0)
+    assert not was_stopped(talk)
+
+
+def test_a_nod_that_is_followed_by_more_words_interrupts_only_where_that_is_wanted() -> None:
+    for interrupts in (True, False):
+        talk = semantic_talk()
+        agent_speaks(talk)
+        starts(talk)
+        talk.waits(0.4)
+        pauses(talk)
+        hears(talk, "Okay.")
+        updates(talk, type="semantic_vad", eagerness="low", interrupt_response=interrupts)
+        talk.happens(happened.VoiceResumed())
+        talk.waits(2.0)
+        assert was_stopped(talk) is interrupts

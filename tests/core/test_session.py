@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tests.core.talk import (
+    SocketTalk,
     Talk,
     error,
     function,
@@ -86,8 +87,18 @@ def test_an_update_is_done_wholly_or_not_at_all() -> None:
     assert session["instructions"] != "New."
 
 
-def test_another_model_is_refused_and_the_same_one_passes() -> None:
+def test_a_call_keeps_its_model_and_takes_the_rest_of_an_update_that_names_another() -> None:
+    """An agent attached to a call sends its own default model, and its instructions and tools with it."""
     talk = Talk(model="my-model")
+    update = {"type": "realtime", "model": "gpt-realtime-2.1", "instructions": "You settle bills."}
+    session = one(talk.client("session.update", session=update), "session.updated")["session"]
+    assert (session["model"], session["instructions"]) == ("my-model", "You settle bills.")
+    talk.client("response.create")
+    assert talk.generate().model == "my-model"
+
+
+def test_another_model_is_refused_on_a_socket_and_the_same_one_passes() -> None:
+    talk = SocketTalk(model="my-model")
     refused = error(talk.client("session.update", session={"type": "realtime", "model": "other"}))
     assert (refused["code"], refused["param"]) == ("invalid_value", "session.model")
     assert types(talk.client("session.update", session={"type": "realtime", "model": "my-model"})) == [
@@ -106,8 +117,8 @@ def test_the_first_update_names_the_model_when_accept_named_none() -> None:
     assert one(update(model="gpt-realtime-2.1"), "session.updated")["session"]["model"] == "gpt-realtime-2.1"
     talk.client("response.create")
     assert talk.generate().model == "gpt-realtime-2.1"
-    assert error(update(model="gpt-realtime"))["param"] == "session.model", "from then on it is chosen"
-    assert error(Talk(model="gpt-realtime").client("session.update", session={"type": "realtime", "model": "x"}))
+    again = one(update(model="gpt-realtime"), "session.updated")["session"]
+    assert again["model"] == "gpt-realtime-2.1", "from then on it is chosen"
 
 
 def test_a_refused_update_chooses_no_model() -> None:
@@ -184,3 +195,14 @@ def test_the_end_of_the_call_gives_every_response_an_end() -> None:
     ]
     assert done == ["cancelled", "cancelled"]
     assert sum(isinstance(each, do.CancelGeneration) for each in outputs) == 2
+
+
+def test_a_voice_of_ones_own_is_echoed_by_its_id_and_may_be_sent_back_as_it_was_shown() -> None:
+    talk = Talk(audio={"output": {"voice": {"id": "voice_1"}}})
+    talk.client("response.create")
+    shown = one(talk.sent, "response.created")["response"]["audio"]["output"]["voice"]
+    assert shown == "voice_1"
+    talk.answers()
+    session = {"type": "realtime", "audio": {"output": {"voice": shown}}}
+    updated = one(talk.client("session.update", session=session), "session.updated")["session"]
+    assert updated["audio"]["output"]["voice"] == "voice_1"

@@ -64,11 +64,22 @@ def test_what_was_cleared_is_in_no_turn() -> None:
         ("!!!!", "base64"),
         ("AAA", "base64"),
         ("AAAA\n", "base64"),
+        ("AAAA=", "base64"),
+        ("AA AA", "base64"),
         ("\u00e4AAA", "base64"),
         (base64.b64encode(b"123").decode(), "even number"),
         ("AAAA" * (limits.MAX_APPEND_BYTES // 3 + 2), "at most"),
     ],
-    ids=["no alphabet", "no padding", "line break", "no ASCII", "half a sample", "too much"],
+    ids=[
+        "no alphabet",
+        "no padding",
+        "line break",
+        "more padding",
+        "blank",
+        "no ASCII",
+        "half a sample",
+        "too much",
+    ],
 )
 def test_what_is_no_audio_is_refused_and_the_session_goes_on(audio: str, why: str) -> None:
     talk = SocketTalk()
@@ -278,6 +289,18 @@ def test_a_transcription_session_gives_words_and_never_answers() -> None:
     assert talk.count(do.Generate) == 0
 
 
+def test_a_transcription_session_says_what_transcribes_even_if_nobody_named_it() -> None:
+    talk = TranscriptionTalk(audio={"input": {"transcription": {"language": "en"}}})
+    shown = talk.sent[0]["session"]["audio"]["input"]["transcription"]
+    assert (shown["model"], shown["language"]) == ("whisper-1", "en")
+    for given, seen in ((None, None), ({"language": "de"}, ("whisper-1", "de"))):
+        session = {"type": "transcription", "audio": {"input": {"transcription": given}}}
+        shown = one(talk.client("session.update", session=session), "session.updated")["session"]["audio"]["input"]
+        assert (
+            shown["transcription"] and (shown["transcription"]["model"], shown["transcription"]["language"])
+        ) == seen
+
+
 @pytest.mark.parametrize(
     ("type_", "members"),
     [
@@ -362,3 +385,8 @@ def test_an_item_whose_audio_cannot_be_heard_is_refused(item: dict[str, Any], pa
     error = one(talk.client("conversation.item.create", item=item), "error")["error"]
     assert error["param"] == param
     assert len(talk.engine.conversation) == 0
+
+
+def test_an_error_repeats_no_more_of_an_endless_event_id_than_an_id_may_have() -> None:
+    details = one(SocketTalk().client("response.cancel", event_id="x" * 100_000), "error")["error"]
+    assert (details["param"], details["event_id"]) == ("event_id", "x" * 512)

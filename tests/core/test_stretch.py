@@ -106,7 +106,7 @@ def test_what_cannot_be_stretched_is_refused(rate_hz: int, speed: float) -> None
         Stretcher(rate_hz, speed)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cuts=st.lists(st.integers(0, 4000), max_size=8), speed=st.sampled_from(SPEEDS), seed=st.integers(0, 99))
 def test_any_cut_of_the_input_gives_the_same_output(cuts: list[int], speed: float, seed: int) -> None:
     spoken = np.random.default_rng(seed).integers(-9000, 9000, 4000).astype(np.int16)

@@ -67,6 +67,7 @@ def test_a_detector_that_breaks_leaves_the_decision_to_the_words() -> None:
     assert judge(Detector(judge=fail)) is None
 
 
+@pytest.mark.real_time
 def test_a_detector_that_is_too_slow_is_not_asked_more_and_more() -> None:
     go_on = threading.Event()
 

@@ -172,7 +172,7 @@ WORDS = st.sampled_from(
 
 
 @needs_voice
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.lists(st.one_of(WORDS, st.text(max_size=6)), max_size=8).map(" ".join))
 @example(text="9" * 700)
 @example(text="x" * 600)

@@ -97,7 +97,7 @@ FRAGMENTS = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(st.one_of(FRAGMENTS, st.text(ALPHABET, max_size=12)), max_size=12).map("".join))
 @example("x" * 1000)
 @example("9" * 1000)
@@ -115,7 +115,7 @@ def test_the_phrases_are_the_text_and_are_bounded(text: str) -> None:
     assert all(phrase.say == " ".join(phrase.say.split()) for phrase in found)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(["well,", "and", "so", "Dr.", "Smith", "left.", "extraordinarily", ""]), max_size=80))
 def test_breaths_are_the_phrases_in_order_and_bounded(says: list[str]) -> None:
     found = [Phrase(f" {index}", say) for index, say in enumerate(says)]

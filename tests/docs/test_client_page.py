@@ -27,6 +27,7 @@ def examples() -> list[str]:
     return blocks(PAGE, "python")
 
 
+@pytest.mark.real_time
 def test_the_first_examples_answer_a_call(
     examples: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

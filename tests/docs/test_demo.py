@@ -25,6 +25,7 @@ def demo() -> ModuleType:
     return module
 
 
+@pytest.mark.real_time
 @pytest.mark.parametrize("taken", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
 def test_the_demo_takes_another_sip_port_when_either_transport_is_taken(
     demo: ModuleType, taken: socket.SocketKind

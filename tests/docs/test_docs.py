@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -16,6 +17,8 @@ from tests.socket.live import SECRET, Live, run
 import offhook
 from offhook.cli import _parser
 from offhook.config import load_config
+from offhook.model.registry import choose_backend
+from offhook.server import model_options
 from offhook.testing.handset import AsyncHandset
 from offhook.testing.model import Calls
 from offhook.testing.sync import Handset, JumpingTime
@@ -82,6 +85,7 @@ def test_the_base_url_of_the_moving_page_is_all_the_sdk_needs() -> None:
     assert str(names["client"].base_url) == "http://127.0.0.1:8080/v1/"
 
 
+@pytest.mark.real_time
 def test_the_telephone_of_the_calling_page_makes_a_call(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (block,) = blocks(DOCS / "calling.md", "python")
     names: dict[str, Any] = {}
@@ -96,6 +100,7 @@ def test_the_telephone_of_the_calling_page_makes_a_call(capsys: pytest.CaptureFi
     assert re.fullmatch(r"answered \d+ ms after the last sound\n", capsys.readouterr().out)
 
 
+@pytest.mark.real_time
 def test_the_tests_of_the_testing_page_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, awaited = blocks(DOCS / "testing.md", "python")
     names: dict[str, Any] = {}
@@ -118,6 +123,7 @@ def test_the_tests_of_the_testing_page_pass(monkeypatch: pytest.MonkeyPatch) -> 
         clock.close()
 
 
+@pytest.mark.real_time
 def test_the_application_of_the_answering_page_takes_a_booking(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +158,7 @@ def test_the_application_of_the_answering_page_takes_a_booking(
     assert capsys.readouterr().out.startswith("the call is over:")
 
 
+@pytest.mark.real_time
 def test_the_program_and_the_test_of_the_quickstart_work(monkeypatch: pytest.MonkeyPatch) -> None:
     program, tried = blocks(DOCS / "quickstart.md", "python")
     agent = ModuleType("agent")
@@ -172,6 +179,36 @@ def test_the_program_and_the_test_of_the_quickstart_work(monkeypatch: pytest.Mon
         clock.run(whole())
     finally:
         clock.close()
+
+
+def test_the_backend_of_the_backends_page_keeps_what_is_promised(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    backend, tests = blocks(DOCS / "backends.md", "python")
+    table, entry = blocks(DOCS / "backends.md", "toml")
+    made = ModuleType("my_package")
+    exec(backend, vars(made))
+    monkeypatch.setitem(sys.modules, "my_package", made)
+    names = dict(vars(made))
+    exec(tests, names)
+    promises = names["TestMorse"]()
+    checks = [name for name in dir(promises) if name.startswith("test_") and "failure" not in name]
+    assert len(checks) > 8
+    for check in checks:
+        getattr(promises, check)()
+
+    about = tmp_path / "my_package-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n", encoding="utf-8")
+    ((group, points),) = tomllib.loads(entry)["project"]["entry-points"].items()
+    lines = [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+    (about / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "offhook.toml"
+    path.write_text("models = 'scripted'\n" + table.replace('"local"', '"morse"'), encoding="utf-8")
+    report = choose_backend(model_options(load_config({}, {}, path))).report()
+    assert [each["backend"] for each in report["brain"]["order"]] == ["fast", "large"]
+    assert [each["name"] for each in report["voice"]["order"]][1:] == ["morse at 600 Hz"]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

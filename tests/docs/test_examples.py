@@ -94,6 +94,7 @@ def test_arguments_that_make_no_sense_are_told_to_the_model(receptionist: Module
     assert talk.generate().run == 2
 
 
+@pytest.mark.real_time
 def test_a_caller_who_hangs_up_between_accept_and_connect_ends_nothing_but_the_call(
     receptionist: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_caller_who_hangs_up_between_accept_and_connect_ends_nothing_but_the_c
     assert capsys.readouterr().out.splitlines() == ["the call is accepted", "the caller has hung up"]
 
 
+@pytest.mark.real_time
 def test_the_receptionist_of_few_lines_answers_calls(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import json
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,7 +135,7 @@ async def baresip(
     account = f"<sip:softphone@127.0.0.1;transport={transport}>;regint=0;audio_codecs={codecs}"
     account += f";answermode={'auto' if answers else 'manual'}\n"
     for left in reversed(range(TRIES)):
-        sip_port, control_port = free_port(), free_port(socket.SOCK_STREAM)
+        sip_port, control_port = free_port(), free_port()
         _furnish(folder, says, account, sip_port, control_port)
         with (folder / "baresip.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(

@@ -7,6 +7,8 @@ The scenarios are plain SIPp: ``sipp -sf tests/interop/sipp/call.xml -m 1 HOST:P
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import re
 import shutil
 import socket
@@ -19,12 +21,14 @@ import pytest
 SIPP = shutil.which("sipp")
 SCENARIOS = Path(__file__).parent / "sipp"
 PATIENCE_S = 60
+PORTS = range(20_000, 30_000)
 
 needs_sipp = pytest.mark.skipif(SIPP is None, reason="sipp is not installed: apt-get install sip-tester")
 
-# One message of SIPp's message log: when it was, which way it went, and the message.
+# One message of SIPp's message log: when it was, which way it went, and the message. What comes for a call that is over
+# stands there without a time.
 _LOGGED = re.compile(
-    r"^-{40,} [^\n]*\n(?:UDP|TCP) message (sent|received)[^\n]*\n\n(.*?)(?=^-{40,} |\Z)", re.DOTALL | re.MULTILINE
+    r"^-{40,} [^\n]*\n(?:UDP|TCP) message (sent|received)[^\n]*\n\n(.*?)(?=^-{40,}(?: |$)|\Z)", re.DOTALL | re.MULTILINE
 )
 
 
@@ -103,8 +107,15 @@ def _read(path: Path) -> str:
     return path.read_bytes().decode(errors="replace").replace("\r\n", "\n") if path.exists() else ""
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """A port that nobody has now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port() -> int:
+    """A port that nobody has now, nor a connection that has ended: systems give those ports above these."""
+    for port in random.sample(PORTS, 100):
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
+            contextlib.suppress(OSError),
+        ):
+            datagrams.bind(("127.0.0.1", port))
+            stream.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")

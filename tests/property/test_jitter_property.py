@@ -16,7 +16,7 @@ def length(piece: Piece) -> int:
     return len(piece.payload) if isinstance(piece, Frame) else piece.ticks
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.tuples(st.none() | st.integers(0, 400), st.integers(0, 2)), min_size=1, max_size=120),
     frames_ms,
@@ -52,7 +52,7 @@ def test_every_packet_is_heard_at_most_once_in_order_and_time_is_whole(
     assert all(length(piece) > 0 for piece in line)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(0, 35), min_size=1, max_size=100), st.integers(0, 65535))
 def test_what_is_late_by_less_than_the_depth_is_all_heard(late_ms: list[int], first_sequence: int) -> None:
     arrivals = sorted(((index + 1) * 20 + late, index) for index, late in enumerate([0, *late_ms]))
@@ -71,7 +71,7 @@ def test_what_is_late_by_less_than_the_depth_is_all_heard(late_ms: list[int], fi
     assert buffer.lost == buffer.late == 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(

@@ -32,7 +32,7 @@ weathers = st.builds(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(wishes, weathers, st.integers(0, 1000))
 def test_runs_begin_and_end_once_and_are_never_said_beyond_what_was_given(
     wishes: list[tuple[object, ...]], weather: Weather, seed: int
@@ -86,7 +86,7 @@ def _sequences(world: World) -> list[int]:
     return [packet.sequence for packet in world.phones[0].packets]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.binary(max_size=60), st.booleans(), st.integers(0, 40)), max_size=60), st.booleans())
 def test_any_datagrams_from_anywhere_leave_the_plane_running(
     datagrams: list[tuple[bytes, bool, int]], mux: bool

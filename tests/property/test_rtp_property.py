@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.rtp_writer import build_rtp
 
-from offhook.rtp.packet import RtpError, RtpPacket, build_rtp, parse_rtp
+from offhook.rtp.packet import RtpError, RtpPacket, parse_rtp
 from offhook.rtp.reception import Reception
 from offhook.rtp.rtcp import (
     ControlPacket,
@@ -45,13 +46,12 @@ controls: st.SearchStrategy[ControlPacket] = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(packets, st.integers(0, 255))
 def test_a_written_packet_is_read_back(packet: RtpPacket, padding_bytes: int) -> None:
     assert parse_rtp(build_rtp(packet, padding_bytes=padding_bytes)) == packet
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.binary(max_size=120))
 def test_any_bytes_are_rtp_or_refused(data: bytes) -> None:
     try:
@@ -61,7 +61,6 @@ def test_any_bytes_are_rtp_or_refused(data: bytes) -> None:
     assert len(packet.payload) <= len(data) - 12
 
 
-@settings(deadline=None)
 @given(packets, st.data())
 def test_a_packet_with_bytes_changed_or_cut_is_read_or_refused(packet: RtpPacket, data: st.DataObject) -> None:
     mutated = bytearray(build_rtp(packet))
@@ -73,13 +72,12 @@ def test_a_packet_with_bytes_changed_or_cut_is_read_or_refused(packet: RtpPacket
         pass
 
 
-@settings(deadline=None)
 @given(st.lists(controls, min_size=1, max_size=5))
 def test_written_control_packets_are_read_back(compound: list[ControlPacket]) -> None:
     assert parse_rtcp(build_rtcp(compound)) == compound
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(controls, min_size=1, max_size=3), st.data())
 def test_control_packets_with_bytes_changed_are_read_or_refused(
     compound: list[ControlPacket], data: st.DataObject
@@ -94,7 +92,6 @@ def test_control_packets_with_bytes_changed_are_read_or_refused(
     assert len(parsed) <= 64
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(u16, st.none() | u32, u32), max_size=60))
 def test_any_stream_makes_a_report_that_fits_its_fields(stream: list[tuple[int, int | None, int]]) -> None:
     reception = Reception(1, stream[0][0] if stream else 0)
@@ -105,7 +102,7 @@ def test_any_stream_makes_a_report_that_fits_its_fields(stream: list[tuple[int, 
     assert 0 <= block.fraction_lost <= 255
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.sampled_from(DIGITS), st.integers(1, 3000)), min_size=1, max_size=8),
     u32,
@@ -129,7 +126,6 @@ def test_keys_are_heard_once_and_in_order_whatever_is_lost(
     assert heard == "".join(digit for digit, _ in presses)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.binary(max_size=8), u32), max_size=30))
 def test_any_event_payload_is_a_key_or_nothing(payloads: list[tuple[bytes, int]]) -> None:
     receiver = EventReceiver()
@@ -138,7 +134,6 @@ def test_any_event_payload_is_a_key_or_nothing(payloads: list[tuple[bytes, int]]
         assert digit is None or digit in DIGITS
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), max_size=60))
 def test_sound_only_ever_comes_from_where_is_sent_to(senders: list[int]) -> None:
     guard = SourceGuard(("192.0.2.0", 4000))

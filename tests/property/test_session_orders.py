@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core.talk import SocketTalk, Talk
+from tests.promises import Judge
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
@@ -104,6 +105,27 @@ def perform(talk: Talk, action: tuple[Any, ...]) -> None:
             talk.client(f"conversation.item.{verb}", item_id=ids[number % len(ids)], **members)
 
 
+class Judged(Talk):
+    """Every output is judged as it comes."""
+
+    def __init__(self, **members: Any) -> None:
+        self.judge = Judge()
+        super().__init__(**members)
+
+    def _take(self, outputs: list[do.Output]) -> list[dict[str, Any]]:
+        self.judge.take(outputs)
+        return super()._take(outputs)
+
+    def ends(self) -> None:
+        """The session is over; look back at it."""
+        self._take(self.engine.close(self.now))
+        self.judge.is_over()
+
+
+class JudgedOnSocket(Judged, SocketTalk):
+    """The same on a socket."""
+
+
 def response_id_of(event: dict[str, Any]) -> str | None:
     found = event.get("response_id") or event.get("response", {}).get("id")
     return str(found) if found else None
@@ -113,27 +135,27 @@ detections = st.sampled_from([{"type": "server_vad"}, {"type": "semantic_vad"}])
 
 
 @given(st.lists(actions, max_size=40), st.booleans(), detections)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_order_of_inputs_keeps_the_promises(
     script: list[tuple[Any, ...]], needs_transcripts: bool, detection: dict[str, str]
 ) -> None:
-    talk = Talk(
+    talk = Judged(
         options=EngineOptions(needs_transcripts=needs_transcripts, hears_early=True),
         audio={"input": {"transcription": {"model": "whisper-1"}, "turn_detection": detection}},
         offhook={"speak_first": "Hello.", "while_waiting": {"say": "one moment", "after_ms": 500}},
     )
     for action in script:
         perform(talk, action)
-    talk._take(talk.engine.close(talk.now))
+    talk.ends()
     keeps_the_promises(talk)
 
 
 @given(st.lists(actions | st.tuples(st.just("append"), st.integers(0, 500)), max_size=40), st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_order_of_inputs_keeps_the_promises_on_a_socket(
     script: list[tuple[Any, ...]], needs_transcripts: bool
 ) -> None:
-    talk = SocketTalk(
+    talk = JudgedOnSocket(
         options=EngineOptions(needs_transcripts=needs_transcripts),
         audio={"input": {"transcription": {"model": "whisper-1"}}},
     )
@@ -142,7 +164,7 @@ def test_any_order_of_inputs_keeps_the_promises_on_a_socket(
             talk.appends(action[1])
         else:
             perform(talk, action)
-    talk._take(talk.engine.close(talk.now))
+    talk.ends()
     keeps_the_promises(talk)
     done = set()
     for event in talk.sent:
@@ -189,7 +211,7 @@ def keeps_the_promises(talk: Talk) -> None:
 
 
 @given(st.lists(actions, max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_same_inputs_give_the_same_events(script: list[tuple[Any, ...]]) -> None:
     first, second = Talk(), Talk()
     for action in script:

@@ -106,7 +106,7 @@ def assert_context_is_valid(request: do.Generate) -> None:
 
 
 @given(st.lists(actions, max_size=50))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_order_of_tool_events_keeps_the_promises(script: list[Any]) -> None:
     options = EngineOptions(needs_transcripts=False, context_tokens=1_000, output_tokens=100)
     talk = Talk(options=options, tools=[{"type": "function", "name": "f"}, OPEN, SERVER], instructions="x")

@@ -29,7 +29,7 @@ options = st.builds(
 CHANGES = (SpeechStarted, SpeechStopped)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(stretches, options, st.none() | options, st.integers(0, 300), st.integers(0, 5), st.sets(st.integers(0, 300)))
 def test_starts_and_stops_alternate_in_order_of_time(
     sound: list[tuple[int, float, float]],

@@ -58,7 +58,7 @@ def mutate(data: st.DataObject, value: Any) -> Any:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_changed_session_is_taken_or_refused_by_name(data: st.DataObject) -> None:
     body = mutate(data, FULL_ACCEPT)
     text = json.dumps(body).encode()
@@ -78,7 +78,7 @@ def test_a_changed_session_is_taken_or_refused_by_name(data: st.DataObject) -> N
 
 
 @given(st.data(), NUMBERS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_number_in_any_place_is_taken_or_refused_by_name(data: st.DataObject, number: float) -> None:
     body = json.loads(json.dumps(FULL_ACCEPT))
     here = body
@@ -97,7 +97,7 @@ def test_a_number_in_any_place_is_taken_or_refused_by_name(data: st.DataObject, 
 
 
 @given(st.data(), st.sampled_from(samples("client")))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_changed_client_event_is_taken_or_refused_by_name(data: st.DataObject, event: dict[str, Any]) -> None:
     body = mutate(data, event)
     text = json.dumps(body)

@@ -9,12 +9,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import pytest
 import uvicorn
 from tests.socket.live import KEY, PATIENCE_S, SECRET, Live, live
+from tests.socket.memory_model import backend_in_memory
 from tests.socket.model_server import Received, Reply, serve
 from tests.socket.test_models import delta, sse
 
 import offhook
+from offhook.testing.application import AsgiApplication
+from offhook.testing.clock import JumpLoop
 
 
 @contextlib.asynccontextmanager
@@ -66,7 +70,6 @@ class Scene:
     app: offhook.App
     brain: Brain
     wire: Wire
-    url: str = ""
     log: list[Any] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -146,11 +149,12 @@ def play(
     *,
     brain: Brain | None = None,
     elsewhere: bool = False,
+    real: bool = False,
     **flags: Any,
 ) -> Scene:
     """Start a server and an application that ``build`` furnishes, and run the test against both.
 
-    ``elsewhere``: the application does not know that the server is offhook.
+    ``elsewhere``: the application does not know that the server is offhook. ``real``: on real sockets and in real time.
     """
     mind = brain or Brain()
     scenes: list[Scene] = []
@@ -158,9 +162,10 @@ def play(
     async def whole() -> None:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(asyncio.timeout(120))
-            if brain is not None:
-                host = await stack.enter_async_context(serve(mind.answer))
-                flags["llm_url"] = host.url
+            if brain is not None and real:
+                flags["llm_url"] = (await stack.enter_async_context(serve(mind.answer))).url
+            elif brain is not None:
+                flags["backend"] = backend_in_memory(mind.answer)
             one = await stack.enter_async_context(live(**flags))
             wire = await stack.enter_async_context(Wire(int(one.ready.http.rpartition(":")[2])))
             client = offhook.AsyncClient(
@@ -174,9 +179,14 @@ def play(
             scenes.append(scene)
             build(scene)
             app = without_name(scene.app) if elsewhere else scene.app
-            scene.url = await stack.enter_async_context(served(app))
-            one.redirect_webhooks(scene.url)
+            if real:
+                one.redirect_webhooks(await stack.enter_async_context(served(app)))
+            else:
+                one.application = AsgiApplication(app, "/", pytest.fail)
+                await one.application.start()
+                stack.push_async_callback(one.application.stop)
             await test(scene)
 
-    asyncio.run(whole())
+    with asyncio.Runner(loop_factory=None if real else JumpLoop) as runner:
+        runner.run(whole())
     return scenes[0]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import httpx2 as httpx
@@ -22,6 +23,10 @@ from offhook.host.project import Projects
 from offhook.host.surroundings import THIS_MACHINE
 from offhook.model.interface import Backend
 from offhook.server import Ready, Server
+from offhook.testing.application import Application, DirectWebhooks
+from offhook.testing.box import PHONE_HOST, SERVER_HOST, PhoneOptions, in_memory
+from offhook.testing.clock import JumpLoop
+from offhook.testing.ladder import Ladder
 from offhook.testing.phone import Phone, PhoneCall
 
 KEY = "sk-test"
@@ -38,6 +43,8 @@ class Live:
     hooks: ModelHost
     sdk: AsyncOpenAI
     phone: Phone
+    application: Application
+    """Is told of calls when all is in memory."""
     incoming: asyncio.Queue[Incoming] = field(default_factory=asyncio.Queue)
 
     @property
@@ -79,6 +86,25 @@ class Live:
             return await client.request(method, path, headers=headers, **options)
 
 
+class Desk:
+    """Takes the webhooks of a server in memory."""
+
+    def __init__(self, receive: Callable[[Received], Reply]) -> None:
+        self._receive = receive
+
+    async def start(self) -> None:
+        pass
+
+    async def post(self, headers: Mapping[str, str], body: bytes) -> int:
+        reply = self._receive(Received("/", dict(headers), body))
+        if reply.after is not None:
+            await reply.after.wait()
+        return reply.status
+
+    async def stop(self) -> None:
+        pass
+
+
 @contextlib.asynccontextmanager
 async def live(
     *,
@@ -106,10 +132,19 @@ async def live(
                 tasks.add(task)  # type: ignore[arg-type]
         return reply
 
+    loop = asyncio.get_running_loop()
+    around, sip, phone_host = THIS_MACHINE, "127.0.0.1:0", None
+    if isinstance(loop, JumpLoop):
+        around = in_memory(loop, PhoneOptions())
+        ladder = Ladder(around.clock)
+        webhooks = partial(DirectWebhooks, lambda: found[0].application if found else None, ladder)
+        around = replace(around, webhooks=webhooks)
+        sip, phone_host = f"{SERVER_HOST}:5060", PHONE_HOST
+        flags = {"allow": [PHONE_HOST]} | flags
     async with serve(receive) as hooks:
         settings = {
             "http": "127.0.0.1:0",
-            "sip": "127.0.0.1:0",
+            "sip": sip,
             "rtp_ports": "10000-19999",
             "models": "scripted",
             "api_key": [KEY],
@@ -120,15 +155,16 @@ async def live(
         if projects:
             each = tuple(replace(project, webhook_url=hooks.url, webhook_secrets=(SECRET,)) for project in projects)
             config = replace(config, projects=each, api_key=(), webhook_url=None, webhook_secret=())
-        around = THIS_MACHINE if backend is None else replace(THIS_MACHINE, backend=lambda _: backend)
+        if backend is not None:
+            around = replace(around, backend=lambda _: backend)
         server = Server(config, around)
         ready = await server.start()
         sdk = AsyncOpenAI(
             api_key=KEY, base_url=ready.http + "/v1", max_retries=0, http_client=DefaultAsyncHttpxClient()
         )
         try:
-            async with Phone() as phone:
-                one = Live(server, ready, hooks, sdk, phone)
+            async with Phone(host=phone_host, around=around) as phone:
+                one = Live(server, ready, hooks, sdk, phone, Desk(receive))
                 found.append(one)
                 yield one
                 for task in tasks:
@@ -141,12 +177,21 @@ async def live(
 
 def run(test: Callable[..., Coroutine[Any, Any, None]], **flags: Any) -> None:
     """Run a test against a live server, with an end."""
+    asyncio.run(_whole(test, flags))
 
-    async def whole() -> None:
-        async with asyncio.timeout(120), live(**flags) as one:
-            await test(one)
 
-    asyncio.run(whole())
+def run_jumping(test: Callable[..., Coroutine[Any, Any, None]], **flags: Any) -> None:
+    """Run a test against a server in memory on jumping time: it takes no time, and no busy machine disturbs it.
+
+    Models and webhooks are those of this process: what threads of others bring does not stop the clock.
+    """
+    with asyncio.Runner(loop_factory=JumpLoop) as runner:
+        runner.run(_whole(test, flags))
+
+
+async def _whole(test: Callable[..., Coroutine[Any, Any, None]], flags: dict[str, Any]) -> None:
+    async with asyncio.timeout(120), live(**flags) as one:
+        await test(one)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -154,6 +199,11 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
+
+
+def part_of(one: Live, name: str) -> Any:
+    """Return what a part of the server's cascade is played by: ``_hearing``, ``_mind``, ``_voice``."""
+    return getattr(one.server.backend, name).order.seats[0].part
 
 
 def be_patient(part: Any) -> None:

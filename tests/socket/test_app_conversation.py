@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 from tests.socket.app_host import Brain, Scene, play
-from tests.socket.live import PATIENCE_S
+from tests.socket.live import PATIENCE_S, until
 
 import offhook
 from offhook import types
@@ -18,9 +21,7 @@ GREETING = "Good morning, how can I help?"
 
 
 async def until_asked(scene: Scene, times: int) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while len(scene.brain.asked) < times:  # noqa: ASYNC110 - the brain is another program
-            await asyncio.sleep(0.01)
+    await until(lambda: len(scene.brain.asked) >= times)
 
 
 async def dial(scene: Scene) -> PhoneCall:
@@ -143,6 +144,58 @@ def test_a_function_that_the_application_answers_itself_is_left_to_it() -> None:
     assert sorted(brain.outputs(1)) == ["mine", "ours"]
 
 
+THEIRS = {"type": "function", "name": "theirs", "parameters": {"type": "object", "properties": {}}}
+
+
+@pytest.mark.parametrize("way", ["extra_body", "prompt", "update", "response"])
+def test_a_function_that_another_socket_answers_is_left_to_it_however_it_came(way: str, tmp_path: Path) -> None:
+    brain = Brain()
+    brain.calls(("theirs", "{}"))
+    (tmp_path / "pmpt_theirs").mkdir()
+    (tmp_path / "pmpt_theirs" / "1.json").write_text(json.dumps({"tools": [THEIRS]}))
+    given: dict[str, Any] = {
+        "extra_body": {"extra_body": {"tools": [THEIRS]}},
+        "prompt": {"prompt": {"id": "pmpt_theirs"}},
+    }
+
+    def build(scene: Scene) -> None:
+        async def ours() -> str:
+            return "ours"
+
+        @scene.app.incoming
+        async def answer(call: offhook.IncomingCall) -> None:
+            tools = [] if way == "prompt" else [ours]
+            session = await call.accept(tools=tools, **given.get(way, {}))
+            async for event in session:
+                # A key says that the other one listens.
+                if isinstance(event, types.DtmfReceived):
+                    await session.response.create(response={"tools": [THEIRS]} if way == "response" else UNSET)
+
+    async def test(scene: Scene) -> None:
+        call = await dial(scene)
+        (shown,) = (await scene.one.http("GET", "/offhook/v1/calls")).json()["data"]
+        async with scene.one.sdk.realtime.connect(call_id=shown["id"]) as other:
+            if way == "update":
+                await other.session.update(session={"type": "realtime", "tools": [THEIRS]})
+                assert (await other.recv()).type == "session.updated"
+            call.press("1")
+            async with asyncio.timeout(PATIENCE_S):
+                async for event in other:
+                    if event.type == "response.done":
+                        break
+            (called,) = event.response.output
+            item = {"type": "function_call_output", "call_id": called.call_id, "output": "theirs"}
+            await other.conversation.item.create(item=item)
+            await other.response.create()
+            await until_asked(scene, 2)
+            await call.hears_sound(PATIENCE_S)
+        await call.hang_up()
+
+    play(build, test, brain=brain, prompts=str(tmp_path))
+    assert brain.outputs(1) == ["theirs"]
+    assert len(brain.asked) == 2
+
+
 # -- transfers
 
 
@@ -263,7 +316,7 @@ def test_a_connection_that_is_lost_is_opened_again_and_the_call_goes_on(monkeypa
         await call.hang_up()
         await asyncio.wait_for(scene.over.wait(), PATIENCE_S)
 
-    scene = play(build, test, brain=brain)
+    scene = play(build, test, brain=brain, real=True)
     assert [type(each) for each in scene.log] == [offhook.Reconnected, offhook.CallEnded]
     assert scene.log[1].by == "caller"
     assert brain.outputs(1) == ["nine to five"]
@@ -286,9 +339,7 @@ def test_an_output_that_was_lost_on_its_way_is_given_again(monkeypatch: pytest.M
 
     async def test(scene: Scene) -> None:
         call = await dial(scene)
-        async with asyncio.timeout(PATIENCE_S):
-            while scene.wire.swallowed_bytes < len("function_call_output response.create"):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: scene.wire.swallowed_bytes >= len("function_call_output response.create"))
         scene.wire.cut()
         await until_asked(scene, 2)
         await call.hang_up()

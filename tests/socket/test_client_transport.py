@@ -8,18 +8,22 @@ import gc
 import socket
 import ssl
 import threading
+from base64 import b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import pytest
 from tests.scripted_transport import Jump
 from tests.socket.http_peer import EMPTY, PATIENCE_S, HttpPeer, Peer, http_peer
+from tests.socket.live import until
 
 import offhook
 from offhook.client import limits
 from offhook.client.async_transport import AsyncioTransport
+from offhook.client.route import Address, in_turn, is_address
 from offhook.client.sync_transport import SyncTransport
 from offhook.errors import ConfigError
 
@@ -53,6 +57,11 @@ class Sync:
 
         return await asyncio.to_thread(read)
 
+    async def has_lost_its_connection(self) -> None:
+        """Wait until the end of the idle connection has come in."""
+        (idle,) = self.client._transport._idle.values()  # type: ignore[attr-defined]
+        await until(lambda: not any(wire.is_fresh(wire.idle_since) for wire in idle))
+
 
 class Async:
     """The asynchronous client."""
@@ -77,6 +86,11 @@ class Async:
                 if len(seen) >= size:
                     break
             return seen
+
+    async def has_lost_its_connection(self) -> None:
+        """Wait until the end of the idle connection has come in."""
+        (idle,) = self.client._transport._pool._idle.values()  # type: ignore[attr-defined]
+        await until(lambda: all(wire.lost for wire in idle))
 
 
 BOTH = pytest.mark.parametrize("kind", [Sync, Async])
@@ -124,8 +138,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_not_used(kind: Any) ->
             for _ in range(3):
                 await one.hangup()
                 await asyncio.to_thread(server.end)
-                # The end of the connection has to come in before the next request goes out.
-                await asyncio.sleep(0.05)
+                await one.has_lost_its_connection()
 
     with http_peer(talk) as server:
         run(test(server))
@@ -355,7 +368,7 @@ def test_an_asynchronous_client_outlives_its_event_loop() -> None:
             await one.realtime.calls.hangup("rtc_1")
             # Its connections end with their loop, as everything in it does.
             one._transport._pool.close()  # type: ignore[attr-defined]
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
 
         for _ in range(2):
             asyncio.run(use())
@@ -545,6 +558,37 @@ def test_a_socket_goes_through_the_proxy_of_the_requests_and_shows_no_password(
         run(test(server))
 
 
+SPECIAL = "a /?#@b", "p:/?#@[] \u20ac%"
+
+
+@BOTH
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize("way", ["http", "https", "ws", "wss"])
+def test_users_and_passwords_of_proxies_arrive_as_written(kind: Any, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def talk(peer: Peer) -> bytes:
+        asked = peer.request()
+        peer.say(b"HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n")
+        return asked
+
+    async def test(server: HttpPeer) -> None:
+        user, password = (quote(each, safe="") for each in SPECIAL)
+        url = server.url.replace("//", f"//{user}:{password}@").removesuffix("/v1")
+        scheme = {"ws": "http", "wss": "https"}.get(way, way)
+        monkeypatch.setenv(f"{scheme}_proxy", url)
+        async with kind(f"{scheme}://voice.example/v1") as one:
+            with pytest.raises(offhook.APIError) as caught:
+                await (open_socket(one) if way in {"ws", "wss"} else one.hangup())
+        shown = f"{caught.value!r} {caught.value}"
+        assert SPECIAL[1] not in shown
+        assert password not in shown
+        asked: Any = await asyncio.to_thread(server.end)
+        (line,) = (each for each in asked.split(b"\r\n") if each.lower().startswith(b"proxy-authorization: basic "))
+        assert b64decode(line.split()[-1]).decode() == ":".join(SPECIAL)
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
 @BOTH
 @pytest.mark.usefixtures("no_proxies")
 @pytest.mark.parametrize(
@@ -584,6 +628,34 @@ def test_a_socket_to_an_exempt_host_goes_there_itself(kind: Any, monkeypatch: py
 
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+@BOTH
+@pytest.mark.usefixtures("no_proxies")
+def test_a_socket_of_the_applications_own_connection_stays_on_it(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def talk(peer: Peer) -> bytes:
+        upgrade = peer.request()
+        peer.say(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n")
+        return upgrade
+
+    async def test(server: HttpPeer) -> None:
+        host, port = server.url.removeprefix("http://").removesuffix("/v1").split(":")
+        async with kind("http://voice.example/v1") as one:
+            given: dict[str, Any] = {"sock": socket.create_connection((host, int(port)))}
+            with pytest.raises(offhook.AuthenticationError):
+                await open_socket(one, websocket_connection_options=given)
+            source = {"source_address" if kind is Sync else "local_addr": (host, 0)}
+            with pytest.raises(ConfigError, match=r"websocket_connection_options.*proxy"):
+                await open_socket(one, websocket_connection_options=source)
+        async with kind(server.url) as one:
+            with pytest.raises(offhook.AuthenticationError):
+                await open_socket(one, websocket_connection_options={**source, "proxy": None})
+        upgrade: Any = await asyncio.to_thread(server.end)
+        assert upgrade.startswith(b"GET /v1/realtime?")
+
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     with http_peer(talk) as server:
         run(test(server))
 
@@ -630,12 +702,17 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> 
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
 
 
+@BOTH
 @pytest.mark.usefixtures("no_proxies")
-def test_a_host_of_many_silent_addresses_does_not_stretch_the_time_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_of_many_silent_addresses_does_not_stretch_the_time_to_connect(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def test() -> None:
-        async with Sync("http://voice.example/v1") as one:
+        async with kind("http://voice.example/v1") as one:
             with pytest.raises(offhook.APITimeoutError, match=r"0\.5 s"):
                 await one.hangup(timeout=0.5)
+            with pytest.raises(offhook.APITimeoutError, match="in time"):
+                await open_socket(one, websocket_connection_options={"open_timeout": 0.5})
 
     with silent_address() as silent:
         # As many as would take longer than the patience of ``run``, if each had the whole time.
@@ -643,17 +720,68 @@ def test_a_host_of_many_silent_addresses_does_not_stretch_the_time_to_connect(mo
         run(test())
 
 
+@BOTH
 @pytest.mark.usefixtures("no_proxies")
-def test_a_silent_address_leaves_time_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test(server: HttpPeer) -> None:
-        host, port = server.url.removeprefix("http://").removesuffix("/v1").split(":")
-        resolve_to(monkeypatch, silent, (host, int(port)))
-        async with Sync("http://voice.example/v1") as one:
-            assert (await one.hangup()).request_id == "req_1"
+@pytest.mark.parametrize("first", ["silent", "refusing", "impossible"])
+def test_an_address_that_is_dead_does_not_keep_from_the_next_one(
+    kind: Any, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is with ``localhost``, where a server listens on one of its two addresses."""
 
-    monkeypatch.setattr(limits, "CONNECT_TIMEOUT_S", 3.0)
-    with silent_address() as silent, http_peer(answer_all) as server:
-        run(test(server))
+    def talk(peer: Peer) -> object:
+        upgrade = peer.request()
+        peer.say(EMPTY if b"/hangup" in upgrade else b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n")
+        return answer_all(peer)
+
+    async def test(server: HttpPeer, dead: tuple[Any, ...]) -> None:
+        host, port = server.url.removeprefix("http://").removesuffix("/v1").split(":")
+        resolve_to(monkeypatch, dead, (host, int(port)))
+        async with kind("http://voice.example/v1") as one:
+            # Without a time limit of one's own: the silent address must not use up what is left for the other.
+            assert (await one.hangup()).request_id == "req_1"
+            with pytest.raises(offhook.AuthenticationError):
+                await open_socket(one)
+
+    with contextlib.ExitStack() as held:
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            refusing = closed.getsockname()
+        silent = held.enter_context(silent_address())
+        dead = {"silent": silent, "refusing": refusing, "impossible": ("0.0.0.256", 1)}[first]
+        run(test(held.enter_context(http_peer(talk)), dead))
+
+
+@BOTH
+@pytest.mark.usefixtures("no_proxies")
+def test_when_no_address_answers_the_last_refusal_is_told(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(*dead: tuple[str, int]) -> None:
+        resolve_to(monkeypatch, *dead)
+        async with kind("http://voice.example/v1") as one:
+            with pytest.raises(offhook.APIConnectionError, match="refused") as caught:
+                await one.hangup()
+            assert not isinstance(caught.value, offhook.APITimeoutError)
+
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        addresses = [each.getsockname() for each in (one, two)]
+    run(test(*addresses))
+
+
+def test_addresses_of_both_families_are_tried_by_turns() -> None:
+    def address(family: socket.AddressFamily, host: str) -> Address:
+        return family, socket.SOCK_STREAM, 6, "", (host, 80)
+
+    six = [address(socket.AF_INET6, host) for host in ("::1", "::2", "::3")]
+    four = [address(socket.AF_INET, host) for host in ("127.0.0.1", "127.0.0.2")]
+    assert in_turn([*six, *four]) == [six[0], four[0], six[1], four[1], six[2]]
+    assert in_turn(four) == four
+    assert in_turn([]) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", False), ("127.1", False), ("a:b", False), ("1.2.3.256", False)],
+)
+def test_an_address_is_told_from_a_name(host: str, expected: bool) -> None:
+    assert is_address(host) is expected
 
 
 @BOTH

@@ -345,6 +345,22 @@ def test_commands_end_in_good_order_right_after_a_failed_request() -> None:
     asyncio.run(test())
 
 
+def test_doctor_tries_every_backend_that_stands_in_for_another(tmp_path: Path) -> None:
+    path = tmp_path / "offhook.toml"
+    path.write_text(f"llm = ['away', 'demo']\n[backends.away]\nplugin = 'chat'\nurl = '{NOBODY}'\n", encoding="utf-8")
+    status, out, err = run("doctor", *ANY, "--config", str(path))
+    assert (status, err) == (1, "")
+    assert re.search(r"BAD +llm away +The language model cannot be reached", out)
+    assert re.search(r"ok +llm demo", out)
+    assert re.search(r"ok +speaking", out), "one of them works"
+
+
+def test_doctor_finds_a_speech_server_that_is_away() -> None:
+    status, out, err = run("doctor", *ANY, "--llm", "demo", "--tts-url", "wyoming://127.0.0.1:1")
+    assert (status, err) == (1, "")
+    assert re.search(r"BAD +models +The voice cannot be reached", out)
+
+
 def test_doctor_is_content_with_a_good_set_up() -> None:
     status, out, err = run("doctor", *ANY, "--answer", "reject:486", "--api-key", "k")
     assert status == 0, err

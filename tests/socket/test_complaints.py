@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 from openai import BadRequestError, NotFoundError
-from tests.socket.live import PATIENCE_S, Incoming, Live, Socket, hurry, run, until
+from tests.socket.live import PATIENCE_S, Incoming, Live, Socket, hurry, run, run_jumping, until
 from tests.socket.model_server import Received, Reply
-from tests.undisturbed import undisturbed
 from websockets.exceptions import ConnectionClosedOK
 
 from offhook.audio.tone import TONES, find_tones, tone
@@ -82,7 +81,7 @@ def test_a_webhook_that_fails_at_first_still_leads_to_an_accepted_call() -> None
         assert [each["status"] for each in record["webhook"]][:1] == [503]
         assert record["state"] == "answered"
 
-    run(test, hook=hook, app=accept)
+    run_jumping(test, hook=hook, app=accept)
 
 
 def test_after_a_refused_accept_the_sideband_does_not_say_call_id_not_found() -> None:
@@ -97,7 +96,7 @@ def test_after_a_refused_accept_the_sideband_does_not_say_call_id_not_found() ->
             await connection.response.create()
             await Socket(connection).until("response.done")
 
-    run(test)
+    run_jumping(test)
 
 
 def test_the_sideband_learns_that_the_callers_line_is_dead() -> None:
@@ -110,7 +109,7 @@ def test_the_sideband_learns_that_the_callers_line_is_dead() -> None:
             assert caught.value.rcvd is not None
             assert caught.value.rcvd.reason == "media_timeout"
 
-    run(test, media_seconds=0.5)
+    run_jumping(test, media_seconds=0.5)
 
 
 def test_calls_can_be_taken_without_a_public_webhook() -> None:
@@ -123,7 +122,7 @@ def test_calls_can_be_taken_without_a_public_webhook() -> None:
         await call.answered()
         assert one.hooks.received == []
 
-    run(test, webhook_url=None)
+    run_jumping(test, webhook_url=None)
 
 
 def test_the_id_that_the_webhook_brings_is_the_one_for_every_action_and_for_the_socket() -> None:
@@ -144,7 +143,7 @@ def test_the_id_that_the_webhook_brings_is_the_one_for_every_action_and_for_the_
             assert caught.value.code == "call_id_not_found"
             await one.calls.hangup(call_id)
 
-    run(test)
+    run_jumping(test)
 
 
 # -- refusals without a reason
@@ -176,13 +175,13 @@ def test_a_call_for_nobody_is_refused_with_the_reason_in_the_log(caplog: pytest.
         assert "status=404" in fact
         assert "names no project" in fact
 
-    run(test, projects=(ProjectConfig("proj_a", ("sk-a",)), ProjectConfig("proj_b", ("sk-b",))))
+    run_jumping(test, projects=(ProjectConfig("proj_a", ("sk-a",)), ProjectConfig("proj_b", ("sk-b",))))
 
 
 # -- many calls
 
 
-@undisturbed
+@pytest.mark.real_time(reruns=3)
 def test_audio_does_not_lag_from_the_third_concurrent_call_on() -> None:
     """A server that does not keep up stretches what it plays: every caller hears two seconds in two seconds."""
 
@@ -240,7 +239,7 @@ def test_a_server_for_one_call_takes_one_call_at_a_time() -> None:
             await until(lambda: one.server.directory.calls == 0)
         assert one.server.directory.total == 2
 
-    run(test, app=accept, max_calls=1)
+    run_jumping(test, app=accept, max_calls=1)
 
 
 def test_memory_is_released_when_calls_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +269,7 @@ def test_memory_is_released_when_calls_are_over(monkeypatch: pytest.MonkeyPatch)
         listed = (await one.http("GET", "/offhook/v1/calls")).json()["data"]
         assert [record["end"]["reason"] for record in listed] == ["caller_hung_up"] * 2
 
-    run(test)
+    run_jumping(test)
 
 
 def test_nothing_goes_on_after_the_caller_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +295,7 @@ def test_nothing_goes_on_after_the_caller_hung_up(monkeypatch: pytest.MonkeyPatc
         await one.sdk.close()
         await until(lambda: asyncio.all_tasks() == before)
 
-    run(test)
+    run_jumping(test)
 
 
 def test_an_echo_line_stops_its_urgent_work_with_the_call() -> None:
@@ -308,7 +307,7 @@ def test_an_echo_line_stops_its_urgent_work_with_the_call() -> None:
         await call.hang_up()
         await until(lambda: not one.server.plane.has_urgent)
 
-    run(test, answer="echo")
+    run_jumping(test, answer="echo")
 
 
 # -- transcripts
@@ -339,7 +338,7 @@ def telling(test: Any) -> None:
             await call.say(voice(900))
             await test(call, Socket(connection))
 
-    run(whole, backend=Cascade("x", ScriptedEar(), Teller(), ScriptedVoice()))
+    run_jumping(whole, backend=Cascade("x", ScriptedEar(), Teller(), ScriptedVoice()))
 
 
 def test_no_word_that_is_spoken_is_missing_from_the_transcript() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openai import BadRequestError
 from tests.recorded import plain_words
-from tests.socket.live import Live, Socket, live, run
+from tests.socket.live import Live, Socket, live, run, run_jumping, until
 
 from offhook.audio.pcm import Samples, to_bytes
 from offhook.audio.tone import TONES, find_tones, tone
@@ -70,7 +70,7 @@ def test_the_caller_is_not_left_in_silence_until_the_application_gets_around_to_
             await socket.until("response.created")
         await call.hang_up()
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_greeting_of_the_server_needs_nothing_from_the_application() -> None:
@@ -81,7 +81,7 @@ def test_a_greeting_of_the_server_needs_nothing_from_the_application() -> None:
         assert tones(call) == [number(GREETING)]
         await call.hang_up()
 
-    run(test, greeting=GREETING)
+    run_jumping(test, greeting=GREETING)
 
 
 def test_the_greeting_is_an_item_that_an_interruption_cuts() -> None:
@@ -100,7 +100,7 @@ def test_the_greeting_is_an_item_that_an_interruption_cuts() -> None:
             assert events[-1]["audio_end_ms"] < len(GREETING * 5) * 65
         await call.hang_up()
 
-    run(test)
+    run_jumping(test)
 
 
 # -- while something works
@@ -145,7 +145,7 @@ def test_a_clip_is_heard_while_a_function_works_and_the_answer_takes_its_place_a
         assert heard[1].start_ms - heard[0].end_ms <= BRIDGE_MS
         assert heard[-1].end_ms - heard[1].start_ms >= 1900, "of which nothing is missing"
 
-    run(test, clips=str(clips))
+    run_jumping(test, clips=str(clips))
 
 
 def test_one_moment_is_said_while_a_function_works_and_is_part_of_the_conversation() -> None:
@@ -163,7 +163,7 @@ def test_one_moment_is_said_while_a_function_works_and_is_part_of_the_conversati
         assert tones(call)[0] == number(MOMENT)
         assert len(tones(call)) == 2
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_tone_of_the_servers_settings_is_heard_and_leaves_no_trace_in_the_conversation() -> None:
@@ -178,7 +178,7 @@ def test_a_tone_of_the_servers_settings_is_heard_and_leaves_no_trace_in_the_conv
             assert added == ["function_call_output", "message"]
         await call.hang_up()
 
-    run(test, while_waiting="tone", waiting_ms=200)
+    run_jumping(test, while_waiting="tone", waiting_ms=200)
 
 
 def test_the_caller_who_speaks_ends_it(clips: Path) -> None:
@@ -196,7 +196,7 @@ def test_the_caller_who_speaks_ends_it(clips: Path) -> None:
         assert heard, "the clip was there before"
         assert max(each.end_ms for each in heard) < end_ms, "and is not heard when the caller has said everything"
 
-    run(test, clips=str(clips))
+    run_jumping(test, clips=str(clips))
 
 
 def test_a_clip_that_there_is_not_is_refused_before_the_call_is_answered() -> None:
@@ -210,7 +210,7 @@ def test_a_clip_that_there_is_not_is_refused_before_the_call_is_answered() -> No
         assert call.answered_at is None
         await call.hang_up()
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_server_does_not_start_with_a_clip_that_it_does_not_have(tmp_path: Path) -> None:
@@ -247,7 +247,8 @@ def test_a_caller_understands_the_greeting_the_moment_and_what_of_it_an_interrup
             greeting_samples = len(call.heard)
             socket, _ = await calls_a_function(one, call_id, connection)
             await call.hears_sound(30)
-            await asyncio.sleep(2)
+            two_seconds_on = len(call.heard) + 2 * 8000
+            await until(lambda: len(call.heard) >= two_seconds_on)
             await call.say(voice(1200))
             item = (await socket.until("conversation.item.done"))[-1]["item"]
         await call.hang_up()

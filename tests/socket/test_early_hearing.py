@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.socket.live import PATIENCE_S, Live, Socket, run, until
+from tests.socket.live import PATIENCE_S, Live, Socket, run_jumping, until
 from tests.socket.test_sessions_live import opened
 
 from offhook.audio.pcm import silence, to_bytes
@@ -78,7 +78,7 @@ def hear(ear: Ear, *speech: Any, session: dict[str, Any] | None = None) -> str:
             await call.say(np.concatenate(speech))
             transcripts.append((await Socket(connection).until(COMPLETED))[-1]["transcript"])
 
-    run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
+    run_jumping(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
     return transcripts[0]
 
 
@@ -126,7 +126,7 @@ def test_a_caller_who_hangs_up_in_a_pause_leaves_nothing_behind() -> None:
         await call.hang_up()
         await until(lambda: ear.guesses[0].cancelled)
 
-    run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
+    run_jumping(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
 
 
 class ReadingEar(Ear):
@@ -178,7 +178,7 @@ def test_a_streaming_transcript_is_read_along_and_its_deltas_are_the_transcript(
             assert "".join(early + late) == after[-1]["transcript"] == ear.WORDS
             assert len({each["item_id"] for each in before + after if each["type"] == DELTA}) == 1
 
-    run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
+    run_jumping(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
 
 
 class HeldEar(ReadingEar):
@@ -220,7 +220,7 @@ def test_hearing_another_item_does_not_end_the_words_of_the_turn_that_goes_on() 
             ear.let.set()
             assert (await client.until(DELTA))[-1]["delta"]
 
-    run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
+    run_jumping(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
 
 
 # -- the local ear

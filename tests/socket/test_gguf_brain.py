@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.socket.live import Live, Socket, live, until
+from tests.socket.live import Live, Socket, live, part_of, until
 from tests.socket.test_models import request
 from tests.tiny_gguf import WORD, write_tiny_gguf
 
@@ -195,11 +195,12 @@ def test_a_call_outlives_its_brain(there: Path) -> None:
             socket = Socket(connection)
             await connection.response.create(response={"instructions": "Say it again and again."})
             await socket.until("response.output_audio_transcript.delta")
-            (pid,) = one.server.backend._mind.pids  # type: ignore[attr-defined]
+            brain = part_of(one, "_mind")
+            (pid,) = brain.pids
             os.kill(pid, signal.SIGKILL)
             assert (await socket.until("response.done"))[-1]["response"]["status"] == "failed"
             await connection.output_audio_buffer.clear()
-            await until(lambda: one.server.backend._mind.pids not in ([], [pid]))  # type: ignore[attr-defined]
+            await until(lambda: brain.pids not in ([], [pid]))
             await connection.response.create()
             assert (await socket.until("response.done"))[-1]["response"]["status"] == "completed"
             assert one.server.health()["models"]["brain"]["died"] == 1

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from offhook.net.http import HttpOptions, HttpServer
+from offhook.net.http import TEXTS, HttpOptions, HttpServer
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 QUICK = HttpOptions(request_s=0.3, stalled_s=0.3, connections=3)
@@ -34,6 +35,7 @@ class App:
         self.answer_bytes = 0
         self.message_chars = 10_000
         self.echoes = False
+        self.writes_texts = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
@@ -52,9 +54,13 @@ class App:
         try:
             while self.echoes:
                 await socket.send_text(await socket.receive_text())
+            texts = [b"x" * self.message_chars]
+            while self.writes_texts:
+                await socket.scope["extensions"][TEXTS]["send"](texts)
+                await asyncio.sleep(0)
             while True:
                 await socket.send_text("x" * self.message_chars)
-        except WebSocketDisconnect:
+        except (WebSocketDisconnect, OSError):
             self.ended.put_nowait("let go")
 
 
@@ -90,10 +96,12 @@ async def gone(server: HttpServer) -> None:
         await asyncio.sleep(0)
 
 
-def run(test: Callable[[App, HttpServer, Open], Coroutine[Any, Any, None]], loop: str) -> None:
+def run(
+    test: Callable[[App, HttpServer, Open], Coroutine[Any, Any, None]], loop: str, options: HttpOptions = QUICK
+) -> None:
     async def whole() -> None:
         app = App()
-        async with asyncio.timeout(20), serving(app, QUICK) as (server, connect):
+        async with asyncio.timeout(20), serving(app, options) as (server, connect):
             await test(app, server, connect)
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
@@ -188,12 +196,50 @@ def test_connections_above_the_limit_are_refused(loop: str) -> None:
 
 
 @loops
-def test_a_socket_that_is_not_read_is_let_go(loop: str) -> None:
+@pytest.mark.parametrize("writes_texts", [False, True])
+def test_a_socket_that_is_not_read_is_let_go(loop: str, writes_texts: bool) -> None:
     """Its writer waited for ever, and the connection stood long after the call."""
 
     async def test(app: App, server: HttpServer, connect: Open) -> None:
+        app.writes_texts = writes_texts
         _, writer = await connect()
         writer.write(UPGRADE)
+        assert await app.ended.get() == "let go"
+        await gone(server)
+
+    run(test, loop)
+
+
+@loops
+def test_a_peer_that_answers_no_ping_is_closed(loop: str) -> None:
+    async def test(app: App, server: HttpServer, connect: Open) -> None:
+        app.echoes = True
+        reader, writer = await connect()
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(2) == b"\x89\x04", "a ping with four bytes (RFC 6455 5.5.2)"
+        await reader.readexactly(4)
+        closing = await reader.read(-1)
+        assert (closing[:1], closing[2:4]) == (b"\x88", (1011).to_bytes(2, "big"))
+        assert await app.ended.get() == "let go"
+        await gone(server)
+
+    run(test, loop, replace(QUICK, ping_s=0.2))
+
+
+@loops
+def test_a_peer_that_closed_is_not_written_to(loop: str) -> None:
+    async def test(app: App, server: HttpServer, connect: Open) -> None:
+        app.writes_texts = True
+        app.message_chars = 10
+        reader, writer = await connect()
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x88\x82\0\0\0\0" + (1000).to_bytes(2, "big"))
+        sent = b""
+        while piece := await reader.read(1000):
+            sent += piece
+        assert sent.replace(b"\x81\x0a" + b"x" * 10, b"") == b"\x88\x02" + (1000).to_bytes(2, "big")
         assert await app.ended.get() == "let go"
         await gone(server)
 

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 from tests.recorded import errors, said
-from tests.socket.live import Live, Socket, be_patient, live
+from tests.socket.live import Live, Socket, be_patient, live, part_of
 from tests.socket.model_server import Received, Reply, serve
 from tests.socket.test_models import delta, sse
 
@@ -66,7 +66,7 @@ def test_a_turn_is_heard_although_what_hears_it_dies_meanwhile() -> None:
         call, call_id = await one.talk(HEARS)
         async with one.sdk.realtime.connect(call_id=call_id) as connection:
             socket = Socket(connection)
-            ear = one.server.backend._hearing  # type: ignore[attr-defined]
+            ear = part_of(one, "_hearing")
             be_patient(ear)
             (pid,) = ear.pids
             os.kill(pid, signal.SIGSTOP)  # it hangs, and is killed while it has the turn

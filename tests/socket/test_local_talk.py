@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.recorded import errors, over_telephone, plain_words, said
-from tests.socket.live import Live, Socket, be_patient, live, until
+from tests.socket.live import Live, Socket, be_patient, live, part_of, until
 from tests.socket.model_server import Reply, serve
 from tests.socket.test_models import delta, sse
-from tests.undisturbed import undisturbed
 
 from offhook.audio.pcm import Samples, saturate, silence, to_bytes
 from offhook.config import Config
@@ -53,7 +52,7 @@ def server() -> Iterator[Server]:
         running = live(models="local", stt_workers=1, apology=SORRY)
         one = runner.run(running.__aenter__())
         for name in ("_hearing", "_voice"):
-            be_patient(getattr(one.server.backend, name))
+            be_patient(part_of(one, name))
         yield Server(runner, one)
         runner.run(running.__aexit__(None, None, None))
 
@@ -240,7 +239,7 @@ def test_the_agent_does_not_hang_after_a_small_interruption(server: Server) -> N
 SEMANTIC = {"audio": {"input": HEARS["audio"]["input"] | {"turn_detection": {"type": "semantic_vad"}}}}
 
 
-@undisturbed
+@pytest.mark.real_time(reruns=3)
 @pytest.mark.parametrize(("word", "interrupts"), [("Okay.", False), ("Right.", False), ("Stop.", True)])
 def test_okay_does_not_interrupt_the_agent_and_stop_does(
     server: Server, word: str, interrupts: bool, monkeypatch: pytest.MonkeyPatch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from tests.socket.live import Live, Socket, run
+from tests.socket.live import Live, Socket, run_jumping
 
 from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DemoBrain
@@ -58,7 +58,7 @@ def test_a_turn_is_what_the_client_commits_and_is_answered_when_it_asks() -> Non
             committed = socket.events[1]
             assert committed["item_id"] == heard["item_id"]
 
-    run(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
+    run_jumping(test, backend=Cascade("x", ear, DemoBrain(), ScriptedVoice()))
     (heard_s,) = ear.heard_s
     assert 0.8 <= heard_s < 2.3, "what was said before the clear is no part of it"
 
@@ -83,4 +83,4 @@ def test_a_client_interrupts_by_cancel_and_clear_and_speech_alone_does_not() -> 
             (error,) = [event for event in await socket.until("error") if event["type"] == "error"]
             assert error["error"]["code"] == "response_cancel_not_active"
 
-    run(test, backend=Cascade("x", Ear(), DemoBrain(), ScriptedVoice()))
+    run_jumping(test, backend=Cascade("x", Ear(), DemoBrain(), ScriptedVoice()))

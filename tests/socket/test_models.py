@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from tests.socket.model_server import ModelHost, Reply, serve
 
-from offhook.audio.wav import read_wav
 from offhook.model.cascade import Cascade
 from offhook.model.http import ModelServer
 from offhook.model.interface import ModelError, ModelOutput, Sound, Speech, Words
-from offhook.model.openai_http import ChatCompletions, ChatOptions, SpokenOverHttp, Transcriptions, chat_messages
+from offhook.model.openai_http import ChatCompletions, ChatOptions, chat_messages
 from offhook.model.scripted import ScriptedBackend
 from offhook.session.inputs import (
     AudioProduced,
@@ -92,7 +91,12 @@ def failure(reply: Reply, timeout_s: float = 5.0) -> ModelError:
 def test_words_are_passed_on_as_they_come_in() -> None:
     usage = {
         "choices": [],
-        "usage": {"prompt_tokens": 30, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 8}},
+        "usage": {
+            "prompt_tokens": 30,
+            "completion_tokens": 4,
+            "prompt_tokens_details": {"cached_tokens": 8},
+            "completion_tokens_details": {"reasoning_tokens": 3},
+        },
     }
     outputs, host = chat(Reply(sse(delta(content="We open "), delta(content="at nine."), delta("stop"), usage)))
     assert outputs[:2] == [TextProduced(7, "We open "), TextProduced(7, "at nine.")]
@@ -101,6 +105,7 @@ def test_words_are_passed_on_as_they_come_in() -> None:
     assert end.usage is not None
     assert (end.usage.input_tokens, end.usage.output_tokens) == (30, 4)
     assert end.usage.input_token_details.cached_tokens == 8
+    assert end.usage.output_token_details.reasoning_tokens == 3
     asked = host.received[0]
     assert asked.path == "/v1/chat/completions"
     assert asked.headers["authorization"] == "Bearer sk-model"
@@ -364,62 +369,6 @@ def test_a_chat_model_never_reads_a_call_without_its_output() -> None:
         {"role": "tool", "tool_call_id": "c1", "content": "nine"},
         {"role": "assistant", "content": "We open at nine."},
     ]
-
-
-# -- speech
-
-
-def with_server(
-    reply: Reply, use: Callable[[ModelServer, ModelHost], Coroutine[Any, Any, None]], timeout_s: float = 5
-) -> None:
-    async def talk() -> None:
-        async with serve(lambda _: reply) as host:
-            server = ModelServer("speech server", host.url, None, timeout_s)
-            await server.start()
-            try:
-                await use(server, host)
-            finally:
-                await server.stop()
-
-    run(talk())
-
-
-def test_a_turn_is_sent_as_a_wav_file_and_comes_back_as_words() -> None:
-    async def use(server: ModelServer, host: ModelHost) -> None:
-        hearing = Transcriptions(server, "whisper-1")
-        wanted = TranscriptionEcho(model="x", language="en", prompt="names")
-        words = await collect(hearing.transcribe(Speech(b"\1\0" * 8000, 8000), wanted))
-        assert words == [Words("Hello.")]
-        body = host.received[0].body
-        assert b'name="language"\r\n\r\nen\r\n' in body
-        wav = read_wav(body[body.index(b"RIFF") :])
-        assert wav.rate_hz == 8000
-
-    with_server(Reply([b'{"text": " Hello. "}'], content_type="application/json"), use)
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"words": 1}', b"<html>"])
-def test_a_recogniser_that_sends_no_words_fails(body: bytes) -> None:
-    async def use(server: ModelServer, _: ModelHost) -> None:
-        with pytest.raises(ModelError) as caught:
-            await collect(Transcriptions(server, "m").transcribe(Speech(b"", 8000), None))
-        assert caught.value.code == "transcription_error"
-
-    with_server(Reply([body], content_type="application/json"), use)
-
-
-def test_a_voice_is_streamed_whatever_the_cuts_between_its_samples() -> None:
-    pcm = bytes(range(256)) * 100
-
-    async def use(server: ModelServer, host: ModelHost) -> None:
-        voice = SpokenOverHttp(server, "tts-1", None, 16000)
-        sounds: list[Sound] = await collect(voice.speak("Hello.", "ash", 1.25))
-        assert b"".join(sound.pcm for sound in sounds) == pcm
-        assert all(len(sound.pcm) % 2 == 0 and sound.rate_hz == 16000 for sound in sounds)
-        asked = host.received[0].json
-        assert (asked["voice"], asked["speed"], asked["response_format"]) == ("ash", 1.25, "pcm")
-
-    with_server(Reply([pcm[:101], pcm[101:10_000], pcm[10_000:]], content_type="audio/pcm"), use)
 
 
 # -- the cascade

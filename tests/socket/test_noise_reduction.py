@@ -6,11 +6,11 @@ import logging
 
 import numpy as np
 import pytest
-from tests.socket.live import Live, Socket, run, until
+from tests.socket.live import Live, Socket, run_jumping, until
 
 from offhook import server as wiring
 from offhook.audio.level import levels_dbfs
-from offhook.audio.pcm import saturate
+from offhook.audio.pcm import saturate, silence
 from offhook.media.noise import load_processors
 
 FAR = {"type": "realtime", "audio": {"input": {"noise_reduction": {"type": "far_field"}}}}
@@ -21,6 +21,7 @@ OFF = {"type": "realtime", "audio": {"input": {"noise_reduction": None}}}
 def test_the_noise_of_a_call_is_reduced_when_the_application_wants_it() -> None:
     async def test(one: Live) -> None:
         call, call_id = await one.talk()
+        await call.said(call.begin_saying(silence(800)))
         call.begin_saying(saturate(np.random.default_rng(1).normal(0, 330, 8000 * 60)))
 
         async def reaches(least: float, most: float) -> None:
@@ -43,7 +44,7 @@ def test_the_noise_of_a_call_is_reduced_when_the_application_wants_it() -> None:
         assert call.end is None
         assert one.server.health()["media"]["noise_reduction"] == "webrtc"
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_call_goes_on_without_it_where_it_is_not_installed(
@@ -62,6 +63,6 @@ def test_a_call_goes_on_without_it_where_it_is_not_installed(
         assert call.end is None
         assert one.server.health()["media"]["noise_reduction"] is None
 
-    run(test)
+    run_jumping(test)
     (fact,) = [message for message in caplog.messages if message.startswith("noise reduction is not installed")]
     assert "offhook[noise]" in fact

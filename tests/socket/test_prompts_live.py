@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from openai import BadRequestError
-from tests.socket.live import Live, Socket, run
+from tests.socket.live import Live, Socket, run_jumping
 
 
 def test_a_call_speaks_from_a_stored_prompt(tmp_path: Path) -> None:
@@ -38,4 +38,4 @@ def test_a_call_speaks_from_a_stored_prompt(tmp_path: Path) -> None:
             assert (error["code"], error["param"], error["event_id"]) == ("prompt_not_found", "session.prompt.id", "e1")
         await call.hang_up()
 
-    run(test, prompts=str(tmp_path))
+    run_jumping(test, prompts=str(tmp_path))

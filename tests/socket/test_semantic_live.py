@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.socket.live import Live, Socket, run
-from tests.undisturbed import undisturbed
+from tests.socket.live import Live, Socket, run_jumping
 
 from offhook import server as wiring
 from offhook.audio.pcm import Samples, silence
@@ -74,7 +73,7 @@ def talk(ear: Ear, test: Any, **flags: Any) -> None:
         async with one.sdk.realtime.connect(call_id=call_id) as connection:
             await test(call, Socket(connection))
 
-    run(whole, backend=Cascade("x", ear, Storyteller(), ScriptedVoice()), **flags)
+    run_jumping(whole, backend=Cascade("x", ear, Storyteller(), ScriptedVoice()), **flags)
 
 
 def silence_before_the_end_ms(ear: Ear, **flags: Any) -> int:
@@ -106,7 +105,6 @@ def volume(samples: Samples) -> float:
     return float(10 * np.log10(np.mean(samples.astype(np.float64) ** 2)))
 
 
-@undisturbed
 def test_ok_does_not_interrupt_an_agent_who_only_speaks_softer_meanwhile() -> None:
     """Complaints 32 and 33: a nod cut the agent's story; it is heard to its end, without a gap."""
 

@@ -6,14 +6,16 @@ import asyncio
 import base64
 import contextlib
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.oracle import assert_server_event
-from tests.socket.live import KEY, PATIENCE_S, Live, run, until
+from tests.socket.live import KEY, PATIENCE_S, Live, run_jumping, until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -22,6 +24,7 @@ from offhook.audio.g711 import Codec
 from offhook.audio.pcm import from_bytes, silence, to_bytes
 from offhook.audio.resample import resample
 from offhook.audio.tone import find_tones
+from offhook.host.admission import Load
 from offhook.host.sideband import Closing
 from offhook.testing.voice import voice
 from offhook.wire import limits
@@ -144,7 +147,7 @@ def test_a_spoken_turn_is_answered_in_the_format_that_was_asked_for(name: str) -
             assert heard.number == 1
         await until(lambda: len(one.server.sessions) == 0)
 
-    run(test)
+    run_jumping(test)
 
 
 def test_nothing_depends_on_how_the_audio_was_cut_or_how_fast_it_came() -> None:
@@ -161,7 +164,7 @@ def test_nothing_depends_on_how_the_audio_was_cut_or_how_fast_it_came() -> None:
         assert found[0] == found[1] == found[2]
         assert len(found[0]) == 4
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_manual_turn_is_all_that_was_appended_before_the_commit() -> None:
@@ -178,7 +181,7 @@ def test_a_manual_turn_is_all_that_was_appended_before_the_commit() -> None:
             await client.send("response.create")
             assert sound(await client.until("response.done"))
 
-    run(test)
+    run_jumping(test)
 
 
 def test_speech_interrupts_an_answer_that_is_under_way() -> None:
@@ -194,7 +197,7 @@ def test_speech_interrupts_an_answer_that_is_under_way() -> None:
             cut = (await client.until("conversation.item.truncated"))[-1]
             assert (cut["item_id"], cut["audio_end_ms"]) == (item["id"], 700)
 
-    run(test)
+    run_jumping(test)
 
 
 @pytest.mark.parametrize("query", ["?intent=transcription", ""])
@@ -215,7 +218,7 @@ def test_a_transcription_session_gives_the_words_of_every_turn(query: str) -> No
             assert error["param"] == "type"
             assert not [each for each in client.events if each["type"].startswith("response.")]
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_client_secret_opens_sessions_with_what_it_was_made_with() -> None:
@@ -236,7 +239,7 @@ def test_a_client_secret_opens_sessions_with_what_it_was_made_with() -> None:
             assert (error["code"], error["param"]) == ("invalid_value", "model")
             assert (await client.closed())[0] == 1008
 
-    run(test)
+    run_jumping(test)
 
 
 def test_what_a_client_sends_after_the_end_of_its_session_disturbs_nobody() -> None:
@@ -256,7 +259,7 @@ def test_what_a_client_sends_after_the_end_of_its_session_disturbs_nobody() -> N
                 assert not over._inbox
                 await second.until("input_audio_buffer.speech_stopped")
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_client_secret_listens_in_on_no_call() -> None:
@@ -274,7 +277,7 @@ def test_a_client_secret_listens_in_on_no_call() -> None:
         async with opened(one, f"?call_id={call_id}") as client:
             await client.update(instructions="Be brief.")
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_secret_that_expired_or_is_of_another_kind_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +299,7 @@ def test_a_secret_that_expired_or_is_of_another_kind_opens_nothing(monkeypatch: 
                 pass
         assert caught.value.response.status_code == 401
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_model_that_is_not_there_is_said_in_an_event() -> None:
@@ -311,7 +314,7 @@ def test_a_model_that_is_not_there_is_said_in_an_event() -> None:
         async with opened(one, "?model=mine") as client:
             assert (await client.receive())["type"] == "session.created"
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_session_that_is_too_long_ends_with_the_words_of_the_service() -> None:
@@ -324,7 +327,7 @@ def test_a_session_that_is_too_long_ends_with_the_words_of_the_service() -> None
             error = client.events[-1]["error"]
             assert (error["code"], error["message"]) == ("session_expired", reason)
 
-    run(test, session_seconds=1)
+    run_jumping(test, session_seconds=1)
 
 
 def test_a_server_that_stops_tells_its_sessions_and_opens_no_more() -> None:
@@ -339,7 +342,7 @@ def test_a_server_that_stops_tells_its_sessions_and_opens_no_more() -> None:
         assert caught.value.response.status_code == 503
         await asyncio.wait_for(one.server.drained(), PATIENCE_S)
 
-    run(test, drain_seconds=0)
+    run_jumping(test, drain_seconds=0)
 
 
 def test_too_many_sessions_are_refused_until_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,12 +353,95 @@ def test_too_many_sessions_are_refused_until_one_ends(monkeypatch: pytest.Monkey
             with pytest.raises(InvalidStatus) as caught:
                 async with opened(one):
                     pass
-            assert caught.value.response.status_code == 429
+            assert refusal(caught.value) == "There is no room for another session now: 1 sessions are the limit."
         await until(lambda: len(one.server.sessions) == 0)
         async with opened(one) as client:
             await client.receive()
 
-    run(test)
+    run_jumping(test)
+
+
+def test_sessions_that_a_busy_machine_cannot_hold_are_refused_before_they_open() -> None:
+    async def test(one: Live) -> None:
+        async with opened(one) as client:
+            await client.receive()
+            admission = one.server.sessions.admission
+            for _ in range(20):
+                admission.observe(Load(busy=1e30, legs=1))
+            with pytest.raises(InvalidStatus) as caught:
+                async with opened(one):
+                    pass
+            assert refusal(caught.value) == "There is no room for another session now: 1 sessions are the limit."
+            told = one.server.health()["sessions"]
+            assert (told["active"], told["limit"], told["refused"]) == (1, 1, 1)
+            await client.update(instructions="Those who are in stay in.")
+
+    run_jumping(test)
+
+
+def test_a_client_that_is_too_far_behind_loses_its_session_and_nobody_else_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One answer in words has more events at its end than may wait."""
+    monkeypatch.setattr(limits, "MAX_SOCKET_BACKLOG", 4)
+
+    async def test(one: Live) -> None:
+        async with opened(one) as slow, opened(one) as other:
+            await slow.send("response.create", response={"output_modalities": ["text"]})
+            assert await slow.closed() == (1008, "The events were not read fast enough.")
+            await other.update(instructions="Go on.")
+            await until(lambda: len(one.server.sessions) == 1)
+
+    run_jumping(test)
+
+
+def test_an_event_that_is_too_long_closes_the_socket_that_sent_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_CLIENT_EVENT_BYTES", 10_000)
+
+    async def test(one: Live) -> None:
+        async with opened(one) as client, opened(one) as other:
+            await client.receive()
+            await client.connection.send('{"type":"' + "x" * 20_000 + '"}')
+            assert (await client.closed())[0] == 1009
+            await other.update(instructions="Go on.")
+            await until(lambda: len(one.server.sessions) == 1)
+
+    run_jumping(test)
+
+
+def test_a_session_leaves_a_record_of_what_it_was_and_what_it_used(tmp_path: Path) -> None:
+    ids = []
+
+    async def test(one: Live) -> None:
+        async with opened(one) as client, opened(one, "?intent=transcription") as other:
+            ids.append((await client.receive())["session"]["id"])
+            ids.append((await other.receive())["session"]["id"])
+            await client.send("response.create", response={"output_modalities": ["text"]})
+            await client.until("response.done")
+            one.server.drain()
+            await client.closed()
+        await until(lambda: len(one.server.sessions) == 0)
+
+    run_jumping(test, store=str(tmp_path), drain_seconds=0)
+    with contextlib.closing(sqlite3.connect(tmp_path / "calls.sqlite3")) as database:
+        rows = database.execute("SELECT record FROM calls").fetchall()
+    kept = {record["id"]: record for record in (json.loads(row[0]) for row in rows)}
+    assert set(kept) == set(ids)
+    record = kept[ids[0]]
+    assert (record["object"], record["type"], record["model"]) == ("offhook.session", "realtime", "gpt-realtime")
+    assert record["end"] == {"code": 1001, "reason": "The server is stopping."}
+    assert (record["usage"]["responses"], record["usage"]["output_tokens"] > 0) == (1, True)
+    assert record["came_in_at"] <= record["ended_at"]
+    assert kept[ids[1]]["type"] == "transcription"
+
+
+def refusal(refused: InvalidStatus) -> str:
+    """What a refused upgrade says: to come back, and why."""
+    response = refused.response
+    assert (response.status_code, response.headers["retry-after"]) == (429, "5")
+    error = json.loads(response.body)["error"]
+    assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", "rate_limit_exceeded", None)
+    return str(error["message"])
 
 
 def test_a_frame_that_is_no_event_costs_one_error() -> None:
@@ -369,7 +455,7 @@ def test_a_frame_that_is_no_event_costs_one_error() -> None:
                 assert (await client.receive())["type"] == "error"
             await client.update(instructions="Still here.")
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_minute_that_comes_at_once_holds_nobody_up_and_is_heard_whole() -> None:
@@ -387,7 +473,7 @@ def test_a_minute_that_comes_at_once_holds_nobody_up_and_is_heard_whole() -> Non
             assert len(stops) == 22
             assert stops == sorted(stops)
 
-    run(test)
+    run_jumping(test)
 
 
 def test_functions_are_called_and_their_output_is_answered() -> None:
@@ -404,7 +490,7 @@ def test_functions_are_called_and_their_output_is_answered() -> None:
             await client.send("response.create")
             assert sound(await client.until("response.done"))
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_session_that_cannot_be_listened_to_ends_and_the_others_go_on() -> None:
@@ -418,7 +504,7 @@ def test_a_session_that_cannot_be_listened_to_ends_and_the_others_go_on() -> Non
             await other.append(PCM)
             assert sound(await other.until("response.done"))
 
-    run(test)
+    run_jumping(test)
 
 
 def test_a_recording_that_is_added_as_an_item_is_transcribed() -> None:
@@ -434,4 +520,4 @@ def test_a_recording_that_is_added_as_an_item_is_transcribed() -> None:
             shown = (await client.until("conversation.item.retrieved"))[-1]["item"]["content"]
             assert shown == [{"type": "input_audio", "transcript": done["transcript"]}]
 
-    run(test)
+    run_jumping(test)

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from offhook.model.interface import ModelError, ModelOutput
+from offhook.audio.pcm import to_bytes
+from offhook.audio.resample import resample
+from offhook.model.interface import ModelError, ModelOutput, Speech
 from offhook.session.inputs import AudioProduced, GenerationFinished, TextProduced, ToolCallStarted
 from offhook.session.outputs import Generate
 from offhook.testing.model import Calls, Fails, ScriptedModel
@@ -101,3 +103,14 @@ def test_what_it_was_asked_is_kept() -> None:
     respond(model, request(said("one")))
     respond(model, request(said("two"), tools=("book",)))
     assert [len(asked.tools) for asked in model.requests] == [0, 1]
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 24_000])
+def test_it_hears_calls_and_sockets_alike(rate_hz: int) -> None:
+    async def heard() -> str:
+        model = ScriptedModel()
+        (sentence,) = model.book.speak("When are you open, please?")
+        speech = Speech(to_bytes(resample(sentence.samples, 8000, rate_hz)), rate_hz)
+        return " ".join([words.text async for words in model.transcribe(speech, None)])
+
+    assert asyncio.run(heard()) == "When are you open, please?"

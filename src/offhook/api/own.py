@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -13,7 +13,7 @@ from offhook.api.answer import find_project, json_response
 from offhook.call.machine import NOT_FOUND
 from offhook.host.directory import Directory
 from offhook.host.owner import CallOwner
-from offhook.telemetry.metrics import CONTENT_TYPE
+from offhook.telemetry.metrics import CONTENT_TYPE, labels_text
 from offhook.telemetry.trace import Span
 
 
@@ -63,9 +63,12 @@ class OwnRoutes:
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
 
-def _gauges(state: dict[str, Any]) -> dict[str, tuple[str, float]]:
-    calls, media = state["calls"], state["media"]
+def _gauges(state: dict[str, Any]) -> dict[str, tuple[str, float | Mapping[str, float]]]:
+    calls, media, backends = state["calls"], state["media"], _backends(state["models"])
     return {
+        "offhook_backend_failures_total": ("failures of a backend that others stand in for", backends["failures"]),
+        "offhook_backend_stood_in_total": ("turns and answers a backend took for another", backends["stood_in"]),
+        "offhook_backend_resting": ("whether a backend is left alone after it failed", backends["resting"]),
         "offhook_calls_active": ("calls in progress", calls["active"]),
         "offhook_calls_limit": ("calls that this machine holds on time", calls["limit"]),
         "offhook_calls_refused": ("calls refused since the start", calls["refused"]),
@@ -73,4 +76,17 @@ def _gauges(state: dict[str, Any]) -> dict[str, tuple[str, float]]:
         "offhook_media_late_seconds": ("how late audio goes out, 99th percentile", media["late_p99_ms"] / 1000),
         "offhook_loop_late_seconds": ("how late the event loop is", state["loop_late_ms"] / 1000),
         "offhook_uptime_seconds": ("how long the server runs", state["uptime_s"]),
+    }
+
+
+def _backends(models: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return the figures of the backends that stand in for each other, by their labels."""
+    orders = {part: value["order"] for part, value in models.items() if isinstance(value, dict) and "order" in value}
+    return {
+        figure: {
+            labels_text({"part": part, "backend": each["backend"]}): float(each[figure])
+            for part, order in orders.items()
+            for each in order
+        }
+        for figure in ("failures", "stood_in", "resting")
     }

@@ -16,7 +16,7 @@ from offhook.wire import limits
 from offhook.wire import secrets as wire
 from offhook.wire.decode import decode_body, decode_secret, decode_session
 from offhook.wire.ids import Ids
-from offhook.wire.session import PcmFormat, Session, SessionParams, without_secrets
+from offhook.wire.session import PcmFormat, Session, SessionParams, as_shown
 from offhook.wire.transcription import TranscriptionParams, TranscriptionSession, as_start, as_transcription
 
 Expiry = wire.ExpiresAfter
@@ -82,7 +82,7 @@ class SecretRoutes:
             defaults=self._directory.services.options.engine.defaults,
             formats_given=True,
         )
-        return as_transcription(session) if transcribes else without_secrets(session)
+        return as_transcription(session) if transcribes else as_shown(session)
 
     def _session_id(self) -> str:
         return Ids(TokenStream(self._directory.services.seed())).session()

@@ -24,6 +24,7 @@ from offhook.host.project import Project
 from offhook.host.sessions import Sessions
 from offhook.host.sideband import Closing, Sideband
 from offhook.host.socket_session import SocketSession
+from offhook.net.http import TEXTS
 from offhook.telemetry.log import FactLog
 from offhook.wire import limits
 from offhook.wire.ids import Ids
@@ -183,10 +184,11 @@ async def _read(
 
 
 async def _write(socket: WebSocket, queue: Sideband, reading: asyncio.Future[None]) -> None:
+    send = socket.scope["extensions"][TEXTS]["send"]
     try:
         while not isinstance(news := await queue.take(), Closing):
-            await socket.send_text(news)
+            await send(news)
         if (news is FAILED or not reading.done()) and socket.application_state is WebSocketState.CONNECTED:
             await socket.close(news.code, news.reason)
-    except WebSocketDisconnect:
+    except (WebSocketDisconnect, OSError):
         return

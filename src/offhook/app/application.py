@@ -77,7 +77,7 @@ class App:
         """Let this coroutine function decide about every call: ``@app.incoming``.
 
         It is given an `IncomingCall`. One that returns without having decided rejects the call; one that raises ends
-        it: a call that rings is rejected with 500, one that is answered is hung up.
+        it, whatever it raises: a call that rings is rejected with 500, one that is answered is hung up.
         """
         if not inspect.iscoroutinefunction(handler):
             raise TypeError(f"{handler!r} is no coroutine function: write it with async def")
@@ -116,11 +116,16 @@ class App:
         await self.close()
 
     async def close(self) -> None:
-        """Take no more calls, and wait for those that are there: ``drain_s`` at most, then they are hung up."""
+        """Take no more calls, and wait for those that are there: ``drain_s`` at most, then they are hung up.
+
+        A handler's exception that is no Exception (the outcome of a ``pytest.fail``) is raised here, the first one.
+        """
         office = self._office
         if office is not None:
-            await office.close(self._drain_s)
-            self._office = None
+            try:
+                await office.close(self._drain_s)
+            finally:
+                self._office = None
 
     def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
         """Serve on its own, until it is stopped; ``options`` are those of ``uvicorn.run``.
@@ -220,6 +225,7 @@ class _Office:
         self._known: OrderedDict[str, None] = OrderedDict()
         self._calls: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._failure: BaseException | None = None
 
     def take(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> int:
         """Take a webhook; return the HTTP status that answers it."""
@@ -252,31 +258,54 @@ class _Office:
         call = IncomingCall(self._client, event, self._tools, is_from_offhook=theirs)
         task = self.loop.create_task(self._handle(call))
         self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
+        task.add_done_callback(self._forget)
         return 200
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
+        failure = None if task.cancelled() else task.exception()
+        # What ends the process goes its own way: asyncio raises it out of the loop.
+        if self._failure is None and not isinstance(failure, KeyboardInterrupt | SystemExit):
+            self._failure = failure
 
     async def _handle(self, call: IncomingCall) -> None:
         try:
-            await self._handler(call)
-            if call.undecided:
-                _log.warning("call_id=%s: the handler decided nothing; the call is rejected", call.call_id)
-                await call.reject()
-            elif call.session is not None:
-                await call.session.wait_ended()
-            elif not call.over:
-                _log.warning("call_id=%s: its accept failed, and it may be answered; it is ended", call.call_id)
-                await self._abandon(call, _FAILED_STATUS)
-        except asyncio.CancelledError:
+            await self._let_decide(call)
+        except Exception as failure:  # the handler is not ours; its call ends, the others go on
+            await self._end_failed(call, failure)
+        except asyncio.CancelledError as failure:
+            if not _is_stopping():  # nobody cancelled this: the handler raised it
+                await self._end_failed(call, failure)
+                return
             await self._abandon(call, _STOPPING_STATUS)
             if call.session is not None:
                 await call.session.close(patiently=False)
             raise
-        except Exception as failure:  # the handler is not ours; its call ends, the others go on
+        except GeneratorExit:  # nobody runs this any more: nothing can be awaited
+            raise
+        except BaseException as failure:  # what ends a test or the process ends the call first
+            await self._end_failed(call, failure)
+            raise
+
+    async def _let_decide(self, call: IncomingCall) -> None:
+        await self._handler(call)
+        if call.undecided:
+            _log.warning("call_id=%s: the handler decided nothing; the call is rejected", call.call_id)
+            await call.reject()
+        elif call.session is not None:
+            await call.session.wait_ended()
+            await call.session.close()
+        elif not call.over:
+            _log.warning("call_id=%s: its accept failed, and it may be answered; it is ended", call.call_id)
+            await self._abandon(call, _FAILED_STATUS)
+
+    async def _end_failed(self, call: IncomingCall, failure: BaseException) -> None:
+        try:
             # A handler may let its own call's 404 pass. Another call's is a failure like any other.
             if isinstance(failure, NotFoundError) and failure.code == "call_id_not_found" and call.over:
                 _log.info("call_id=%s: the caller has given up", call.call_id)
             else:
-                _log.exception("call_id=%s: the handler failed; the call is ended", call.call_id)
+                _log.error("call_id=%s: the handler failed; the call is ended", call.call_id, exc_info=failure)
                 await self._abandon(call, _FAILED_STATUS)
         finally:
             if call.session is not None:
@@ -289,7 +318,7 @@ class _Office:
             _log.error("call_id=%s: the call could not be ended: %s", call.call_id, failure)
 
     async def close(self, drain_s: float) -> None:
-        """Wait for the calls, then end them."""
+        """Wait for the calls, then end them. Raises what a handler raised that is no Exception."""
         self._closing = True
         if self._calls:
             _log.info("waiting for %d calls, %g s at most", len(self._calls), drain_s)
@@ -300,6 +329,13 @@ class _Office:
         await asyncio.gather(*left, return_exceptions=True)
         if self._owns_client:
             await self._client.close()
+        if self._failure is not None:
+            raise self._failure
+
+
+def _is_stopping() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _read_body(receive: Receive) -> bytes | None:

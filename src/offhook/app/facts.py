@@ -96,8 +96,16 @@ class _Audio(Struct, frozen=True):
     input: _Input = _Input()
 
 
+class ToolFacts(Struct, frozen=True):
+    """A tool; a function has a name."""
+
+    type: str = ""
+    name: str | None = None
+
+
 class _Session(Struct, frozen=True):
     audio: _Audio = _Audio()
+    tools: list[ToolFacts] | UnsetType = UNSET
 
 
 class SessionChanged(Struct, frozen=True, tag_field="type", tag="session.updated"):
@@ -106,12 +114,21 @@ class SessionChanged(Struct, frozen=True, tag_field="type", tag="session.updated
     session: _Session
 
     @property
+    def tools(self) -> list[ToolFacts] | None:
+        """The tools that are in force; None when the server does not say so."""
+        return None if self.session.tools is UNSET else self.session.tools
+
+    @property
     def takes_turns(self) -> bool | None:
         """Whether the server answers the caller by itself; None when it does not say so."""
         detection = self.session.audio.input.turn_detection
         if detection is UNSET:
             return None
         return detection is not None and detection.create_response is not False
+
+
+class SessionBegan(SessionChanged, frozen=True, tag="session.created"):
+    """The session has these settings."""
 
 
 class ErrorFacts(Struct, frozen=True):
@@ -166,6 +183,7 @@ Fact = (
     | CallerEnded
     | ItemAdded
     | SessionChanged
+    | SessionBegan
     | Refused
     | TransferMoved
     | CallOver

@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from offhook.app import limits
 from offhook.app.address import party
+from offhook.app.functions import Functions, member
 from offhook.app.session import CLOSED, CallSession, new_floor
 from offhook.app.tool import Tool, as_tools
 from offhook.client.errors import APIError, APIStatusError, NotFoundError
@@ -246,9 +247,9 @@ class IncomingCall:
         declared = [each for each in given if not (isinstance(each, Tool) or callable(each))]
         tools = as_tools((*self._tools, *functions))
         definitions = [*(tool.definition for tool in tools.values()), *declared]
-        audio = session["audio"]
-        floor = new_floor(_member(_member(audio, "input"), "turn_detection"))
-        opened = CallSession(self._client, self, tools, filter(None, map(_function_name, declared)), floor)
+        body = {**session, "tools": definitions, **(session["extra_body"] or {})}
+        floor = new_floor(member(member(body["audio"], "input"), "turn_detection"))
+        opened = CallSession(self._client, self, tools, Functions(tools, body), floor)
         self._fate = _Fate.ACCEPTING
         try:
             await self._client.realtime.calls.accept(
@@ -320,14 +321,3 @@ async def _until_over(session: CallSession) -> None:
             await session.wait_ended()
     except TimeoutError:
         pass
-
-
-def _member(value: Any, name: str) -> Any:
-    return value.get(name, UNSET) if isinstance(value, Mapping) else getattr(value, name, UNSET)
-
-
-def _function_name(tool: Any) -> str | None:
-    """Return the name of a declared function, whose calls the application answers itself."""
-    if isinstance(tool, Mapping):
-        return tool.get("name") if tool.get("type") == "function" else None
-    return tool.name if isinstance(tool, FunctionTool) else None

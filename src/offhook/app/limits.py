@@ -25,6 +25,8 @@ RECONNECT_PAUSES_S: Final = (0.1, 0.4, 1.0, 2.0, 4.0)
 STEADY_S: Final = 5.0
 # Functions that run at a time in one call; a response asks for a few.
 MAX_RUNNING_FUNCTIONS: Final = 32
+# Names of functions that somebody else answers, remembered for one call; sessions have some ten.
+MAX_OTHER_FUNCTIONS: Final = 1_000
 # Synchronous functions that run at a time in one process, each in a thread.
 MAX_THREADS: Final = 64
 # A caller waits on the line meanwhile.

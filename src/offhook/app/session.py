@@ -7,17 +7,18 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from offhook.app import facts, limits
 from offhook.app.events import CallEnded, Reconnected
 from offhook.app.floor import Action, Floor, RequestFailed, RunFunctions, SendEvent, Sentence, SentenceSettled
+from offhook.app.functions import Functions, function_name
 from offhook.app.socket import OVER, REFUSED, Lost, Socket
 from offhook.app.tool import Tool
 from offhook.client.errors import APIError, APIResponseValidationError, ConnectionClosedError, NotFoundError
 from offhook.client.events import Event, EventGroups, decode_event
-from offhook.wire.client_events import ClientEvent
+from offhook.wire.client_events import ClientEvent, ResponseCreate
 from offhook.wire.limits import MAX_SENTENCE_CHARS
 
 if TYPE_CHECKING:
@@ -40,14 +41,14 @@ class CallSession(EventGroups[Awaitable[None]]):
     """
 
     def __init__(
-        self, client: AsyncClient, call: IncomingCall, tools: Mapping[str, Tool], foreign: Iterable[str], floor: Floor
+        self, client: AsyncClient, call: IncomingCall, tools: Mapping[str, Tool], functions: Functions, floor: Floor
     ) -> None:
         super().__init__(self.send)
         self.call: IncomingCall = call
         self.dropped_events: int = 0
         self._client = client
         self._tools = tools
-        self._foreign = frozenset(foreign)
+        self._known_functions = functions
         self._floor = floor
         self._socket = Socket(client, call.call_id, own_events=call.is_from_offhook)
         self._unread: deque[Event | CallEnded | Reconnected] = deque()
@@ -104,6 +105,10 @@ class CallSession(EventGroups[Awaitable[None]]):
 
         Raises ConnectionClosedError when the call is over.
         """
+        if isinstance(event, ResponseCreate):
+            self._known_functions.add_for_response(event.response)
+        elif isinstance(event, Mapping) and event.get("type") == "response.create":
+            self._known_functions.add_for_response(event.get("response"))
         await self._socket.send(event)
 
     async def say(self, text: str) -> bool:
@@ -260,6 +265,8 @@ class CallSession(EventGroups[Awaitable[None]]):
                 _log.warning("call_id=%s: %s", self.call_id, failure)
         if isinstance(fact, facts.ItemAdded):
             self._unconfirmed.pop(fact.item.id, None)
+        if isinstance(fact, facts.SessionChanged) and fact.tools is not None:
+            self._known_functions.put_in_force(map(function_name, fact.tools))
         if isinstance(fact, facts.TransferMoved):
             self._transfer = fact.refer
         elif fact is not None:
@@ -339,7 +346,7 @@ class CallSession(EventGroups[Awaitable[None]]):
                 return
 
     async def _run_functions(self, calls: tuple[facts.OutputItem, ...]) -> None:
-        ours = [each for each in calls if each.name in self._tools or each.name not in self._foreign]
+        ours = [each for each in calls if self._known_functions.is_ours(each.name)]
         outputs = await asyncio.gather(*(self._run_function(each) for each in ours))
         if self._end is not None or not ours:
             return

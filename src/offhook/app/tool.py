@@ -77,7 +77,9 @@ class Tool:
         return f"<Tool {self.name}>"
 
     async def run(self, arguments: str, given: Iterable[object]) -> str:
-        """Call the function with what the model wrote; return what to tell the model. Raises nothing but cancellation.
+        """Call the function with what the model wrote; return what to tell the model.
+
+        Raises nothing but cancellation and what ends the process.
 
         ``given`` are the objects for the parameters that are not the model's.
         """
@@ -101,7 +103,9 @@ class Tool:
                 _log.warning("function %s did not finish within %g s", self.name, self.timeout)
                 return f"{self.name} did not finish within {self.timeout:g} s; what it does may still happen."
             return self._failed(failure)
-        except Exception as failure:  # the function is not ours; the model is told
+        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as failure:  # the function is not ours, nor are test frameworks'; the model is told
             return self._failed(failure)
         return self._told(result)
 
@@ -123,7 +127,7 @@ class Tool:
         result = await loop.run_in_executor(_threads, lambda: context.run(function, *positional, **named))
         return await result if inspect.isawaitable(result) else result
 
-    def _failed(self, failure: Exception) -> str:
+    def _failed(self, failure: BaseException) -> str:
         _log.error("function %s failed", self.name, exc_info=failure)
         if isinstance(failure, ValueError) and str(failure):
             return f"{self.name} failed: {_shown(failure)}"
@@ -194,6 +198,6 @@ def _bounded(text: str) -> str:
     return text[: limits.MAX_OUTPUT_CHARS] + " ... (the rest is left out)"
 
 
-def _shown(failure: Exception) -> str:
+def _shown(failure: BaseException) -> str:
     text = " ".join(str(failure).split()) or type(failure).__name__
     return text if len(text) <= limits.MAX_SHOWN_CHARS else text[: limits.MAX_SHOWN_CHARS] + "..."

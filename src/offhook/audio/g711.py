@@ -66,7 +66,6 @@ def _a_law_encoding() -> npt.NDArray[np.uint8]:
 _DECODING: Final = {Codec.PCMU: _mu_law_decoding(), Codec.PCMA: _a_law_decoding()}
 _ENCODING: Final = {Codec.PCMU: _mu_law_encoding(), Codec.PCMA: _a_law_encoding()}
 _DECODING_OF_BOTH: Final = np.concatenate([_DECODING[Codec.PCMU], _DECODING[Codec.PCMA]])
-_ENCODING_OF_BOTH: Final = np.concatenate([_ENCODING[Codec.PCMU], _ENCODING[Codec.PCMA]])
 
 
 def decode(payload: bytes | bytearray | memoryview, codec: Codec) -> Samples:
@@ -84,13 +83,6 @@ def decode_rows(payloads: npt.NDArray[np.uint8], codecs: npt.NDArray[np.integer]
     law = (codecs != Codec.PCMU).astype(np.int32) << 8
     samples: Samples = _DECODING_OF_BOTH.take(payloads + law[:, None])
     return samples
-
-
-def encode_rows(samples: Samples, codecs: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
-    """Encode ``(n, k)`` samples of n calls at once; ``codecs`` holds the payload type (0 or 8) of each row."""
-    law = (codecs != Codec.PCMU).astype(np.int32) << 16
-    payloads: npt.NDArray[np.uint8] = _ENCODING_OF_BOTH.take(samples.view(np.uint16) + law[:, None])
-    return payloads
 
 
 def translate(payload: bytes, source: Codec, target: Codec) -> bytes:

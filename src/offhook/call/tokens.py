@@ -11,6 +11,8 @@ _ALPHABET = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Every byte picks a letter; 256 is no multiple of 62, so some are a quarter likelier, which unguessability survives.
 _LETTERS = bytes(_ALPHABET[number % len(_ALPHABET)] for number in range(256))
 _BLOCK_BYTES = 64
+# Made at a time: the ids of about nine events.
+_BLOCKS = 4
 SEED_BYTES = 16
 
 
@@ -27,11 +29,19 @@ class TokenStream:
 
     def __call__(self, size: int) -> str:
         """Return the next ``size`` letters."""
-        while len(self._block) - self._place < size:
+        start = self._place
+        end = start + size
+        if end > len(self._block):
+            self._refill(size)
+            start, end = 0, size
+        self._place = end
+        return self._block[start:end]
+
+    def _refill(self, size: int) -> None:
+        """Drop what was given out, and have at least so many letters again."""
+        letters = [self._block[self._place :]]
+        for _ in range(_BLOCKS + size // _BLOCK_BYTES):
             self._count += 1
             digest = hashlib.blake2b(self._count.to_bytes(8, "big"), key=self._seed, digest_size=_BLOCK_BYTES).digest()
-            self._block = self._block[self._place :] + digest.translate(_LETTERS).decode("ascii")
-            self._place = 0
-        token = self._block[self._place : self._place + size]
-        self._place += size
-        return token
+            letters.append(digest.translate(_LETTERS).decode("ascii"))
+        self._block = "".join(letters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -10,20 +9,19 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from msgspec import UNSET, UnsetType
 
 from offhook.client import limits
+from offhook.client.account import Account
 from offhook.client.answer import Answer, RawResponse
 from offhook.client.async_calls import AsyncCalls, AsyncClientSecrets
 from offhook.client.async_transport import AsyncioTransport
 from offhook.client.errors import APIConnectionError
 from offhook.client.exchange import Exchange
 from offhook.client.request import Operation, Options
-from offhook.client.settings import Settings, read_environment, read_key, read_settings, timeout_of
-from offhook.client.surroundings import Surroundings
+from offhook.client.settings import returned_key
 from offhook.client.transport import AsyncOpenAnswer, AsyncTransport
 
 if TYPE_CHECKING:
     from offhook.client.async_realtime import AsyncRealtimeConnectionManager
     from offhook.client.streamed import AsyncStreamedResponse
-    from offhook.client.webhooks import Webhooks
 
 T = TypeVar("T")
 
@@ -77,7 +75,7 @@ class AsyncRealtime:
         )
 
 
-class AsyncClient:
+class AsyncClient(Account):
     """A client of the Realtime Calls API: offhook's, OpenAI's, or any server's with the same routes.
 
     Args:
@@ -97,6 +95,9 @@ class AsyncClient:
     Raises ConfigError for settings that cannot work.
     """
 
+    _key: str | Callable[[], Awaitable[str] | str]
+    _transport: AsyncTransport
+
     def __init__(
         self,
         *,
@@ -112,7 +113,7 @@ class AsyncClient:
         default_query: Mapping[str, object] | None = None,
         transport: AsyncTransport | None = None,
     ) -> None:
-        self._given: dict[str, Any] = {
+        given = {
             "api_key": api_key,
             "organization": organization,
             "project": project,
@@ -124,30 +125,7 @@ class AsyncClient:
             "default_headers": default_headers,
             "default_query": default_query,
         }
-        self._environment = read_environment(os.environ)
-        self._transport: AsyncTransport = transport or AsyncioTransport()
-        self._surroundings = Surroundings()
-        self._configure()
-
-    def _configure(self) -> None:
-        given, environment = self._given, self._environment
-        timeout = given["timeout"]
-        self._key: str | Callable[[], Awaitable[str] | str] = read_key(given["api_key"], environment)
-        self._webhook_secret: str | None = given["webhook_secret"] or environment.get("OPENAI_WEBHOOK_SECRET")
-        self._settings: Settings = read_settings(
-            environment,
-            base_url=given["base_url"],
-            websocket_base_url=given["websocket_base_url"],
-            organization=given["organization"],
-            project=given["project"],
-            default_headers=given["default_headers"],
-            default_query=given["default_query"],
-            timeout=limits.TIMEOUT_S if timeout is UNSET else timeout_of(timeout),
-            max_retries=given["max_retries"],
-        )
-
-    def __repr__(self) -> str:
-        return f"<AsyncClient of {self._settings.base_url}>"
+        super().__init__(given, transport or AsyncioTransport())
 
     async def __aenter__(self) -> Self:
         return self
@@ -155,22 +133,10 @@ class AsyncClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    @property
-    def base_url(self) -> str:
-        """Where the routes are."""
-        return self._settings.base_url
-
     @cached_property
     def realtime(self) -> AsyncRealtime:
         """Calls, client secrets and sockets."""
         return AsyncRealtime(self)
-
-    @cached_property
-    def webhooks(self) -> Webhooks:
-        """Webhooks: verify and read them."""
-        from offhook.client.webhooks import Webhooks
-
-        return Webhooks(self._webhook_secret)
 
     def with_options(
         self,
@@ -202,15 +168,7 @@ class AsyncClient:
             "default_headers": default_headers,
             "default_query": default_query,
         }
-        changed = {name: value for name, value in changed.items() if value is not UNSET}
-        other = object.__new__(type(self))
-        for name, value in vars(self).items():
-            # What is made once for each client leads back to that.
-            if not isinstance(getattr(type(self), name, None), cached_property):
-                setattr(other, name, value)
-        other._given = {**self._given, **changed}
-        other._configure()
-        return other
+        return self._changed(changed)
 
     async def close(self) -> None:
         """Close the connections, also those of clients made by ``with_options``."""
@@ -220,7 +178,7 @@ class AsyncClient:
         if isinstance(self._key, str):
             return self._key
         key = self._key()
-        return key if isinstance(key, str) else await key
+        return returned_key(await key if isinstance(key, Awaitable) else key)
 
     async def _perform(self, operation: Operation, options: Options, parse: Callable[[Answer], T]) -> T:
         return parse(await self._send(Exchange(self._settings, operation, options)))

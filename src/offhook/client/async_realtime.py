@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,11 @@ from msgspec import UnsetType
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
+from offhook.client.async_reach import reached
 from offhook.client.errors import ConnectionClosedError
 from offhook.client.events import Event, EventGroups, decode_event, encode_client_event
-from offhook.client.sideband import NORMAL_CLOSES, closed, not_opened, socket_options, socket_url
+from offhook.client.route import Route
+from offhook.client.sideband import NORMAL_CLOSES, closed, not_opened, own_route, socket_options, socket_url
 from offhook.wire.client_events import ClientEvent
 
 if TYPE_CHECKING:
@@ -106,12 +109,19 @@ class AsyncRealtimeConnectionManager:
         Raises APIStatusError, APIConnectionError, ConfigError for a proxy that cannot be used.
         """
         key = await self._client._api_key()
-        options = socket_options(self._client._settings, self._url, key, self._extra_headers, self._options)
+        options = socket_options(self._client._settings, key, self._extra_headers, self._options)
+        route = own_route(self._url, self._options)
         try:
-            socket = await _Connect(self._url, **options)
+            async with asyncio.timeout(options["open_timeout"]):
+                if route is None:
+                    return AsyncRealtimeConnection(await _Connect(self._url, **options))
+                return AsyncRealtimeConnection(await self._go(route, options))
         except (OSError, WebSocketException) as failure:
             raise not_opened(self._url, failure) from None
-        return AsyncRealtimeConnection(socket)
+
+    async def _go(self, route: Route, options: dict[str, Any]) -> ClientConnection:
+        async with reached(route, tunnel=True) as where:
+            return await _Connect(self._url, **{**options, **where})
 
     async def __aenter__(self) -> AsyncRealtimeConnection:
         self._connection = await self.enter()

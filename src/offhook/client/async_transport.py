@@ -8,29 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from offhook.client import limits
 from offhook.client.answer import Answer, Headers
+from offhook.client.async_reach import reached
 from offhook.client.errors import APIConnectionError
 from offhook.client.http1 import AnswerReader, BrokenAnswerError, encode_request
-from offhook.client.proxy import Proxy, connect_request, connect_status
 from offhook.client.request import Request
-from offhook.client.transport import (
-    CLOSED,
-    Route,
-    broken,
-    connect_too_late,
-    default_tls,
-    no_tunnel,
-    not_reached,
-    prepare_socket,
-    route_to,
-    too_late,
-)
+from offhook.client.route import Route, prepare_socket, route_to
+from offhook.client.transport import CLOSED, Patience, broken, default_tls, not_reached, too_late
 
 if TYPE_CHECKING:
     import ssl
 
 
-class _Wire(asyncio.Protocol):
-    """One connection. Whoever waits for its answer waits for one future; one timer serves all its requests."""
+class _Wire(asyncio.BufferedProtocol):
+    """One connection. Whoever waits for its answer waits for one future; one timer serves all its requests.
+
+    It brings its own buffer: asyncio would ask the system for 256 KB of fresh memory with every read.
+    """
 
     def __init__(self, origin: str, loop: asyncio.AbstractEventLoop) -> None:
         self.origin = origin
@@ -46,6 +39,7 @@ class _Wire(asyncio.Protocol):
         self._timeout_s: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
+        self._buffer = memoryview(bytearray(limits.READ_BYTES))
 
     # What asyncio calls.
 
@@ -56,13 +50,17 @@ class _Wire(asyncio.Protocol):
         if connection is not None:
             prepare_socket(connection)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio says it
+        """Return where the next part of the answer goes."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take a part of the answer; what comes unasked ends the connection."""
         if self.reader.done:
             self.abort()
             return
         try:
-            self.reader.feed(data)
+            self.reader.feed(self._buffer[:nbytes])
         except BrokenAnswerError as failure:
             self._fail(broken(self.origin, failure))
             return
@@ -162,31 +160,6 @@ class _Wire(asyncio.Protocol):
         self.abort()
 
 
-class _Tunnel(asyncio.Protocol):
-    """The beginning of a connection through a proxy, until that has answered: the status, 0 for no answer."""
-
-    def __init__(self, opened: asyncio.Future[int], request: bytes) -> None:
-        self._opened = opened
-        self._request = request
-        self._reply = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
-        transport.write(self._request)  # type: ignore[attr-defined]
-
-    def data_received(self, data: bytes) -> None:
-        """Take the reply. The server behind the proxy says nothing before it is spoken to (TLS)."""
-        self._reply += data
-        status = connect_status(self._reply)
-        if status is not None and not self._opened.done():
-            self._opened.set_result(status)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        """No answer."""
-        if not self._opened.done():
-            self._opened.set_result(0)
-
-
 class OpenAsyncAnswer:
     """An answer on its connection, while its body comes in."""
 
@@ -284,40 +257,20 @@ class _Pool:
     async def _connect(
         self, origin: str, route: Route, timeout_s: float | None, deadline: float | None, tls: ssl.SSLContext | None
     ) -> _Wire:
-        left_s = None if deadline is None else deadline - self.loop.time()
-        limit_s = limits.CONNECT_TIMEOUT_S if left_s is None else min(left_s, limits.CONNECT_TIMEOUT_S)
+        patience = Patience(origin, timeout_s, None if deadline is None else deadline - self.loop.time())
         try:
-            async with asyncio.timeout(limit_s):
-                if tls is not None and route.proxy is not None:
-                    return await self._through(origin, route, route.proxy, tls)
-                _, wire = await self.loop.create_connection(
-                    lambda: _Wire(origin, self.loop), *route.address, ssl=tls if route.secure else None
-                )
+            async with asyncio.timeout(patience.limit_s):
+                async with reached(route, tunnel=route.secure) as where:
+                    _, wire = await self.loop.create_connection(
+                        lambda: _Wire(origin, self.loop),
+                        ssl=tls if route.secure else None,
+                        server_hostname=route.host if route.secure else None,
+                        **where,
+                    )
         except TimeoutError:
-            in_time = left_s is None or left_s > limits.CONNECT_TIMEOUT_S
-            raise (connect_too_late(origin) if in_time else too_late(origin, timeout_s)) from None
+            raise patience.ended() from None
         except OSError as failure:
             raise not_reached(origin, failure) from failure
-        return wire
-
-    async def _through(self, origin: str, route: Route, proxy: Proxy, tls: ssl.SSLContext) -> _Wire:
-        """Return a connection through a tunnel of a proxy."""
-        opened = self.loop.create_future()
-        transport, _ = await self.loop.create_connection(
-            lambda: _Tunnel(opened, connect_request(proxy, route.host, route.port)), *route.address
-        )
-        try:
-            status = await opened
-            if not 200 <= status < 300:
-                raise no_tunnel(origin, status)
-            wire = _Wire(origin, self.loop)
-            secured = await self.loop.start_tls(transport, wire, tls, server_hostname=route.host)
-            if secured is None:
-                raise no_tunnel(origin, 0)
-            wire.connection_made(secured)
-        except BaseException:
-            transport.abort()
-            raise
         return wire
 
     async def _slot(self, origin: str, timeout_s: float | None) -> None:
@@ -329,7 +282,7 @@ class _Pool:
         try:
             async with asyncio.timeout(timeout_s):
                 await turn
-        except BaseException as end:
+        except BaseException as end:  # also when cancelled: a slot that came meanwhile is given on
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._give_slot()
             elif turn in self._waiting:
@@ -378,7 +331,7 @@ class AsyncioTransport:
         try:
             while not wire.reader.has_head:
                 await wire.more()
-        except BaseException:
+        except BaseException:  # also when cancelled: the connection is given back
             pool.release(wire)
             raise
         return OpenAsyncAnswer(pool, wire)

@@ -4,7 +4,7 @@
 
     OffhookError
     ├── LocalError
-    │   └── ConfigError                      no key, a base URL that cannot be one
+    │   └── ConfigError                      a setting that cannot work: key, message, mend
     └── RemoteError
         ├── APIError                         request, body, message, code, param, type
         │   ├── APIConnectionError           nothing came back

@@ -74,7 +74,7 @@ class AnswerReader:
         self.chunks = []
         return body
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Take what came in. Raises BrokenAnswerError; then the connection is of no use any more."""
         if self.done:
             raise BrokenAnswerError("the server sent more than an answer")

@@ -7,6 +7,8 @@ from typing import Final
 # The contract's figures: what clients of this API wait and repeat by default.
 TIMEOUT_S: Final = 600.0
 CONNECT_TIMEOUT_S: Final = 5.0
+# A host's next address is tried after this time, beside those that have not answered (RFC 8305 5 and 8).
+NEXT_ADDRESS_S: Final = 0.25
 MAX_RETRIES: Final = 2
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 8.0
@@ -27,8 +29,8 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 # What a streamed answer holds of a body that nobody reads, before its connection is read no more.
 MAX_UNREAD_BYTES: Final = 256 * 1024
-# One read of a socket.
-READ_BYTES: Final = 64 * 1024
+# One read of a socket: answers have some hundred bytes, and a connection of AsyncClient holds a buffer like it.
+READ_BYTES: Final = 16 * 1024
 
 # The largest event is a retrieved item with its audio: an append of 15 MiB is 20 MiB of base64.
 MAX_EVENT_BYTES: Final = 32 * 1024 * 1024

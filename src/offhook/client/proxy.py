@@ -6,10 +6,10 @@ Source: RFC 9110 9.3.6 (CONNECT), 11.7.1; RFC 9112 3.2.2 (absolute-form).
 
 from __future__ import annotations
 
-from binascii import a2b_base64, b2a_base64
+from binascii import b2a_base64
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
@@ -18,9 +18,6 @@ from offhook.errors import ConfigError
 
 # A proxy's refusal says why in a line; its head is short.
 MAX_REPLY_BYTES: Final = 16 * 1024
-# What may stand in front of a host without ending it. The library of the sockets sends user names and passwords as it
-# finds them: what need not be encoded must not be.
-_USER_SAFE: Final = "!$%&'()*+,;=\"<>\\^`{|}"
 
 
 class Proxy(Struct, frozen=True):
@@ -37,16 +34,6 @@ class Proxy(Struct, frozen=True):
     def headers(self) -> dict[str, str]:
         """What goes with a request to it."""
         return {} if self.credentials is None else {"proxy-authorization": self.credentials}
-
-    @property
-    def url(self) -> str:
-        """The URL, with the password in it: for the library of the sockets, not to be shown."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        user = ""
-        if self.credentials is not None:
-            name, _, password = a2b_base64(self.credentials.removeprefix("Basic ")).decode().partition(":")
-            user = f"{quote(name, _USER_SAFE)}:{quote(password, _USER_SAFE + ':@')}@"
-        return f"http://{user}{host}:{self.port}"
 
 
 def choose_proxy(scheme: str, host: str, port: int, environment: Mapping[str, str]) -> Proxy | None:

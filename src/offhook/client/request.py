@@ -71,7 +71,7 @@ def build_request(
     """
     headers = {"accept": operation.accept, **settings.headers}
     if api_key is not None:
-        headers["authorization"] = f"Bearer {checked_value('api_key', api_key)}"
+        headers["authorization"] = f"Bearer {api_key}"
     members = operation.body
     if options.extra_body is not None:
         members = {**(members or {}), **options.extra_body}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import CoroutineType
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -62,7 +63,24 @@ def read_key(given: str | KeyFunction | None, environment: Mapping[str, str]) ->
         key = _checked_setting("api_key", key)
     if not key:
         raise ConfigError("api_key", "is not set", "give it, or set OPENAI_API_KEY")
+    if not isinstance(key, str) and not callable(key):
+        raise ConfigError(
+            "api_key", f"is of the type {type(key).__name__}", "give a str, or a function that returns it"
+        )
     return key
+
+
+def returned_key(key: object) -> str:
+    """Return the key that a function returned. Raises ConfigError, which does not show it."""
+    if isinstance(key, CoroutineType):
+        key.close()
+        raise ConfigError("api_key", "the function is asynchronous", "give AsyncClient such a one")
+    if not isinstance(key, str):
+        raise ConfigError("api_key", f"the function returned {type(key).__name__}", "let it return the key as str")
+    checked = _checked_setting("api_key", key)
+    if not checked:
+        raise ConfigError("api_key", "the function returned an empty key", "let it return the key, or raise")
+    return checked
 
 
 def read_settings(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus
 
 from offhook.client import limits
@@ -21,10 +20,11 @@ from offhook.client.errors import (
     RedirectError,
     status_error,
 )
-from offhook.client.fields import checked_value, replace_headers
-from offhook.client.proxy import choose_proxy
+from offhook.client.fields import replace_headers
 from offhook.client.request import add_query
+from offhook.client.route import Route, route_to
 from offhook.client.settings import Settings
+from offhook.errors import ConfigError
 
 if TYPE_CHECKING:
     from websockets.http11 import Response
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 # RFC 6455 7.4.1: a normal end, and a server that goes away. What else ends a socket is a failure.
 NORMAL_CLOSES = frozenset({1000, 1001})
 ABNORMAL = 1006
+# Options of the library that bring a connection of the application's own, and those that say how one is made.
+_ELSEWHERE: Final = frozenset({"sock", "unix", "path"})
+_CONNECTING: Final = frozenset(
+    {"host", "port", "family", "proto", "flags", "local_addr", "happy_eyeballs_delay", "interleave", "all_errors"}
+    | {"source_address", "timeout"}
+)
 
 
 def _quiet_logger() -> logging.Logger:
@@ -52,35 +58,38 @@ def socket_url(
     return add_query(settings.websocket_url + "/realtime", query)
 
 
-def _proxy_url(url: str) -> str | None:
-    parts = urlsplit(url)
-    assert parts.hostname is not None
-    scheme, port = ("https", 443) if parts.scheme == "wss" else ("http", 80)
-    proxy = choose_proxy(scheme, parts.hostname, parts.port or port, os.environ)
-    return None if proxy is None else proxy.url
+def own_route(url: str, given: Mapping[str, Any] | None) -> Route | None:
+    """Return the way to a socket's server: the one that requests to it go, through the same proxy.
+
+    None when the application's options say how it is reached; then the library goes there. Raises ConfigError for a
+    proxy that cannot be used, or not with those options.
+    """
+    proxy = (given or {}).get("proxy", True)
+    named = {name for name, value in (given or {}).items() if value is not None}
+    if isinstance(proxy, str) or named & _ELSEWHERE:
+        return None
+    route = route_to(url) if proxy is True else replace(route_to(url), proxy=None)
+    if not named & _CONNECTING:
+        return route
+    if route.proxy is not None:
+        message = "says how to connect, and the environment names a proxy"
+        raise ConfigError("websocket_connection_options", message, "give a proxy there, too; None is none")
+    return None
 
 
 def socket_options(
     settings: Settings,
-    url: str,
     api_key: str,
     extra_headers: Mapping[str, str | None] | None,
     given: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return the options for the library's ``connect``; those of the application win.
-
-    Raises ConfigError for a proxy that cannot be used: requests and sockets go through the same ones, which are not
-    those that the library would choose.
-    """
+    """Return the options for the library's ``connect``; those of the application win."""
     headers = dict(settings.headers)
-    headers["authorization"] = f"Bearer {checked_value('api_key', api_key)}"
+    headers["authorization"] = f"Bearer {api_key}"
     replace_headers(headers, settings.default_headers)
     replace_headers(headers, extra_headers or {})
     # The host is that of the socket's own URL; the library writes it.
     headers.pop("host", None)
-    options = dict(given or {})
-    if options.get("proxy", True) is True and options.get("sock") is None:
-        options["proxy"] = _proxy_url(url)
     return {
         "user_agent_header": headers.pop("user-agent", None),
         "additional_headers": headers,
@@ -89,7 +98,8 @@ def socket_options(
         "max_size": limits.MAX_EVENT_BYTES,
         "max_queue": limits.MAX_UNREAD_EVENTS,
         "logger": _quiet_logger(),
-        **options,
+        "proxy": None,
+        **(given or {}),
     }
 
 

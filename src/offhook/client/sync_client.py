@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from msgspec import UNSET, UnsetType
 
 from offhook.client import limits
+from offhook.client.account import Account
 from offhook.client.answer import Answer, RawResponse
 from offhook.client.errors import APIConnectionError
 from offhook.client.exchange import Exchange
 from offhook.client.request import Operation, Options
-from offhook.client.settings import Settings, read_environment, read_key, read_settings, timeout_of
-from offhook.client.surroundings import Surroundings
+from offhook.client.settings import returned_key
 from offhook.client.sync_calls import Calls, ClientSecrets
 from offhook.client.sync_transport import SyncTransport
 from offhook.client.transport import OpenAnswer, Transport
@@ -23,7 +22,6 @@ from offhook.client.transport import OpenAnswer, Transport
 if TYPE_CHECKING:
     from offhook.client.streamed import StreamedResponse
     from offhook.client.sync_realtime import RealtimeConnectionManager
-    from offhook.client.webhooks import Webhooks
 
 T = TypeVar("T")
 
@@ -77,7 +75,7 @@ class Realtime:
         )
 
 
-class Client:
+class Client(Account):
     """A client of the Realtime Calls API: offhook's, OpenAI's, or any server's with the same routes.
 
     Args:
@@ -96,6 +94,9 @@ class Client:
     Raises ConfigError for settings that cannot work.
     """
 
+    _key: str | Callable[[], str]
+    _transport: Transport
+
     def __init__(
         self,
         *,
@@ -111,7 +112,7 @@ class Client:
         default_query: Mapping[str, object] | None = None,
         transport: Transport | None = None,
     ) -> None:
-        self._given: dict[str, Any] = {
+        given = {
             "api_key": api_key,
             "organization": organization,
             "project": project,
@@ -123,30 +124,7 @@ class Client:
             "default_headers": default_headers,
             "default_query": default_query,
         }
-        self._environment = read_environment(os.environ)
-        self._transport: Transport = transport or SyncTransport()
-        self._surroundings = Surroundings()
-        self._configure()
-
-    def _configure(self) -> None:
-        given, environment = self._given, self._environment
-        timeout = given["timeout"]
-        self._key: str | Callable[[], str] = read_key(given["api_key"], environment)
-        self._webhook_secret: str | None = given["webhook_secret"] or environment.get("OPENAI_WEBHOOK_SECRET")
-        self._settings: Settings = read_settings(
-            environment,
-            base_url=given["base_url"],
-            websocket_base_url=given["websocket_base_url"],
-            organization=given["organization"],
-            project=given["project"],
-            default_headers=given["default_headers"],
-            default_query=given["default_query"],
-            timeout=limits.TIMEOUT_S if timeout is UNSET else timeout_of(timeout),
-            max_retries=given["max_retries"],
-        )
-
-    def __repr__(self) -> str:
-        return f"<Client of {self._settings.base_url}>"
+        super().__init__(given, transport or SyncTransport())
 
     def __enter__(self) -> Self:
         return self
@@ -154,22 +132,10 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def base_url(self) -> str:
-        """Where the routes are."""
-        return self._settings.base_url
-
     @cached_property
     def realtime(self) -> Realtime:
         """Calls, client secrets and sockets."""
         return Realtime(self)
-
-    @cached_property
-    def webhooks(self) -> Webhooks:
-        """Webhooks: verify and read them."""
-        from offhook.client.webhooks import Webhooks
-
-        return Webhooks(self._webhook_secret)
 
     def with_options(
         self,
@@ -201,22 +167,14 @@ class Client:
             "default_headers": default_headers,
             "default_query": default_query,
         }
-        changed = {name: value for name, value in changed.items() if value is not UNSET}
-        other = object.__new__(type(self))
-        for name, value in vars(self).items():
-            # What is made once for each client leads back to that.
-            if not isinstance(getattr(type(self), name, None), cached_property):
-                setattr(other, name, value)
-        other._given = {**self._given, **changed}
-        other._configure()
-        return other
+        return self._changed(changed)
 
     def close(self) -> None:
         """Close the connections, also those of clients made by ``with_options``."""
         self._transport.close()
 
     def _api_key(self) -> str:
-        return self._key if isinstance(self._key, str) else self._key()
+        return self._key if isinstance(self._key, str) else returned_key(self._key())
 
     def _perform(self, operation: Operation, options: Options, parse: Callable[[Answer], T]) -> T:
         return parse(self._send(Exchange(self._settings, operation, options)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,12 @@ from msgspec import UnsetType
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from offhook.client import limits
 from offhook.client.errors import ConnectionClosedError
 from offhook.client.events import Event, EventGroups, decode_event, encode_client_event
-from offhook.client.sideband import NORMAL_CLOSES, closed, not_opened, socket_options, socket_url
+from offhook.client.route import Route
+from offhook.client.sideband import NORMAL_CLOSES, closed, not_opened, own_route, socket_options, socket_url
+from offhook.client.sync_reach import reach
 from offhook.wire.client_events import ClientEvent
 
 if TYPE_CHECKING:
@@ -96,12 +100,23 @@ class RealtimeConnectionManager:
         Raises APIStatusError, APIConnectionError, ConfigError for a proxy that cannot be used.
         """
         key = self._client._api_key()
-        options = socket_options(self._client._settings, self._url, key, self._extra_headers, self._options)
+        options = socket_options(self._client._settings, key, self._extra_headers, self._options)
+        route = own_route(self._url, self._options)
         try:
-            socket = connect(self._url, **options)
+            return RealtimeConnection(connect(self._url, **options) if route is None else self._go(route, options))
         except (OSError, WebSocketException) as failure:
             raise not_opened(self._url, failure) from None
-        return RealtimeConnection(socket)
+
+    def _go(self, route: Route, options: dict[str, Any]) -> ClientConnection:
+        given_s = options["open_timeout"]
+        deadline = time.monotonic() + (limits.OPEN_TIMEOUT_S if given_s is None else given_s)
+        connection = reach(route, deadline, tunnel=True)
+        left_s = None if given_s is None else deadline - time.monotonic()
+        try:
+            return connect(self._url, **{**options, "sock": connection, "open_timeout": left_s})
+        except BaseException:  # also on an interrupt: no connection is left behind
+            connection.close()
+            raise
 
     def __enter__(self) -> RealtimeConnection:
         self._connection = self.enter()

@@ -13,20 +13,10 @@ from offhook.client import limits
 from offhook.client.answer import Answer, Headers
 from offhook.client.errors import APIConnectionError
 from offhook.client.http1 import AnswerReader, BrokenAnswerError, encode_request
-from offhook.client.proxy import Proxy, connect_request, connect_status
 from offhook.client.request import Request
-from offhook.client.transport import (
-    CLOSED,
-    Route,
-    broken,
-    connect_too_late,
-    default_tls,
-    no_tunnel,
-    not_reached,
-    prepare_socket,
-    route_to,
-    too_late,
-)
+from offhook.client.route import Route, route_to
+from offhook.client.sync_reach import limit, reach
+from offhook.client.transport import CLOSED, Patience, broken, default_tls, not_reached, too_late
 
 if TYPE_CHECKING:
     import ssl
@@ -94,56 +84,6 @@ def _remaining(origin: str, timeout_s: float | None, deadline: float | None) -> 
     return left_s
 
 
-def _limit(connection: socket.socket, deadline: float, shares: int = 1) -> None:
-    """Let the next step take its share of the time that is left. Raises TimeoutError when none is."""
-    left_s = deadline - time.monotonic()
-    if left_s <= 0:
-        raise TimeoutError
-    connection.settimeout(left_s / shares)
-
-
-def _reach(host: str, port: int, deadline: float) -> socket.socket:
-    """Return a connection to one of a host's addresses; each has its share of the time, so that the last has one, too.
-
-    The look-up of the name cannot be cut short; its time counts.
-    """
-    # As bytes: names are in ASCII already, and a str would have the codec for others imported here and now.
-    addresses = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)
-    failure = OSError("the host has no address")
-    for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        connection = None
-        try:
-            connection = socket.socket(family, kind, protocol)
-            _limit(connection, deadline, len(addresses) - number)
-            connection.connect(address)
-        except OSError as each:
-            failure = each
-            if connection is not None:
-                connection.close()
-        except BaseException:
-            if connection is not None:
-                connection.close()
-            raise
-        else:
-            return connection
-    raise failure
-
-
-def _open_tunnel(connection: socket.socket, origin: str, route: Route, proxy: Proxy, deadline: float) -> None:
-    _limit(connection, deadline)
-    connection.sendall(connect_request(proxy, route.host, route.port))
-    reply = b""
-    # Byte by byte: what follows the reply is TLS already.
-    while (status := connect_status(reply)) is None:
-        _limit(connection, deadline)
-        data = connection.recv(1)
-        if not data:
-            raise no_tunnel(origin, 0)
-        reply += data
-    if not 200 <= status < 300:
-        raise no_tunnel(origin, status)
-
-
 class SyncOpenAnswer:
     """An answer on its connection, while its body comes in."""
 
@@ -163,7 +103,7 @@ class SyncOpenAnswer:
         try:
             while not wire.reader.chunks and not wire.reader.done:
                 wire.read(self._timeout_s, self._deadline)
-        except BaseException:
+        except BaseException:  # also on an interrupt: the answer is let go
             self.close()
             raise
         return wire.reader.take_body()
@@ -213,7 +153,7 @@ class SyncTransport:
         try:
             while not wire.reader.has_head:
                 wire.read(timeout_s, deadline)
-        except BaseException:
+        except BaseException:  # also on an interrupt: the connection is given back
             self._release(wire)
             raise
         return SyncOpenAnswer(self, wire, timeout_s, deadline)
@@ -263,19 +203,15 @@ class SyncTransport:
         return None
 
     def _connect(self, origin: str, route: Route, timeout_s: float | None, deadline: float | None) -> _Wire:
-        left_s = _remaining(origin, timeout_s, deadline)
-        limit_s = limits.CONNECT_TIMEOUT_S if left_s is None else min(left_s, limits.CONNECT_TIMEOUT_S)
+        patience = Patience(origin, timeout_s, _remaining(origin, timeout_s, deadline))
         # One for all steps: addresses, the proxy's reply, the handshake of TLS.
-        connected_by = time.monotonic() + limit_s
+        connected_by = time.monotonic() + patience.limit_s
         connection = None
         try:
-            connection = _reach(*route.address, connected_by)
-            prepare_socket(connection)
+            connection = reach(route, connected_by, tunnel=route.secure)
             if route.secure:
-                if route.proxy is not None:
-                    _open_tunnel(connection, origin, route, route.proxy, connected_by)
                 self._tls = self._tls or default_tls()
-                _limit(connection, connected_by)
+                limit(connection, connected_by)
                 connection = self._tls.wrap_socket(connection, server_hostname=route.host)
         except (OSError, APIConnectionError) as failure:
             if connection is not None:
@@ -283,8 +219,7 @@ class SyncTransport:
             if isinstance(failure, APIConnectionError):
                 raise
             if isinstance(failure, TimeoutError):
-                in_time = left_s is None or left_s > limits.CONNECT_TIMEOUT_S
-                raise (connect_too_late(origin) if in_time else too_late(origin, timeout_s)) from None
+                raise patience.ended() from None
             raise not_reached(origin, failure) from failure
         return _Wire(origin, connection)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import TYPE_CHECKING, Final, Protocol
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -13,7 +10,6 @@ from offhook.client import limits
 from offhook.client.answer import Answer, Headers
 from offhook.client.errors import APIConnectionError, APITimeoutError
 from offhook.client.http1 import BrokenAnswerError
-from offhook.client.proxy import Proxy, choose_proxy
 from offhook.client.request import Request
 
 if TYPE_CHECKING:
@@ -83,40 +79,6 @@ class AsyncTransport(Protocol):
 
 
 CLOSED: Final = "The client is closed."
-DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-
-
-class Route(Struct, frozen=True):
-    """How an origin is reached."""
-
-    secure: bool
-    host: str
-    port: int
-    proxy: Proxy | None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """To whom a connection is made."""
-        return (self.host, self.port) if self.proxy is None else (self.proxy.host, self.proxy.port)
-
-    @property
-    def reader(self) -> Proxy | None:
-        """The proxy that reads requests and passes them on; one that carries TLS sees none."""
-        return None if self.secure else self.proxy
-
-
-def route_to(origin: str) -> Route:
-    """Return the way to an origin, by the environment's proxy if there is one."""
-    parts = urlsplit(origin)
-    host, port = parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]
-    assert host is not None
-    return Route(parts.scheme == "https", host, port, choose_proxy(parts.scheme, host, port, os.environ))
-
-
-def no_tunnel(origin: str, status: int) -> APIConnectionError:
-    """Return the error of a proxy that makes no tunnel."""
-    said = f"answered {status}" if status else "did not answer as one"
-    return APIConnectionError(f"Cannot connect to {origin}: the proxy {said}.")
 
 
 def default_tls() -> ssl.SSLContext:
@@ -126,12 +88,6 @@ def default_tls() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def prepare_socket(connection: socket.socket) -> None:
-    """Send small requests at once, and notice a peer that vanished while nothing is said."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def not_reached(origin: str, failure: OSError) -> APIConnectionError:
@@ -150,6 +106,23 @@ def too_late(origin: str, timeout_s: float | None) -> APITimeoutError:
     return APITimeoutError(f"{origin} did not answer within {timeout_s:g} s.")
 
 
-def connect_too_late(origin: str) -> APITimeoutError:
-    """Return the error of a connection that did not come to be in time."""
-    return APITimeoutError(f"Cannot connect to {origin} within {limits.CONNECT_TIMEOUT_S:g} s.")
+class Patience(Struct, frozen=True):
+    """How long a connection may take to come to be: as long as any, or what is left for its request if that is less.
+
+    ``timeout_s`` is the whole request's time, ``left_s`` what is left of it; None is no end.
+    """
+
+    origin: str
+    timeout_s: float | None
+    left_s: float | None
+
+    @property
+    def limit_s(self) -> float:
+        """That time."""
+        return limits.CONNECT_TIMEOUT_S if self.left_s is None else min(self.left_s, limits.CONNECT_TIMEOUT_S)
+
+    def ended(self) -> APITimeoutError:
+        """Return the error of a connection that did not come to be in that time."""
+        if self.left_s is None or self.left_s > limits.CONNECT_TIMEOUT_S:
+            return APITimeoutError(f"Cannot connect to {self.origin} within {limits.CONNECT_TIMEOUT_S:g} s.")
+        return too_late(self.origin, self.timeout_s)

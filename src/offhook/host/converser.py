@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from offhook.audio.pcm import Samples
 from offhook.session import inputs as talk
 from offhook.telemetry.log import FactLog
-from offhook.wire.session import NoiseReduction, TurnDetection
+from offhook.wire.session import NoiseReduction, Session, TurnDetection
 
 
 class Sound(Protocol):
@@ -69,6 +69,11 @@ class Converser(Protocol):
         """Its sound, while there is some."""
         ...
 
+    @property
+    def session(self) -> Session | None:
+        """Its session, once that has begun."""
+        ...
+
     def take(self, event: talk.Input) -> None:
         """Take what happened."""
         ...
@@ -77,10 +82,10 @@ class Converser(Protocol):
         """Let something that belongs to it come to its own end after it."""
         ...
 
-    def broadcast(self, text: str) -> None:
+    def broadcast(self, text: bytes) -> None:
         """Send an event to every socket."""
         ...
 
-    def send_to(self, number: int, text: str) -> None:
+    def send_to(self, number: int, text: bytes) -> None:
         """Send an event to one socket."""
         ...

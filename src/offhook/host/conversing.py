@@ -92,7 +92,7 @@ class Conversing:
         owner = self._owner
         match output:
             case do.Send(event=event, origin=origin):
-                text = encode_event(event).decode()
+                text = encode_event(event)
                 if origin is None:
                     owner.broadcast(text)
                 else:
@@ -329,7 +329,7 @@ class Conversing:
             )
             item = replace(item, content=content)
         event = ev.ConversationItemRetrieved(event_id=wanted.event_id, item=item)
-        self._owner.send_to(wanted.origin, encode_event(event).decode())
+        self._owner.send_to(wanted.origin, encode_event(event))
 
 
 def _certainty(words: list[Words]) -> float | None:

@@ -106,15 +106,19 @@ class Directory:
 
     def refuse(self) -> str | None:
         """Return why no call can be taken now, None when one can; a refusal for want of room is counted."""
-        self.admission.admit(self.calls)
-        return self.full()
+        return self._no_way_in() or self.admission.admit(self.calls)
 
     def full(self) -> str | None:
         """Return why no call could be taken now, None when one could."""
+        return self._no_way_in() or self.admission.full(self.calls)
+
+    def stayed(self, since: float) -> int:
+        """Count the calls that came before a time and are there still."""
+        return sum(owner.call.began <= since for owner in self._active.values())
+
+    def _no_way_in(self) -> str | None:
         if self._draining_until is not None:
             return "the server is stopping"
-        if not self.admission.has_room(self.calls):
-            return f"{self.calls} calls are the limit"
         if self.calls - self.lines.ports.in_use >= self.lines.room():
             # Calls that ring will want theirs. Refusing now is kinder than when the application has accepted.
             return "no RTP ports are left (widen rtp_ports)"

@@ -20,11 +20,11 @@ from offhook.call.journal import Event, Head, SessionOpened, Tick, bug_name, enc
 from offhook.call.machine import CallInput
 from offhook.call.tokens import TokenStream
 from offhook.errors import ApiProblem
-from offhook.host.conversing import Conversing
 from offhook.host.early import EarlyEvents
 from offhook.host.invitation import Invitation
 from offhook.host.line import Line, LineError
 from offhook.host.project import Project
+from offhook.host.relaying import converse
 from offhook.host.services import Services
 from offhook.host.sideband import Closing, Sideband
 from offhook.host.socket_session import expired_reason
@@ -38,7 +38,7 @@ from offhook.wire.calls import IncomingCall, RealtimeCallIncoming
 from offhook.wire.decode import decode_client_event, event_id_of
 from offhook.wire.ids import Ids
 from offhook.wire.server_events import ErrorDetails, ErrorEvent, encode_event
-from offhook.wire.session import SessionParams
+from offhook.wire.session import Session, SessionParams
 
 if TYPE_CHECKING:
     from offhook.host.directory import Directory
@@ -62,7 +62,7 @@ class CallOwner:
         # A stream of its own: what the machines did not ask for must not move their ids, or a replay makes others.
         self._ids = Ids(TokenStream(b"outside" + call.seed))
         self._directory = directory
-        self._conversing = Conversing(self, services)
+        self._conversing = converse(self, services)
         epoch_s = services.wall_s() - services.clock()
         self._watch = Watch(services.metrics, seed=call.seed, epoch_s=epoch_s, call_id=call.id, project=project.id)
         self._inbox: deque[Input | Tick] = deque()
@@ -91,6 +91,11 @@ class CallOwner:
     def ended(self) -> bool:
         """Whether the call is over."""
         return self.call.end is not None
+
+    @property
+    def session(self) -> Session | None:
+        """The session, once the call is answered."""
+        return None if self.call.engine is None else self.call.engine.session
 
     def ask(self, make: Callable[[int], CallInput]) -> ApiProblem | None:
         """Do an action of the application; None is success."""
@@ -137,7 +142,7 @@ class CallOwner:
         details = ErrorDetails(
             type="invalid_request_error", code="rate_limit_exceeded", message=message, event_id=event_id_of(text)
         )
-        sideband.put(encode_event(ErrorEvent(event_id=self._ids.event(), error=details)).decode())
+        sideband.put(encode_event(ErrorEvent(event_id=self._ids.event(), error=details)))
 
     def record(self) -> dict[str, Any]:
         """Return what is known of the call, for people and for the store."""
@@ -328,12 +333,12 @@ class CallOwner:
 
     # -- telling
 
-    def broadcast(self, text: str) -> None:
+    def broadcast(self, text: bytes) -> None:
         """Send an event to every socket."""
         for sideband in self._sidebands.values():
             sideband.put(text)
 
-    def send_to(self, number: int, text: str) -> None:
+    def send_to(self, number: int, text: bytes) -> None:
         """Send an event to one socket, if it is still there."""
         sideband = self._sidebands.get(number)
         if sideband is not None:
@@ -342,7 +347,7 @@ class CallOwner:
     def tell_own(self, type_: str, **members: Any) -> None:
         """Send an event of our own to the sockets that asked for such."""
         event = {"type": type_, "event_id": self._ids.event(), **members}
-        text = msgspec.json.encode(event).decode()
+        text = msgspec.json.encode(event)
         for sideband in self._sidebands.values():
             if sideband.own_events:
                 sideband.put(text)

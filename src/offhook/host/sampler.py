@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 from offhook.host.admission import Admission, Load
@@ -12,7 +13,7 @@ PROBES_A_SECOND: Final = 20
 
 
 class MediaLoad(Protocol):
-    """What the audio plane says of its last seconds."""
+    """What the audio plane says of the last second."""
 
     @property
     def legs(self) -> int:
@@ -20,16 +21,29 @@ class MediaLoad(Protocol):
         ...
 
     @property
-    def late_p99_ms(self) -> float:
+    def late_now_ms(self) -> float:
         """How late its steps were."""
+        ...
+
+
+class SessionLoad(Protocol):
+    """What the sessions without a call say of themselves."""
+
+    admission: Admission
+    total: int
+    """How many were opened since the start."""
+
+    def __len__(self) -> int:
+        """How many there are."""
         ...
 
 
 class LoadSampler:
     """Measures the event loop's lateness with a timer of its own, and reads the audio plane's and the models'.
 
-    ``opened`` counts the legs opened since the start, ``cpu_clock`` the processor time of this process in seconds: what
-    others take from it while it works must not pass for the cost of its calls.
+    ``opened`` counts the legs opened since the start, ``stayed`` the calls that came before a time and are there still,
+    ``cpu_clock`` the processor time of this process in seconds: what others take from it while it works must not pass
+    for the cost of its calls. What calls cost and what ``sessions`` do is told apart by what each was seen to cost.
     """
 
     def __init__(
@@ -37,14 +51,18 @@ class LoadSampler:
         admission: Admission,
         *,
         media: Callable[[], MediaLoad],
+        sessions: SessionLoad,
         opened: Callable[[], int],
+        stayed: Callable[[float], int],
         model_wait_ms: Callable[[], float],
         clock: Callable[[], float],
         cpu_clock: Callable[[], float],
     ) -> None:
         self._admission = admission
         self._media = media
+        self._sessions = sessions
         self._opened = opened
+        self._stayed = stayed
         self._model_wait_ms = model_wait_ms
         self._clock = clock
         self._cpu_clock = cpu_clock
@@ -55,7 +73,7 @@ class LoadSampler:
         """Sample until cancelled."""
         pause_s = 1 / PROBES_A_SECOND
         while True:
-            latest_s, before_opened = 0.0, self._opened()
+            latest_s, before_opened, before_sessions = 0.0, self._opened(), self._sessions.total
             began, cpu_began = self._clock(), self._cpu_clock()
             for _ in range(PROBES_A_SECOND):
                 before = self._clock()
@@ -65,5 +83,23 @@ class LoadSampler:
             media = self._media()
             opened = self._opened() - before_opened
             busy = (self._cpu_clock() - cpu_began) / (self._clock() - began)
-            load = Load(busy, media.legs, opened, media.late_p99_ms, self.loop_late_ms, self._model_wait_ms())
-            self._admission.observe(load)
+            load = Load(
+                busy=busy,
+                legs=media.legs,
+                opened=opened,
+                stayed=self._stayed(began),
+                tick_late_ms=media.late_now_ms,
+                loop_late_ms=self.loop_late_ms,
+                model_wait_ms=self._model_wait_ms(),
+            )
+            observe(self._admission, load, self._sessions, self._sessions.total - before_sessions)
+
+
+def observe(calls: Admission, load: Load, sessions: SessionLoad, opened: int) -> None:
+    """Give the figures of a second to both: each is charged with what the other is not known to cost."""
+    held = len(sessions)
+    calls_busy = min(calls.share(load.legs, load.opened), load.busy)
+    sessions_busy = min(sessions.admission.share(held, opened), load.busy)
+    calls.observe(replace(load, others=sessions_busy))
+    # Sessions cannot hear that the audio of calls is late, but they share the processor with it.
+    sessions.admission.observe(replace(load, legs=held, opened=opened, stayed=None, others=calls_busy))

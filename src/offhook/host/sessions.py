@@ -6,6 +6,7 @@ import asyncio
 from typing import Final
 
 from offhook.errors import ApiProblem
+from offhook.host.admission import Admission
 from offhook.host.client_secrets import SecretSession
 from offhook.host.directory import Directory
 from offhook.host.project import Project
@@ -26,8 +27,8 @@ class Sessions:
         self.directory = directory
         self.services = directory.services
         self.listening = listening
+        self.admission = Admission(limits.MAX_SOCKET_SESSIONS, "sessions")
         self.total = 0
-        self.refused = 0
         self._active: dict[str, SocketSession] = {}
         self._news = asyncio.Event()
         self._listened = asyncio.Event()
@@ -45,9 +46,8 @@ class Sessions:
         if self._draining:
             message = "The server is stopping."
             raise ApiProblem(503, None, message, kind="server_error", retry_after_s=self.services.options.retry_after_s)
-        if len(self._active) >= limits.MAX_SOCKET_SESSIONS:
-            self.refused += 1
-            message = f"{limits.MAX_SOCKET_SESSIONS} sessions are open, which is the limit."
+        if (why := self.admission.admit(len(self._active))) is not None:
+            message = f"There is no room for another session now: {why}."
             raise ApiProblem(429, "rate_limit_exceeded", message, retry_after_s=self.services.options.retry_after_s)
         session = SocketSession(self, project, params, own_events=own_events)
         self._active[session.id] = session

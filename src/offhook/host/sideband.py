@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 from offhook.wire import limits
 
@@ -17,6 +18,8 @@ class Closing:
     reason: str
 
 
+# What is written at a time is in no queue any more, and a slow reader is not to be lent much of it.
+MAX_WRITE_BYTES: Final = 65_536
 TOO_SLOW = Closing(1008, "The events were not read fast enough.")
 
 
@@ -27,14 +30,15 @@ class Sideband:
         self.number = number
         self.own_events = own_events
         self._backlog = backlog
-        self._waiting: deque[str] = deque()
-        self._closing: Closing | None = None
+        self._waiting: deque[bytes] = deque()
+        self.closing: Closing | None = None
+        """Why the socket is closed, once it is."""
         self._news = asyncio.Event()
         self._room = asyncio.Event()
 
-    def put(self, text: str) -> None:
+    def put(self, text: bytes) -> None:
         """Queue an event. Beyond the limit the queue is dropped and the socket closed: the call never waits."""
-        if self._closing is not None:
+        if self.closing is not None:
             return
         if len(self._waiting) >= self._backlog:
             self._waiting.clear()
@@ -45,25 +49,29 @@ class Sideband:
 
     def close(self, closing: Closing) -> None:
         """Close the socket once everything queued was sent; the first reason counts."""
-        if self._closing is None:
-            self._closing = closing
+        if self.closing is None:
+            self.closing = closing
             self._news.set()
             self._room.set()
 
-    async def take(self) -> str | Closing:
-        """Wait for the next event, or for the end."""
-        while not self._waiting:
-            if self._closing is not None:
-                return self._closing
+    async def take(self) -> list[bytes] | Closing:
+        """Wait for the next events, as many as are written at a time, or for the end."""
+        waiting = self._waiting
+        while not waiting:
+            if self.closing is not None:
+                return self.closing
             self._news.clear()
             await self._news.wait()
-        text = self._waiting.popleft()
-        if len(self._waiting) <= self._backlog // 2:
+        texts = [waiting.popleft()]
+        size_bytes = len(texts[0])
+        while waiting and (size_bytes := size_bytes + len(waiting[0])) <= MAX_WRITE_BYTES:
+            texts.append(waiting.popleft())
+        if len(waiting) <= self._backlog // 2:
             self._room.set()
-        return text
+        return texts
 
     async def room(self) -> None:
         """Wait until at most half of the queue is taken, so that a client who also reads cannot fill it by itself."""
-        while len(self._waiting) > self._backlog // 2 and self._closing is None:
+        while len(self._waiting) > self._backlog // 2 and self.closing is None:
             self._room.clear()
             await self._room.wait()

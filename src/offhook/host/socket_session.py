@@ -12,8 +12,8 @@ from msgspec import UNSET
 from offhook.call.tokens import TokenStream
 from offhook.errors import ApiProblem
 from offhook.host.client_secrets import SecretSession
-from offhook.host.conversing import Conversing
 from offhook.host.project import Project
+from offhook.host.relaying import converse
 from offhook.host.sideband import Closing, Sideband
 from offhook.host.socket_line import SocketLine
 from offhook.host.watching import Watch
@@ -27,7 +27,7 @@ from offhook.wire.client_events import InputAudioBufferAppend
 from offhook.wire.decode import decode_client_event, decode_transcription_event, event_id_of
 from offhook.wire.ids import Ids
 from offhook.wire.server_events import ErrorDetails, ErrorEvent, encode_event
-from offhook.wire.session import PcmFormat
+from offhook.wire.session import PcmFormat, Session
 from offhook.wire.transcription import TranscriptionParams, as_start
 
 if TYPE_CHECKING:
@@ -72,9 +72,10 @@ class SocketSession:
         door = TranscriptionDoor if transcribes else SocketDoor
         self.engine = Engine(session, ids, options, now, model_named=named, own=start.offhook, door=door)
         self.line = SocketLine(self, sessions.listening, sessions.directory.lines.options)
-        self._conversing = Conversing(self, services)
+        self._conversing = converse(self, services)
         epoch_s = services.wall_s() - services.clock()
         self._watch = Watch(services.metrics, seed=self.id.encode(), epoch_s=epoch_s, project=project.id)
+        self._opened_s = services.wall_s()
         self._expires = now + session_s if session_s else None
         self._inbox: deque[talk.Input] = deque()
         self._working = False
@@ -83,6 +84,11 @@ class SocketSession:
         self._armed_for: float | None = None
         if ignored := without_effect(start, reasons=services.backend.capabilities.reasons):
             self.log.warning("session members without effect", members=",".join(ignored))
+
+    @property
+    def session(self) -> Session:
+        """The session as it is now."""
+        return self.engine.session
 
     def start(self) -> None:
         """Begin the conversation."""
@@ -174,11 +180,11 @@ class SocketSession:
 
     # -- telling
 
-    def broadcast(self, text: str) -> None:
+    def broadcast(self, text: bytes) -> None:
         """Send an event."""
         self.socket.put(text)
 
-    def send_to(self, number: int, text: str) -> None:
+    def send_to(self, number: int, text: bytes) -> None:
         """Send an event; there is one socket."""
         del number
         self.socket.put(text)
@@ -203,7 +209,7 @@ class SocketSession:
         self._perform_all(outputs)
         self._watch.see(None, outputs, now)
         if last is not None:
-            self.broadcast(encode_event(last).decode())
+            self.broadcast(encode_event(last))
         self.close(closing)
 
     def close(self, closing: Closing) -> None:
@@ -221,7 +227,24 @@ class SocketSession:
         if spans := self._watch.close(self._services.clock()):
             for sink in self._services.span_sinks:
                 sink.save_spans(self.id, spans)
+        if self._services.store is not None:
+            self._services.store.save(self._record())
         self._sessions.ended(self)
+
+    def _record(self) -> dict[str, Any]:
+        """Return what is kept of the session: what it was, how it ended, and what it has used."""
+        closing = self.socket.closing
+        return {
+            "object": "offhook.session",
+            "id": self.id,
+            "project": self.project.id,
+            "type": "realtime" if self.engine.door.answers else "transcription",
+            "model": self.session.model,
+            "came_in_at": self._opened_s,
+            "ended_at": self._services.wall_s(),
+            "end": None if closing is None else {"code": closing.code, "reason": closing.reason},
+            "usage": self._watch.usage_shown(),
+        }
 
 
 def _brings_audio(event: talk.Input) -> bool:

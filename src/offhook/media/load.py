@@ -12,7 +12,8 @@ class Load:
     """The last seconds of the plane.
 
     ``busy`` is the share of the last second spent in steps by the wall clock, ``cpu`` by the processor's; both are zero
-    when nobody measures them. Lateness is how long after its time a step began, in the last five seconds.
+    when nobody measures them. Lateness is how long after its time a step began, in the last five seconds, and
+    ``late_now_ms`` the 99th percentile of the last one.
     ``vad_queued`` windows waited after the last run of the detector, ``vad_judged`` and ``vad_skipped`` count all since
     the start.
     """
@@ -23,6 +24,7 @@ class Load:
     late_p50_ms: float
     late_p99_ms: float
     late_max_ms: float
+    late_now_ms: float
     skipped_frames: int
     vad_queued: int
     vad_judged: int
@@ -68,6 +70,7 @@ class LoadMeter:
         steps = min(self._steps, limits.LOAD_STEPS)
         late_s = sorted(self._late_s[:steps]) or [0.0]
         recent = [index % limits.LOAD_STEPS for index in range(max(self._steps - limits.BUSY_STEPS, 0), self._steps)]
+        late_now_s = sorted(self._late_s[index] for index in recent) or [0.0]
         span_s = max(len(recent), 1) * limits.STEP_S
         return Load(
             legs=legs,
@@ -76,6 +79,7 @@ class LoadMeter:
             late_p50_ms=late_s[len(late_s) // 2] * 1000,
             late_p99_ms=late_s[len(late_s) * 99 // 100] * 1000,
             late_max_ms=late_s[-1] * 1000,
+            late_now_ms=late_now_s[len(late_now_s) * 99 // 100] * 1000,
             skipped_frames=self.skipped_frames,
             vad_queued=vad_queued,
             vad_judged=vad_judged,

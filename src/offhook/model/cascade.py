@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
 
+from offhook.model.fallback import Order
 from offhook.model.interface import (
     Capabilities,
     EarlyHearing,
@@ -24,6 +25,7 @@ from offhook.model.interface import (
     TextToSpeech,
     Words,
 )
+from offhook.model.ordered import OrderedEar, OrderedMind, OrderedVoice
 from offhook.model.sentence import SentenceCutter
 from offhook.session.inputs import AudioProduced, GenerationFinished, TextProduced, ToolCallStarted, WordsFinished
 from offhook.session.outputs import Generate
@@ -52,7 +54,7 @@ class Cascade:
         self._hear_early = getattr(hearing, "hear_early", None)
         self.capabilities = Capabilities(
             needs_transcripts=True,
-            hears_early=self._hear_early is not None,
+            hears_early=getattr(hearing, "hears_early", self._hear_early is not None),
             reasons=getattr(mind, "reasons", False),
         )
         self._hearing = hearing
@@ -64,6 +66,12 @@ class Cascade:
     def queue_wait_ms(self) -> float:
         """The longest wait of the parts that have queues."""
         return max(getattr(part, "queue_wait_ms", 0.0) for part in (self._hearing, self._mind, self._voice))
+
+    @property
+    def orders(self) -> list[Order[Any]]:
+        """Who plays the parts, of those that several can play."""
+        parts = (self._hearing, self._mind, self._voice)
+        return [part.order for part in parts if isinstance(part, OrderedEar | OrderedMind | OrderedVoice)]
 
     def report(self) -> dict[str, Any]:
         """Name the parts, with the figures of those that have some."""
@@ -189,7 +197,7 @@ class Cascade:
         await sentences.put(None)
 
     async def _speak(self, request: Generate, outputs: _Outputs, sentences: _Sentences) -> None:
-        # A voice with another one in reserve changes once in an answer at most.
+        # A voice with others in reserve never changes back within an answer.
         speaker = getattr(self._voice, "speaker", None)
         voice: TextToSpeech = self._voice if speaker is None else speaker()
         while (waiting := await sentences.get()) is not None:

@@ -20,6 +20,14 @@ MAX_ERROR_BYTES = 64 * 1024
 _SHOWN_ERROR_CHARS = 300
 
 
+class AnswerRefusedError(ModelError):
+    """A server answered, with a status that says no."""
+
+    def __init__(self, code: str, message: str, status: int) -> None:
+        super().__init__(code, message)
+        self.status = status
+
+
 class ModelServer:
     """One model server: its base URL, its key, and a pool of connections to it."""
 
@@ -89,7 +97,8 @@ class ModelServer:
         code = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}.get(
             response.status, "model_error"
         )
-        return ModelError(code, f"The {self.name} answered {response.status}: {_error_text(body)}")
+        message = f"The {self.name} answered {response.status}: {_error_text(body)}"
+        return AnswerRefusedError(code, message, response.status)
 
 
 def _error_text(body: bytes) -> str:

@@ -1,7 +1,7 @@
-"""Any server of the OpenAI HTTP API as a part of a cascade: chat completions, transcriptions, speech.
+"""Any server of the OpenAI HTTP API as a language model: chat completions.
 
 vLLM, Ollama, llama.cpp's server, LM Studio, LocalAI, Speaches and the hosted services speak it. Source: API reference,
-"Chat completions", "Audio".
+"Chat completions".
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec import UNSET
-from pyreqwest.multipart import FormBuilder, PartBuilder
 
-from offhook.audio.wav import write_wav
 from offhook.model.http import ModelServer
-from offhook.model.interface import ModelError, ModelOutput, Sound, Speech, Words
+from offhook.model.interface import ModelError, ModelOutput
 from offhook.model.sse import SseError, data_lines
 from offhook.model.wording import Wording
 from offhook.session.inputs import (
@@ -43,19 +40,15 @@ from offhook.wire.items import (
 )
 from offhook.wire.server_events import CachedTokens, InputTokens, OutputTokens, Usage
 from offhook.wire.session import (
-    CustomVoice,
     FunctionTool,
     ToolChoiceFunction,
     ToolChoiceMcp,
-    TranscriptionEcho,
-    Voice,
 )
 
 # Arguments of one call; a model that writes more is looping.
 MAX_ARGUMENTS_CHARS = 256 * 1024
 # Calls of one answer; a model that makes more is looping.
 MAX_TOOL_CALLS = 128
-SPEECH_CHUNK_BYTES = 9600
 UNSEEN = "[The user sent an image, which you cannot see.]"
 _DONE = b"[DONE]"
 
@@ -170,7 +163,8 @@ def _function(tool: FunctionTool) -> dict[str, Any]:
 def chat_messages(instructions: str, items: tuple[Item, ...], *, sees: bool = True) -> list[dict[str, Any]]:
     """Return the conversation as a chat model reads it; what nobody could understand is left out.
 
-    Every call is followed by its output, as chat templates demand; a call that has no output yet is left out.
+    Every call is followed by its output, as chat templates demand; a call that has no output yet is left out, and so is
+    one that stands there again. Arguments are JSON, since templates read them: of what is none, nothing is told.
     """
     messages: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
     outputs = {item.call_id: item.output for item in items if isinstance(item, FunctionCallOutput)}
@@ -181,13 +175,21 @@ def chat_messages(instructions: str, items: tuple[Item, ...], *, sees: bool = Tr
                 if content:
                     messages.append({"role": item.role, "content": content})
             case FunctionCall(call_id=str(call_id)) if call_id in outputs:
-                call = {"id": call_id, "type": "function"}
-                call["function"] = {"name": item.name, "arguments": item.arguments}  # type: ignore[assignment]
+                function = {"name": item.name, "arguments": item.arguments if _is_object(item.arguments) else "{}"}
+                call = {"id": call_id, "type": "function", "function": function}
                 messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
-                messages.append({"role": "tool", "tool_call_id": call_id, "content": outputs[call_id]})
+                messages.append({"role": "tool", "tool_call_id": call_id, "content": outputs.pop(call_id)})
             case _:
                 pass
     return messages
+
+
+def _is_object(text: str) -> bool:
+    try:
+        msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _content(message: Message, *, sees: bool) -> str | list[dict[str, Any]]:
@@ -386,6 +388,7 @@ def _usage(given: object) -> Usage | None:
 
     read, written = number(given, "prompt_tokens"), number(given, "completion_tokens")
     cached = number(given.get("prompt_tokens_details"), "cached_tokens")
+    thought = number(given.get("completion_tokens_details"), "reasoning_tokens")
     return Usage(
         total_tokens=read + written,
         input_tokens=read,
@@ -393,85 +396,5 @@ def _usage(given: object) -> Usage | None:
         input_token_details=InputTokens(
             text_tokens=read, cached_tokens=cached, cached_tokens_details=CachedTokens(text_tokens=cached)
         ),
-        output_token_details=OutputTokens(text_tokens=written),
+        output_token_details=OutputTokens(text_tokens=written, reasoning_tokens=thought or UNSET),
     )
-
-
-class Transcriptions:
-    """Speech to text behind ``POST /audio/transcriptions``."""
-
-    def __init__(self, server: ModelServer, model: str) -> None:
-        self._server = server
-        self._model = model
-
-    @property
-    def name(self) -> str:
-        """The model, and where it is."""
-        return f"{self._model} at {self._server.base_url}"
-
-    async def start(self) -> None:
-        """Open the connections."""
-        await self._server.start()
-
-    async def stop(self) -> None:
-        """Close the connections."""
-        await self._server.stop()
-
-    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
-        """Yield the words of the caller, all at once."""
-        wav = write_wav(np.frombuffer(speech.pcm, dtype="<i2"), speech.rate_hz)
-        part = PartBuilder.from_bytes(wav).file_name("turn.wav").mime("audio/wav")
-        form = FormBuilder().text("model", self._model).text("response_format", "json").part("file", part)
-        if wanted is not None and wanted.language:
-            form = form.text("language", wanted.language)
-        if wanted is not None and wanted.prompt:
-            form = form.text("prompt", wanted.prompt)
-        async with self._server.stream(self._server.request("/audio/transcriptions").multipart(form)) as response:
-            body = b"".join([chunk async for chunk in self._server.chunks(response)])
-        try:
-            answer: Any = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeError):
-            answer = None
-        if not isinstance(answer, dict) or not isinstance(answer.get("text"), str):
-            raise ModelError("transcription_error", f"The {self._server.name} sent no transcript.")
-        if text := answer["text"].strip():
-            yield Words(text)
-
-
-class SpokenOverHttp:
-    """Text to speech behind ``POST /audio/speech``: raw samples, streamed. ``rate_hz`` is the server's own."""
-
-    def __init__(self, server: ModelServer, model: str, voice: str | None, rate_hz: int) -> None:
-        self._server = server
-        self._model = model
-        self._voice = voice
-        self._rate_hz = rate_hz
-
-    @property
-    def name(self) -> str:
-        """The model, and where it is."""
-        return f"{self._model} at {self._server.base_url}"
-
-    async def start(self) -> None:
-        """Open the connections."""
-        await self._server.start()
-
-    async def stop(self) -> None:
-        """Close the connections."""
-        await self._server.stop()
-
-    async def speak(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
-        """Yield the speech as it comes in."""
-        name = self._voice or (voice.id if isinstance(voice, CustomVoice) else voice)
-        wanted = {"model": self._model, "input": text, "voice": name, "response_format": "pcm", "speed": speed}
-        builder = self._server.request("/audio/speech").header("content-type", "application/json")
-        async with self._server.stream(builder.body_bytes(msgspec.json.encode(wanted))) as response:
-            waiting = b""
-            async for chunk in self._server.chunks(response):
-                waiting += chunk
-                whole = len(waiting) - len(waiting) % 2
-                if whole >= SPEECH_CHUNK_BYTES:
-                    yield Sound(waiting[:whole], self._rate_hz)
-                    waiting = waiting[whole:]
-            if len(waiting) > 1:
-                yield Sound(waiting[: len(waiting) - len(waiting) % 2], self._rate_hz)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from offhook.audio.resample import RATES_HZ
 from offhook.errors import ConfigError
+from offhook.model import builtin
 from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DemoBrain
-from offhook.model.http import ModelServer
+from offhook.model.fallback import PATIENCE_S, Order, Seat
 from offhook.model.interface import Backend, LanguageModel, SpeechToText, TextToSpeech
 from offhook.model.local.ear import EarOptions, local_ear
 from offhook.model.local.gguf import file
@@ -18,9 +19,11 @@ from offhook.model.local.gguf.brain import GgufBrain, GgufOptions
 from offhook.model.local.voice import VoiceOptions, local_voice
 from offhook.model.local.voices import assets
 from offhook.model.local.whisper import folder
-from offhook.model.openai_http import ChatCompletions, ChatOptions, SpokenOverHttp, Transcriptions
-from offhook.model.reserve import ReservedVoice
+from offhook.model.ordered import OrderedEar, OrderedMind, OrderedVoice
+from offhook.model.plugin import make
+from offhook.model.relay import RelayBackend, UpstreamOptions
 from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
+from offhook.model.settings import EAR_MODEL, WYOMING, BackendTable, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,9 @@ class EndpointOptions:
 class ModelOptions:
     """Which models hear, think and speak. ``voice`` and ``rate_hz`` are the speech endpoint's own.
 
-    ``ear`` and ``speaker`` are of the local models. ``apology`` is said when a model has failed.
+    ``ear`` and ``speaker`` are of the local models. ``apology`` is said when a model has failed. ``orders`` names the
+    backends of a role, the first that works takes a turn; ``tables`` says what they are made of.
+    With a ``relay`` none of these counts.
     """
 
     which: Literal["auto", "scripted", "local"] = "auto"
@@ -56,25 +61,80 @@ class ModelOptions:
     ear: EarOptions = field(default_factory=EarOptions)
     speaker: VoiceOptions = field(default_factory=VoiceOptions)
     apology: str = ""
+    relay: UpstreamOptions | None = None
+    orders: Mapping[Role, tuple[str, ...]] = field(default_factory=dict)
+    tables: Mapping[str, BackendTable] = field(default_factory=dict)
 
 
 def choose_backend(options: ModelOptions) -> Backend:
     """Return the backend that the settings ask for; nothing is loaded yet. Raises ConfigError.
 
-    An endpoint always takes the place of the local part. Without one for the language model, and without a GGUF file,
-    the local models have the demo brain, and whoever has no local models has the scripted model.
+    What is asked for by name, and an endpoint, take the place of the local part. Without one for the language model,
+    and without a GGUF file, the local models have the demo brain, and whoever has no local models has the scripted
+    model.
     """
+    if options.relay is not None:
+        return RelayBackend(options.relay)
+    if whole := options.orders.get("backend"):
+        backend: Backend = make("backend", _table(options, whole[0]))
+        return backend
     missing = _missing(options)
     if options.which == "local" and missing:
         raise ConfigError("--models", f"local speech models are not installed: {missing[0].what}", missing[0].mend)
     local = options.which == "local" or (options.which == "auto" and _needs_local(options) and not missing)
-    if options.llm is None and options.gguf is None and not local:
-        if options.stt is not None or options.tts is not None:
+    if not _is_given(options, "llm") and not local:
+        if _is_given(options, "stt") or _is_given(options, "tts"):
             raise ConfigError("--llm-url", "is missing: something has to think", "give an OpenAI-compatible API")
         return ScriptedBackend()
-    mind = _mind(options)
-    ear, voice = _ear(options), _voice(options)
-    return Cascade(mind.name, ear, mind, voice, "" if isinstance(voice, ScriptedVoice) else options.apology)
+    minds: list[Seat[LanguageModel]] = _named(options, "llm") or [_mind(options)]
+    ears: list[Seat[SpeechToText]] = _named(options, "stt") or [_ear(options)]
+    voices: list[Seat[TextToSpeech]] = _named(options, "tts") or _voices(options)
+    apology = "" if isinstance(voices[0].part, ScriptedVoice) else options.apology
+    mind = OrderedMind(Order("llm", minds, time.monotonic))
+    ear = OrderedEar(Order("stt", ears, time.monotonic))
+    voice = OrderedVoice(Order("tts", voices, time.monotonic))
+    return Cascade(mind.name, ear, mind, voice, apology)
+
+
+# -- by name
+
+
+def _table(options: ModelOptions, name: str) -> BackendTable:
+    """Return the table of a backend; a plugin that needs none goes by its own name."""
+    return options.tables.get(name) or BackendTable(name, name)
+
+
+def _named(options: ModelOptions, role: Role) -> list[Seat[Any]]:
+    """Return the backends that were asked for by name, in their order."""
+    seats = []
+    for name in options.orders.get(role, ()):
+        table = _table(options, name)
+        part = make(role, table, _defaults(options, role, table.plugin))
+        seats.append(Seat(name, part, table.patience_s or PATIENCE_S[role]))
+    return seats
+
+
+def _defaults(options: ModelOptions, role: Role, plugin: str) -> dict[str, Any]:
+    """Return what other settings say about our own backends."""
+    match role, plugin:
+        case "llm", "chat":
+            return {"names": options.names}
+        case "stt", "local":
+            return {"whisper": options.ear.whisper, "workers": options.ear.workers}
+        case "tts", "local":
+            return {"voices": options.speaker.folder}
+        case "llm", "gguf" if options.gguf is not None:
+            gguf = options.gguf
+            return {"path": gguf.path, "threads": gguf.threads, "context_tokens": gguf.context_tokens}
+        case _:
+            return {}
+
+
+# -- by the flags of our own
+
+
+def _seat(name: str, role: Role, part: Any) -> Seat[Any]:
+    return Seat(name, part, PATIENCE_S[role])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,62 +146,94 @@ class _Missing:
     mend: str
 
 
+def _is_given(options: ModelOptions, role: Role) -> bool:
+    """Whether the settings say who plays a part."""
+    endpoints = {"stt": options.stt, "llm": options.llm or options.gguf, "tts": options.tts}
+    return bool(options.orders.get(role)) or endpoints[role] is not None
+
+
 def _needs_local(options: ModelOptions) -> bool:
-    return options.stt is None or options.tts is None
+    return not (_is_given(options, "stt") and _is_given(options, "tts"))
 
 
 def _missing(options: ModelOptions) -> list[_Missing]:
-    """Return what local models would still need for the parts that no endpoint takes."""
+    """Return what local models would still need for the parts that nobody else takes."""
     missing = []
     whisper = options.ear.whisper
-    if options.stt is None and not folder.is_installed(whisper):
+    if not _is_given(options, "stt") and not folder.is_installed(whisper):
         missing.append(_Missing("--stt-url", "something has to hear the caller", folder.how_to_install(whisper)))
-    if options.tts is None and not assets.is_installed():
+    if not _is_given(options, "tts") and not assets.is_installed():
         missing.append(_Missing("--tts-url", "something has to speak", assets.INSTALL))
     return missing
 
 
-def _server(name: str, options: EndpointOptions) -> ModelServer:
-    return ModelServer(name, options.url, options.key, options.silence_s)
-
-
-def _mind(options: ModelOptions) -> LanguageModel:
-    if options.llm is not None:
-        return _chat(options.llm, options.names)
+def _mind(options: ModelOptions) -> Seat[LanguageModel]:
+    llm = options.llm
+    if llm is not None:
+        mind = builtin.chat(
+            url=llm.url,
+            model=llm.model,
+            key=llm.key,
+            seconds=llm.silence_s,
+            sees=llm.sees,
+            reasons=llm.reasons,
+            names=options.names,
+        )
+        return _seat("chat", "llm", mind)
     if options.gguf is not None:
         file.check(options.gguf.path)
-        return GgufBrain(options.gguf)
-    return DemoBrain()
+        return _seat("gguf", "llm", GgufBrain(options.gguf))
+    return _seat("demo", "llm", DemoBrain())
 
 
-def _chat(llm: EndpointOptions, names: dict[str, str]) -> ChatCompletions:
-    options = ChatOptions(llm.model, names=names, sees=llm.sees, reasons=llm.reasons)
-    return ChatCompletions(_server("language model", llm), options)
-
-
-def _ear(options: ModelOptions) -> SpeechToText:
-    if options.stt is not None:
-        return Transcriptions(_server("speech recogniser", options.stt), options.stt.model)
+def _ear(options: ModelOptions) -> Seat[SpeechToText]:
+    stt = options.stt
+    if stt is not None and _is_wyoming(stt):
+        model = None if stt.model == EAR_MODEL else stt.model
+        return _seat("wyoming", "stt", builtin.wyoming_ear(url=stt.url, model=model, seconds=stt.silence_s))
+    if stt is not None:
+        ear = builtin.transcriptions(url=stt.url, model=stt.model, key=stt.key, seconds=stt.silence_s)
+        return _seat("transcriptions", "stt", ear)
     if options.which == "scripted":
-        return ScriptedEar()
+        return _seat("scripted", "stt", ScriptedEar())
     _refuse(options, "--stt-url")
-    return local_ear(options.ear)
+    return _seat("local", "stt", local_ear(options.ear))
 
 
-def _voice(options: ModelOptions) -> TextToSpeech:
-    if options.tts is not None:
-        if options.rate_hz not in RATES_HZ:
-            mend = f"it may be {', '.join(map(str, RATES_HZ))}"
-            raise ConfigError("--tts-rate", f"sound of {options.rate_hz} Hz cannot be played", mend)
-        server = _server("voice", options.tts)
-        spoken = SpokenOverHttp(server, options.tts.model, options.voice, options.rate_hz)
+def _voices(options: ModelOptions) -> list[Seat[TextToSpeech]]:
+    tts = options.tts
+    if tts is not None:
+        first = _speech(options, tts)
         if options.which == "scripted" or not assets.is_installed():
-            return spoken
-        return ReservedVoice(spoken, local_voice(options.speaker), time.monotonic)
+            return [first]
+        # Nobody asked for the local voice; it is there, so no answer has to stay unspoken.
+        return [first, Seat("local", local_voice(options.speaker), PATIENCE_S["tts"], is_reserve=True)]
     if options.which == "scripted":
-        return ScriptedVoice()
+        return [_seat("scripted", "tts", ScriptedVoice())]
     _refuse(options, "--tts-url")
-    return local_voice(options.speaker)
+    return [_seat("local", "tts", local_voice(options.speaker))]
+
+
+def _speech(options: ModelOptions, tts: EndpointOptions) -> Seat[TextToSpeech]:
+    if _is_wyoming(tts):
+        voice = builtin.wyoming_voice(url=tts.url, voice=options.voice, seconds=tts.silence_s)
+        return _seat("wyoming", "tts", voice)
+    try:
+        voice = builtin.speech(
+            url=tts.url,
+            model=tts.model,
+            key=tts.key,
+            voice=options.voice,
+            rate_hz=options.rate_hz,
+            seconds=tts.silence_s,
+        )
+    except ConfigError as problem:
+        raise ConfigError("--tts-rate", problem.message, problem.mend) from None
+    return _seat("speech", "tts", voice)
+
+
+def _is_wyoming(options: EndpointOptions) -> bool:
+    return options.url.startswith(f"{WYOMING}://")
 
 
 def _refuse(options: ModelOptions, setting: str) -> None:

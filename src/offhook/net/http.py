@@ -14,17 +14,22 @@ from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.http11 import Request
+from websockets.protocol import State
 
 from offhook.errors import ConfigError
 from offhook.net.either import EitherListener
+from offhook.net.frames import text_frames
 from offhook.wire import limits
 
 # Browsers, SDKs and proxies keep connections for a minute; a shorter time makes their next request meet a closed one.
 KEEP_ALIVE_S = 75
-PING_S = 20.0
 BACKLOG = 1024
+TEXTS = "offhook.texts"
+"""The name of the ASGI extension that sends messages of text as bytes, several at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,8 @@ class HttpOptions:
     """A request has to be there whole, its body too: the largest comes in seconds over any line."""
     stalled_s: float = 10.0
     """A peer that takes nothing of what waits for it for so long is gone, or as good as gone."""
+    ping_s: float = 20.0
+    """How often a WebSocket is pinged, and how long its peer has for the answer."""
     connections: int = 4096
     """Ten sockets for each of 400 calls."""
 
@@ -150,12 +157,31 @@ class _Requests(HttpToolsProtocol):
 
 
 class _Socket(WebSocketsSansIOProtocol):
-    """A WebSocket whose peer has to read what it is sent."""
+    """A WebSocket whose peer has to read what it is sent.
+
+    Applications find ``send_texts`` among the extensions of their scope, by the name `TEXTS`.
+    """
 
     def __init__(self, options: HttpOptions, **given: Any) -> None:
         super().__init__(**given)
         self._options = options
         self._stall: _StallWatch | None = None
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if self.conn.state is State.CONNECTING and not self.close_sent:
+            self.scope["extensions"][TEXTS] = {"send": self.send_texts}
+
+    async def send_texts(self, texts: Sequence[bytes]) -> None:
+        """Send messages of UTF-8 text in one write. Raises OSError when the socket is closed.
+
+        ``websocket.send`` takes one at a time, as text that it has to encode again.
+        """
+        if not self.writable.is_set():
+            await self.writable.wait()
+        if self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
+            raise ClientDisconnected
+        self.transport.write(text_frames(texts))
 
     async def send(self, message: Any) -> None:
         await super().send(message)
@@ -202,8 +228,8 @@ class HttpServer:
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             ws_max_size=limits.MAX_CLIENT_EVENT_BYTES,
-            ws_ping_interval=PING_S,
-            ws_ping_timeout=PING_S,
+            ws_ping_interval=self.options.ping_s,
+            ws_ping_timeout=self.options.ping_s,
             ws_per_message_deflate=False,
         )
         self._state = ServerState()

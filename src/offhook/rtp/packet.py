@@ -64,23 +64,6 @@ def parse_rtp(data: bytes) -> RtpPacket:
     return RtpPacket(second & 127, second > 127, sequence, timestamp, ssrc, data[start:end], csrcs, extension)
 
 
-def build_rtp(packet: RtpPacket, *, padding_bytes: int = 0) -> bytes:
-    """Write a packet, with any padding asked for (its last byte counts it, so 0 to 255)."""
-    first = _VERSION | len(packet.csrcs)
-    parts = [b"", struct.pack(f"!{len(packet.csrcs)}I", *packet.csrcs)]
-    if packet.extension is not None:
-        first |= _EXTENSION
-        profile, data = packet.extension
-        parts += [struct.pack("!HH", profile, len(data) // 4), data]
-    parts.append(packet.payload)
-    if padding_bytes:
-        first |= _PADDING
-        parts.append(bytes(padding_bytes - 1) + bytes([padding_bytes]))
-    second = packet.marker << 7 | packet.payload_type
-    parts[0] = _FIXED.pack(first, second, packet.sequence, packet.timestamp, packet.ssrc)
-    return b"".join(parts)
-
-
 def voice_packet(payload_type: int, marker: bool, sequence: int, timestamp: int, ssrc: int, payload: bytes) -> bytes:
     """Write a packet with a plain header: what is sent 50 times a second for each call."""
     return _FIXED.pack(_VERSION, marker << 7 | payload_type, sequence, timestamp, ssrc) + payload

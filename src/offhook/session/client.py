@@ -68,6 +68,8 @@ class ClientRequests:
     def _update_session(self, event: asked.SessionUpdate, _: int) -> None:
         engine = self._engine
         before, wanted = engine.session, event.session
+        if engine.model_named and engine.door.keeps_model:
+            wanted = replace(wanted, model=UNSET)
         if not engine.model_named and wanted.model != before.model:
             check_model(wanted, engine.options.strict_models)
         own = engine.waiting.updated(wanted.offhook)

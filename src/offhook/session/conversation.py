@@ -103,7 +103,9 @@ class Conversation:
 
     def take_evicted(self) -> list[str]:
         """Return the ids of the items that had to make room since this was asked last."""
-        evicted, self._evicted = self._evicted, []
+        evicted = self._evicted
+        if evicted:
+            self._evicted = []
         return evicted
 
     def _new_id(self, item: Item) -> str:

@@ -15,7 +15,7 @@ from offhook.session.inputs import AudioProduced
 from offhook.session.response import Response
 from offhook.wire import server_events as ev
 from offhook.wire.client_events import ClientEvent, InputAudioBufferAppend
-from offhook.wire.session import without_secrets
+from offhook.wire.session import as_shown
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
@@ -32,6 +32,9 @@ class Door(Protocol):
 
     answers: bool
     """Whether there are answers."""
+
+    keeps_model: bool
+    """Whether another model in an update is passed over, not refused: who attaches to a call did not choose it."""
 
     @property
     def input_ms(self) -> int:
@@ -82,6 +85,8 @@ class TelephoneDoor:
     plays = True
     formats_given = False
     answers = True
+    # agents for Python sends its own default with every update of a call, and cannot be told another.
+    keeps_model = True
     silent_at = 0.0
 
     def __init__(self, engine: Engine) -> None:
@@ -98,7 +103,7 @@ class TelephoneDoor:
     def tell_session(self) -> None:
         """Tell what the session is now."""
         engine = self._engine
-        engine.send(ev.SessionUpdated(event_id=engine.ids.event(), session=without_secrets(engine.session)))
+        engine.send(ev.SessionUpdated(event_id=engine.ids.event(), session=as_shown(engine.session)))
 
     def check(self, event: ClientEvent) -> None:
         """Take every event."""

@@ -20,6 +20,7 @@ from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.client import ClientRequests
 from offhook.session.conversation import Conversation, Span
+from offhook.session.deadline import earliest
 from offhook.session.door import Door, TelephoneDoor
 from offhook.session.inputs import Input
 from offhook.session.mcp import as_model_reads
@@ -116,7 +117,7 @@ class Engine:
         self._partials = Partials(self)
         self._silence = Silence(self)
         self.waiting = Waiting(self, own)
-        self.produced = Produced(self, self._window)
+        self.produced = Produced(self, self._window, self._playout)
         self.tools = ToolBox(self)
 
     # -- driving
@@ -141,7 +142,8 @@ class Engine:
         self._HANDLERS[type(event)](self, event)
         for item_id in self.conversation.take_evicted():
             self.forget_item(item_id)
-        self._answer_waiting_turn()
+        if self._turn_waits and self._default is None:
+            self.create_response(None)
         self._partials.watch()
         self._silence.watch()
         self.waiting.watch(now, self._playout, speaks=isinstance(self._turn, Speaking))
@@ -149,9 +151,13 @@ class Engine:
 
     def next_deadline(self) -> float | None:
         """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
-        parts = (self._playout, self._silence, self._semantic, self._partials, self.waiting)
-        times = (part.deadline() for part in parts)
-        return min((time for time in times if time is not None), default=None)
+        return earliest(
+            self._playout.deadline(),
+            self._silence.deadline(),
+            self._semantic.deadline(),
+            self._partials.deadline(),
+            self.waiting.deadline(),
+        )
 
     def close(self, now: float) -> list[Output]:
         """End the session with its call: responses in progress are cancelled, so that every one has an end."""
@@ -315,8 +321,7 @@ class Engine:
     @property
     def is_quiet(self) -> bool:
         """Whether neither side speaks, after an answer was played."""
-        busy = bool(self._responses) or self._playout.busy or isinstance(self._turn, Speaking)
-        return self._answered_once and not busy
+        return self._answered_once and not (self._responses or self._playout.busy or isinstance(self._turn, Speaking))
 
     # -- responses
 
@@ -404,10 +409,6 @@ class Engine:
             self._answered_once = True
             self.waiting.response_ended(response, completed=isinstance(ending, Completed))
         self.tools.response_ended(response)
-
-    def _answer_waiting_turn(self) -> None:
-        if self._turn_waits and self._default is None:
-            self.create_response(None)
 
     def cancel_response(self, response: Response) -> None:
         """Stop generating. What is queued already still plays: ``output_audio_buffer.clear`` stops that."""
@@ -588,6 +589,7 @@ class Engine:
         happened.PlayoutStopped: _playout_stopped,
         happened.FillerSpoken: lambda engine, event: engine.waiting.filler_spoken(event),
         happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
+        happened.ModelComplained: lambda engine, event: engine.produced.complain(event),
         **dict.fromkeys(ModelInput.__args__, _model_produced),
         **dict.fromkeys(ToolInput.__args__, _tools_moved),
         happened.TranscriptGrew: _transcript_grew,

@@ -172,6 +172,14 @@ class GenerationFailed(msgspec.Struct, frozen=True):
     kind: str = "server_error"
 
 
+class ModelComplained(msgspec.Struct, frozen=True):
+    """The model refused something that belongs to no response, such as an update; everything goes on."""
+
+    code: str | None
+    message: str
+    kind: str = "server_error"
+
+
 # -- from speech to text
 
 
@@ -274,6 +282,7 @@ Input = (
     | WordsFinished
     | GenerationFinished
     | GenerationFailed
+    | ModelComplained
     | PauseHeard
     | HeardSoFar
     | TranscriptGrew

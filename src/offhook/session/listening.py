@@ -30,8 +30,9 @@ _TICKS_PER_MS: Final = RATE_HZ // 1000
 _STEP: Final = STEP_MS * _TICKS_PER_MS
 _WHOLE: Final = CONTEXT_SAMPLES + WINDOW_SAMPLES
 # Of one step, which holds up everything else: some milliseconds. A window costs about 30 microseconds in a batch, and
-# live sessions bring one to four at a time; a file alone gets through three seconds of itself.
-MAX_EARS: Final = 24
+# live sessions bring one to four at a time; a file alone gets through three seconds of itself. Fewer ears at a time
+# make small batches, in which a window costs a quarter more.
+MAX_EARS: Final = 48
 MAX_WINDOWS: Final = 96
 _WINDOW_MS: Final = WINDOW_SAMPLES // _TICKS_PER_MS
 _TO_8_KHZ: Final = BatchResampler(PCM_RATE_HZ, RATE_HZ)

@@ -54,7 +54,8 @@ class Generate(msgspec.Struct, frozen=True):
 
     ``verbatim``: not the model, these words are spoken. ``apology``: what is said when it fails; None is the server's.
     ``items`` is the context, oldest first, with transcripts where they are known. Every input about this generation
-    carries ``run``. ``directed``: the instructions were given for this response alone.
+    carries ``run``. ``directed``: the instructions were given for this response alone, ``chosen``: the items were.
+    ``aside``: what comes of it does not stay in the conversation.
     """
 
     run: int
@@ -73,6 +74,8 @@ class Generate(msgspec.Struct, frozen=True):
     apology: str | None = None
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningEffort | None = None
+    chosen: bool = False
+    aside: bool = False
 
 
 class CancelGeneration(msgspec.Struct, frozen=True):

@@ -66,6 +66,10 @@ class Playout:
         """Say whether a response ends with the stop in progress, so that nothing more of it counts."""
         return isinstance(self.state, Stopping) and self.state.cancels is response
 
+    def is_stopping(self, run: int) -> bool:
+        """Say whether a run is being stopped, so that no more of its sound is to be heard."""
+        return isinstance(self.state, Stopping) and run in self.state.runs
+
     @property
     def unsettled(self) -> set[str]:
         """The items of which it is not known yet how much was heard."""

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, assert_never
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
+from offhook.session.playout import Playout
 from offhook.session.response import Completed, Failed, Incomplete, Response
 from offhook.session.truncation import ContextWindow
+from offhook.wire import server_events as ev
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
@@ -18,9 +20,10 @@ ModelInput = happened.TextProduced | happened.AudioProduced | happened.Generatio
 class Produced:
     """Gives a response what its model says, and ends it with its model, or when it says more than it may."""
 
-    def __init__(self, engine: Engine, window: ContextWindow) -> None:
+    def __init__(self, engine: Engine, window: ContextWindow, playout: Playout) -> None:
         self._engine = engine
         self._window = window
+        self._playout = playout
 
     def take(self, event: ModelInput) -> None:
         """Take what a model produced; of a run that has ended, nothing counts any more."""
@@ -42,12 +45,18 @@ class Produced:
                 assert_never(event)
 
     def _audio(self, response: Response, event: happened.AudioProduced) -> None:
-        if not response.wants_sound(event.message):
+        if not response.wants_sound(event.message) or self._playout.is_stopping(response.run):
             return
         engine = self._engine
         engine.has_spoken = True
         engine.send_all(response.add_audio(event.duration_ms, event.text, event.message))
         engine.door.say(response, event)
+
+    def complain(self, event: happened.ModelComplained) -> None:
+        """Tell the clients what the model refused."""
+        engine = self._engine
+        details = ev.ErrorDetails(type=event.kind, code=event.code, message=event.message)
+        engine.send(ev.ErrorEvent(event_id=engine.ids.event(), error=details))
 
     def stop_overrun(self, response: Response) -> None:
         """End a response that its backend should have ended."""

@@ -12,7 +12,7 @@ from offhook.session.response import Response, ResponseSettings
 from offhook.wire.client_events import ResponseParams
 from offhook.wire.ids import Ids
 from offhook.wire.items import Item, ItemReference
-from offhook.wire.session import AudioFormat, Reasoning, ReasoningEffort, Session, Voice
+from offhook.wire.session import AudioFormat, Reasoning, ReasoningEffort, Session, Voice, voice_name
 
 
 def context(params: ResponseParams | None, conversation: Conversation, ids: Ids) -> tuple[Item, ...]:
@@ -45,7 +45,7 @@ def response_settings(
     given = params or ResponseParams()
     modalities = session.output_modalities if given.output_modalities is UNSET else given.output_modalities
     voice = _voice(session, given)
-    if voice_locked and modalities[0] == "audio" and voice != session.audio.output.voice:
+    if voice_locked and modalities[0] == "audio" and voice_name(voice) != voice_name(session.audio.output.voice):
         message = "Cannot update a conversation's voice if assistant audio is present."
         raise ApiProblem(400, "cannot_update_voice", message, param="response.audio.output.voice")
     limit = session.max_output_tokens if given.max_output_tokens is UNSET else given.max_output_tokens
@@ -90,6 +90,8 @@ def generation_request(
         model=session.model,
         parallel_tool_calls=_first(given.parallel_tool_calls, session.parallel_tool_calls),
         reasoning=_effort(given.reasoning) or _effort(session.reasoning),
+        chosen=given.input is not UNSET,
+        aside=response.out_of_band,
     )
 
 

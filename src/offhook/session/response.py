@@ -5,7 +5,7 @@ Source: API reference, "response.*" server events; the order is the one of recor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -30,7 +30,7 @@ from offhook.wire.items import (
     OutputText,
 )
 from offhook.wire.server_events import ServerEvent, StatusDetails, Usage
-from offhook.wire.session import AudioFormat, Modality, Voice
+from offhook.wire.session import AudioFormat, Modality, Voice, voice_name
 
 Reason = Literal["turn_detected", "client_cancelled", "max_output_tokens", "content_filter"]
 
@@ -221,16 +221,15 @@ class Response:
         message = self.said(number)
         return self.settings.modality == "audio" and not self._silenced and (message is None or message.cut_ms is None)
 
-    def add_audio(self, duration_ms: float, text: str, number: int | None) -> Iterator[ServerEvent]:
+    def add_audio(self, duration_ms: float, text: str, number: int | None) -> Sequence[ServerEvent]:
         """Take audio of the model, and the words that it speaks when they are known.
 
         It may belong to a message that was finished already: the voice is slower than the words.
         """
         message = self.said(number)
-        if message is None:
-            yield from self._open_message()
-            message = self.spoken[-1]
-        message.heard.add_audio(duration_ms, text)
+        opened = () if message is not None else tuple(self._open_message())
+        (message or self.spoken[-1]).heard.add_audio(duration_ms, text)
+        return opened
 
     def said(self, number: int | None) -> Saying | None:
         """Return a spoken message by its number, None for one that has not begun."""
@@ -496,7 +495,7 @@ class Response:
             output_modalities=(settings.modality,),
             max_output_tokens=settings.max_output_tokens,
             audio=ev.ResponseAudioEcho(
-                output=ev.ResponseAudioOutputEcho(format=settings.audio_format, voice=settings.voice)
+                output=ev.ResponseAudioOutputEcho(format=settings.audio_format, voice=voice_name(settings.voice))
             ),
             usage=usage,
             metadata=settings.metadata,

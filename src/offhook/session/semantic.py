@@ -17,6 +17,7 @@ from msgspec import UNSET
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
+from offhook.session.deadline import earliest
 from offhook.session.reading import Reading, is_nod, read
 from offhook.wire.session import SemanticVad
 
@@ -67,10 +68,10 @@ def patience_of(detection: SemanticVad) -> Patience:
 
 
 class _Pause(msgspec.Struct, frozen=True):
-    """The caller is silent since ``since``; the turn ends at ``until``."""
+    """The caller is silent since ``since``; the turn ends at ``until``, or (None) when the audio plane says so."""
 
     since: float
-    until: float
+    until: float | None = None
 
 
 class _Doubt(msgspec.Struct, frozen=True):
@@ -105,15 +106,16 @@ class SemanticTurns:
 
     def deadline(self) -> float | None:
         """Return when something is decided if nothing happens before."""
-        times = [each.until for each in (self._pause, self._meaning) if isinstance(each, _Pause | _Doubt)]
-        return min(times, default=None)
+        pause, meaning = self._pause, self._meaning
+        return earliest(None if pause is None else pause.until, meaning.until if isinstance(meaning, _Doubt) else None)
 
     def pass_deadline(self) -> None:
         """Decide what is due."""
         now = self._engine.now
         if isinstance(self._meaning, _Doubt) and now >= self._meaning.until:
             self._interrupt()
-        if self._pause is not None and now >= self._pause.until:
+        pause = self._pause
+        if pause is not None and pause.until is not None and now >= pause.until:
             self._pause = None
             self._engine.emit(do.EndTurn())
 
@@ -132,9 +134,10 @@ class SemanticTurns:
     def paused(self, event: happened.VoicePaused) -> bool:
         """The caller is silent; say whether the words are wanted at once."""
         patience, now = self._patience, self._engine.now
-        if patience is None:
-            return False
         since = now - (event.decided_ms - event.end_ms) / 1000
+        if patience is None:
+            self._pause = _Pause(since)
+            return False
         # Nobody can answer before the words are known, so nothing is lost by waiting for them.
         until = since + patience.cut_ms / 1000
         if isinstance(self._meaning, _Doubt):
@@ -178,12 +181,19 @@ class SemanticTurns:
 
     def reconfigured(self) -> None:
         """Turns are detected in another way from now on."""
+        detection = self._engine.session.audio.input.turn_detection
         pause, patience = self._pause, self._patience
         # A pause that was told is not told again: the audio plane leaves its end to whoever was told.
-        self._pause = None
-        if pause is not None and patience is not None:
-            self._pause = _Pause(pause.since, pause.since + patience.unheard_ms / 1000)
-        if self._meaning is not None:
+        if pause is not None:
+            until = None if patience is None else pause.since + patience.unheard_ms / 1000
+            self._pause = None if detection is None else _Pause(pause.since, until)
+        interrupts = detection is not None and detection.interrupt_response
+        if self._meaning is None or (interrupts and patience is not None):
+            return
+        if interrupts and isinstance(self._meaning, _Doubt):
+            # Nobody doubts any more: all speech interrupts, and this was speech.
+            self._meaning = _Doubt(self._engine.now)
+        else:
             self._meaning = None
             self._engine.emit(do.Duck(ducked=False))
 

@@ -32,6 +32,7 @@ from offhook.wire.session import (
     TranscriptionEcho,
     TurnDetection,
     Voice,
+    voice_name,
 )
 
 T = TypeVar("T")
@@ -188,7 +189,7 @@ def _output(
     if isinstance(given, UnsetType):
         return present
     voice = _or(given.voice, present.voice)
-    if voice_locked and voice != present.voice:
+    if voice_locked and voice_name(voice) != voice_name(present.voice):
         message = "Cannot update a conversation's voice if assistant audio is present."
         raise ApiProblem(400, "cannot_update_voice", message, param="session.audio.output.voice")
     audio_format = _or(given.format, present.format) if formats_given else present.format

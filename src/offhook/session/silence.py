@@ -31,10 +31,11 @@ class Silence:
 
     def watch(self) -> None:
         """Look whether anybody speaks."""
-        if self._timeout_s is None or not self._engine.is_quiet:
+        engine = self._engine
+        if not engine.is_quiet or self._timeout_s is None:
             self._since = None
         elif self._since is None:
-            self._since = max(self._engine.now, self._engine.door.silent_at)
+            self._since = max(engine.now, engine.door.silent_at)
 
     def deadline(self) -> float | None:
         """Return when the silence has been long enough."""

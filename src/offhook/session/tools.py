@@ -108,7 +108,7 @@ class ToolBox:
     @property
     def busy(self) -> bool:
         """Whether a server is at a call."""
-        return any(isinstance(call.state, Running) for call in self._calls.values())
+        return bool(self._calls) and any(isinstance(call.state, Running) for call in self._calls.values())
 
     def take(self, event: ToolInput) -> None:
         """Take what happened to a tool, or to the call of one."""

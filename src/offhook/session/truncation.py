@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from offhook.session.outputs import Generate
@@ -127,7 +127,7 @@ class ContextWindow:
         self._left_out: set[str] = set()
         self._rule: Truncation = "auto"
         self._asked: dict[int, _Asked] = {}
-        self._counted: dict[str, tuple[Item, ItemTokens]] = {}
+        self._counted: dict[str | UnsetType, tuple[Item, ItemTokens]] = {}
         self._scale = 1.0
 
     @property
@@ -171,17 +171,18 @@ class ContextWindow:
         return request
 
     def _tokens(self, item: Item) -> int:
-        return self._scaled(self._count(item).read(reads_words=self._reads_words))
+        tokens = self._count(item).read(reads_words=self._reads_words)
+        return tokens if self._scale == 1.0 else self._scaled(tokens)
 
     def _count(self, item: Item) -> ItemTokens:
         """Return the tokens of an item; a long conversation is not counted anew for every response."""
-        known = self._counted.get(str(item.id))
+        known = self._counted.get(item.id)
         if known is not None and known[0] is item:
             return known[1]
         counted = item_tokens(item, self._heard_ms(item))
         if len(self._counted) >= MAX_CONVERSATION_ITEMS:
             self._counted.clear()
-        self._counted[str(item.id)] = (item, counted)
+        self._counted[item.id] = (item, counted)
         return counted
 
     def _scaled(self, tokens: int) -> int:

@@ -15,6 +15,7 @@ from msgspec import UnsetType
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.conversation import ROOT, Conversation
+from offhook.session.deadline import earliest
 from offhook.session.heard import Heard
 from offhook.session.playout import Playout
 from offhook.session.response import Response
@@ -132,7 +133,9 @@ class Waiting:
 
     def watch(self, now: float, playout: Playout, *, speaks: bool) -> None:
         """Look at the conversation after everything that happened. ``speaks``: the caller does."""
-        busy = self._engine.tools.busy
+        busy, own = self._engine.tools.busy, self.own
+        if not busy and own.filling is None and type(self._functions) is NoFunctions and type(self._wait) is Served:
+            return  # Nearly always, and this is looked at after everything that happens.
         match self._functions:
             case Working(call_ids=call_ids) if not call_ids and not busy:
                 self._functions = Given(now + RESPONSE_GRACE_S)
@@ -142,7 +145,6 @@ class Waiting:
                 self._functions = NoFunctions()
             case _:
                 pass
-        own = self.own
         due = own.filling is not None and not speaks and not playout.busy and self._is_due()
         match self._wait:
             case Served() if due:
@@ -173,9 +175,10 @@ class Waiting:
 
     def deadline(self) -> float | None:
         """Return when ``pass_deadline`` has something to do."""
-        states = (self._wait, self._functions)
-        times = (each.until for each in states if isinstance(each, InSilence | Entertained | Given))
-        return min((time for time in times if time is not None), default=None)
+        wait, functions = self._wait, self._functions
+        return earliest(
+            None if isinstance(wait, Served) else wait.until, functions.until if isinstance(functions, Given) else None
+        )
 
     def pass_deadline(self, now: float) -> None:
         """Do what is due."""

@@ -50,7 +50,7 @@ class Metrics:
 
     def count(self, name: str, value: float = 1, **labels: str) -> None:
         """Add to a counter of ``COUNTERS``."""
-        key = ",".join(f'{label}="{value_}"' for label, value_ in labels.items())
+        key = labels_text(labels)
         counter = self._counters[name]
         counter[key] = counter.get(key, 0) + value
 
@@ -60,8 +60,11 @@ class Metrics:
         histogram.counts[bisect_left(BUCKETS_S, seconds)] += 1
         histogram.sum_s += seconds
 
-    def text(self, gauges: Mapping[str, tuple[str, float]]) -> str:
-        """Return everything; ``gauges`` are what is measured at this moment: a name, what it is, and its value."""
+    def text(self, gauges: Mapping[str, tuple[str, float | Mapping[str, float]]]) -> str:
+        """Return everything; ``gauges`` are what is measured at this moment: a name, what it is, and its value.
+
+        A gauge may have a value for each of several labels, written as ``labels_text`` does; none is no gauge.
+        """
         return "\n".join([*self._counter_lines(), *self._histogram_lines(), *_gauge_lines(gauges), ""])
 
     def _counter_lines(self) -> Iterator[str]:
@@ -83,10 +86,20 @@ class Metrics:
             yield f"{name}_count {so_far}"
 
 
-def _gauge_lines(gauges: Mapping[str, tuple[str, float]]) -> Iterator[str]:
+def labels_text(labels: Mapping[str, str]) -> str:
+    """Return labels as they stand between braces. Their values are names of ours, or checked: nothing is escaped."""
+    return ",".join(f'{label}="{value}"' for label, value in labels.items())
+
+
+def _gauge_lines(gauges: Mapping[str, tuple[str, float | Mapping[str, float]]]) -> Iterator[str]:
     for name, (what, value) in gauges.items():
-        yield from _head(name, what, "gauge")
-        yield f"{name} {value:.15g}"
+        if isinstance(value, Mapping):
+            if value:
+                yield from _head(name, what, "counter" if name.endswith("_total") else "gauge")
+            yield from (f"{name}{{{labels}}} {each:.15g}" for labels, each in value.items())
+        else:
+            yield from _head(name, what, "gauge")
+            yield f"{name} {value:.15g}"
 
 
 def _head(name: str, what: str, kind: str) -> tuple[str, str]:

@@ -1,8 +1,8 @@
 """A telephone for tests and for measuring, with a server, a scripted model and a bad line behind it.
 
 With pytest there is the ``phone`` fixture; without it begin with `Handset`, or with `AsyncHandset` where tests await.
-The telephone alone, for any SIP address and any sound, is `offhook.testing.phone`. Each name is loaded when it is
-first used.
+The telephone alone, for any SIP address and any sound, is `offhook.testing.phone`. Authors of backends find what these
+have to promise in the conformance classes. Each name is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from offhook.testing.application import Access, ApplicationError, Webhook
     from offhook.testing.box import PhoneOptions
     from offhook.testing.clock import JumpLoop, StuckError
+    from offhook.testing.conformance import (
+        BackendConformance,
+        LanguageModelConformance,
+        SpeechToTextConformance,
+        TextToSpeechConformance,
+    )
     from offhook.testing.handset import AsyncCall, AsyncHandset, Latency, Line, NotHeardError
     from offhook.testing.ladder import Ladder
     from offhook.testing.model import Calls, Fails, ScriptedModel, Thinks, Turn
@@ -25,6 +31,7 @@ _PLACES = {
     "ApplicationError": "application",
     "AsyncCall": "handset",
     "AsyncHandset": "handset",
+    "BackendConformance": "conformance",
     "Call": "sync",
     "CallFailedError": "phone",
     "Calls": "model",
@@ -33,12 +40,15 @@ _PLACES = {
     "Handset": "sync",
     "JumpLoop": "clock",
     "Ladder": "ladder",
+    "LanguageModelConformance": "conformance",
     "Latency": "handset",
     "Line": "handset",
     "NotHeardError": "handset",
     "PhoneOptions": "box",
     "ScriptedModel": "model",
+    "SpeechToTextConformance": "conformance",
     "StuckError": "clock",
+    "TextToSpeechConformance": "conformance",
     "Thinks": "model",
     "Turn": "model",
     "Webhook": "application",
@@ -49,6 +59,7 @@ __all__ = [
     "ApplicationError",
     "AsyncCall",
     "AsyncHandset",
+    "BackendConformance",
     "Call",
     "CallFailedError",
     "Calls",
@@ -57,12 +68,15 @@ __all__ = [
     "Handset",
     "JumpLoop",
     "Ladder",
+    "LanguageModelConformance",
     "Latency",
     "Line",
     "NotHeardError",
     "PhoneOptions",
     "ScriptedModel",
+    "SpeechToTextConformance",
     "StuckError",
+    "TextToSpeechConformance",
     "Thinks",
     "Turn",
     "Webhook",

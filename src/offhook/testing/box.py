@@ -82,11 +82,11 @@ class Watched:
 
     async def read(self) -> None:
         """Take events until the call is over."""
-        while not isinstance(text := await self._sideband.take(), Closing):
-            event = json.loads(text)
-            if len(self.events) < MAX_EVENTS:
-                self.events.append(event)
-            self._ladder.event(event)
+        while not isinstance(texts := await self._sideband.take(), Closing):
+            for event in map(json.loads, texts):
+                if len(self.events) < MAX_EVENTS:
+                    self.events.append(event)
+                self._ladder.event(event)
 
 
 class _Accepting:
@@ -140,7 +140,7 @@ class Box:
         loop = asyncio.get_running_loop()
         if not options.real and not isinstance(loop, JumpLoop):
             raise LocalError("this event loop waits in real time: run the test on the phone's own, or with real=True")
-        self._around = THIS_MACHINE if not isinstance(loop, JumpLoop) or options.real else _in_memory(loop, options)
+        self._around = THIS_MACHINE if not isinstance(loop, JumpLoop) or options.real else in_memory(loop, options)
         self.ladder = Ladder(self._around.clock)
         self._application: Application | None = None
         self._watched: dict[str, Watched] = {}
@@ -165,9 +165,6 @@ class Box:
 
     async def start(self) -> None:
         """Start the server, unless another one is called, and the telephone; all of it or nothing."""
-        loop = asyncio.get_running_loop()
-        if isinstance(loop, JumpLoop):
-            loop.busy_elsewhere = _threads_of_anyio()
         async with AsyncExitStack() as opening:
             opening.push_async_callback(self._forget_calls)
             if self._local is not None:
@@ -305,7 +302,9 @@ class Box:
         task.add_done_callback(self._tasks.discard)
 
 
-def _in_memory(loop: JumpLoop, options: PhoneOptions) -> Surroundings:
+def in_memory(loop: JumpLoop, options: PhoneOptions) -> Surroundings:
+    """Return a network in memory, and the clock of a loop for all that is on it. Threads of anyio are waited for."""
+    loop.busy_elsewhere = _threads_of_anyio()
     network = MemoryNetwork(loop.time, options.seed)
     if options.weather != Weather():
         network.weather |= {SERVER_HOST: options.weather, PHONE_HOST: options.weather}

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from offhook.audio.pcm import Samples
 from offhook.audio.resample import resample_whole
@@ -28,6 +30,11 @@ ANSWERED_MS: Final = 700
 BREATH_S: Final = 0.3
 PATIENCE_S: Final = 30.0
 WHO_WIDTH: Final = 12
+# A terminal narrower than this wraps by itself.
+LEAST_ROOM: Final = 20
+PLAIN: Final = "\x1b[0m"
+DIM: Final = "\x1b[2m"
+COLOURS: Final = {"caller": "\x1b[36m", "agent": "\x1b[32m", "application": "\x1b[33m"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +89,28 @@ class Script:
     hang_up_after_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """What is written on: so many columns (0 for any number), in colours or not."""
+
+    columns: int = 0
+    coloured: bool = False
+
+    @classmethod
+    def of(cls, stream: TextIO) -> Paper:
+        """A terminal has a width, and colours unless NO_COLOR is set; a file takes lines of any length, as they are."""
+        if not stream.isatty():
+            return cls()
+        coloured = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return cls(shutil.get_terminal_size().columns, coloured)
+
+
 class Teller:
     """Prints what happens, with the time since the call was dialled."""
 
-    def __init__(self, write: Callable[[str], Any]) -> None:
+    def __init__(self, write: Callable[[str], Any], paper: Paper = Paper()) -> None:
         self._write = write
+        self._paper = paper
         self._began = time.monotonic()
 
     def begin(self) -> None:
@@ -95,11 +119,23 @@ class Teller:
 
     def tell(self, who: str, what: str) -> None:
         """Somebody did something."""
-        self._write(f"{time.monotonic() - self._began:8.3f} s  {who:<{WHO_WIDTH}} {what}\n")
+        seconds = time.monotonic() - self._began
+        self._write(entry(f"{seconds:8.3f} s  ", who, what, self._paper))
 
     def sip(self, data: bytes, incoming: bool) -> None:
         """A SIP message came in, or went out."""
         self.tell("caller <---" if incoming else "caller --->", sip_summary(data))
+
+
+def entry(when: str, who: str, what: str, paper: Paper) -> str:
+    """Return the lines that say it; what goes on is below where it began."""
+    margin = len(when) + WHO_WIDTH + 1
+    room = paper.columns - margin
+    lines = textwrap.wrap(what, room) if room >= LEAST_ROOM else [what]
+    name = f"{who:<{WHO_WIDTH}}"
+    if paper.coloured and (colour := COLOURS.get(who.split(maxsplit=1)[0])):
+        when, name = f"{DIM}{when}{PLAIN}", f"{colour}{name}{PLAIN}"
+    return f"{when}{name} " + f"\n{' ' * margin}".join(lines or [""]) + "\n"
 
 
 async def follow(call: PhoneCall, script: Script, teller: Teller) -> None:
@@ -167,7 +203,7 @@ def table(figures: dict[str, Any]) -> str:
         return ", ".join(f"{value} ms" for value in values) or "-"
 
     def ms(value: float | None) -> str:
-        return "-" if value is None else f"{value:g} ms"
+        return "-" if value is None else f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"
 
     end = figures["end"] or {"by": "nobody", "reason": "it goes on"}
     rows = [
@@ -203,7 +239,7 @@ def place_call(arguments: argparse.Namespace) -> int:
 
 async def _place(arguments: argparse.Namespace, script: Script) -> int:
     quiet = arguments.json
-    teller = Teller((lambda _: None) if quiet else sys.stdout.write)
+    teller = Teller((lambda _: None) if quiet else sys.stdout.write, Paper.of(sys.stdout))
     headers = [_header(text) for text in arguments.header or ()]
     failure: str | None = None
     async with Phone(host=arguments.bind or None) as phone:

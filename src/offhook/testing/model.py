@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeAlias
 
 from offhook.audio.pcm import from_bytes, to_bytes
+from offhook.audio.resample import resample
 from offhook.model.interface import Capabilities, ModelError, ModelOutput, Sound, Speech, Words
 from offhook.session.inputs import (
     AudioProduced,
@@ -205,7 +206,7 @@ class ScriptedModel:
         """Yield the words that are found in the sound."""
         del wanted
         ear = Ear(self.book)
-        samples = from_bytes(speech.pcm)
+        samples = resample(from_bytes(speech.pcm), speech.rate_hz, RATE_HZ)
         words = ear.feed(samples[: len(samples) // 8 * 8]) + ear.finish()
         if words:
             yield Words(" ".join(word.text for word in words))

@@ -62,8 +62,8 @@ class RealTime:
         while True:
             try:
                 self._loop.run_forever()
-            except BaseException as left:
-                # The SystemExit of a task ends the loop, and whoever waits for something in it would do so for ever.
+            except BaseException as left:  # whatever left the loop is told to whoever waits for something in it
+                # The SystemExit of a task does, and they would wait for ever.
                 self._left = left
                 if (waiting := self._waiting) is not None:
                     waiting.cancel()
@@ -78,7 +78,7 @@ class RealTime:
             waiting.cancel()
         try:
             result = waiting.result()
-        except BaseException:
+        except BaseException:  # what came of a loop that was left is told below, in other words
             if before is None and self._left is None:
                 raise
         self._waiting = None
@@ -249,7 +249,7 @@ class Handset:
         """Start."""
         try:
             self._time.run(self._handset.start())
-        except BaseException:
+        except BaseException:  # also on an interrupt: no loop and no thread is left behind
             self._time.close()
             raise
         return self

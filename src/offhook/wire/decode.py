@@ -124,13 +124,13 @@ def decode_transcription_event(text: str | bytes) -> ClientEvent:
 
 
 def event_id_of(text: str | bytes) -> str | None:
-    """Return the ``event_id`` of a message that could not be decoded as an event, if it has one."""
+    """Return the ``event_id`` of a message that could not be decoded as an event, as far as one may go."""
     try:
         value = _any_decoder.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
     event_id = value.get("event_id") if isinstance(value, dict) else None
-    return event_id if isinstance(event_id, str) else None
+    return (event_id[: limits.MAX_EVENT_ID_CHARS] or None) if isinstance(event_id, str) else None
 
 
 def _decode(data: str | bytes, decoder: msgspec.json.Decoder[T], wanted: object, path: str) -> T:

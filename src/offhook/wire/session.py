@@ -157,6 +157,11 @@ class CustomVoice(Wire, frozen=True, kw_only=True):
 Voice = Name | CustomVoice
 
 
+def voice_name(voice: Voice) -> str:
+    """Return a voice as the server names it: by its name, or the id of one's own."""
+    return voice.id if isinstance(voice, CustomVoice) else voice
+
+
 class AudioInput(Wire, frozen=True, kw_only=True):
     """How the caller's audio arrives and is understood. On a telephone call the negotiated codec is the format."""
 
@@ -471,8 +476,15 @@ class Session(Struct, frozen=True, kw_only=True):
     reasoning: Reasoning | UnsetType = UNSET
 
 
-def without_secrets(session: Session) -> Session:
-    """Return the session as it may be shown: MCP ``authorization`` and ``headers`` are never echoed."""
+def as_shown(session: Session) -> Session:
+    """Return the session as clients see it: a voice by its name or id, and no secrets of MCP servers.
+
+    ``authorization`` and ``headers`` of those are never echoed; a voice is a string in every object of the server.
+    """
+    output = session.audio.output
+    if isinstance(output.voice, CustomVoice):
+        output = msgspec.structs.replace(output, voice=output.voice.id)
+        session = msgspec.structs.replace(session, audio=msgspec.structs.replace(session.audio, output=output))
     if not any(isinstance(tool, McpTool) for tool in session.tools):
         return session
     tools = tuple(

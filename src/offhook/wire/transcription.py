@@ -107,6 +107,9 @@ def as_start(params: TranscriptionParams) -> SessionParams:
         given = msgspec.structs.replace(given, turn_detection=ServerVad(**_NO_ANSWER))
     if given.transcription is UNSET:
         given = msgspec.structs.replace(given, transcription=Transcription(model=DEFAULT_MODEL))
+    elif given.transcription is not None and given.transcription.model is UNSET:
+        named = msgspec.structs.replace(given.transcription, model=DEFAULT_MODEL)
+        given = msgspec.structs.replace(given, transcription=named)
     return msgspec.structs.replace(update, audio=Audio(input=given))
 
 
@@ -163,9 +166,13 @@ def as_transcription(session: Session) -> TranscriptionSession:
         detection = msgspec.structs.replace(detection, create_response=UNSET, interrupt_response=UNSET)
     if isinstance(detection, ServerVad):
         detection = msgspec.structs.replace(detection, idle_timeout_ms=UNSET)
+    transcription = given.transcription
+    if transcription is not None and transcription.model is None:
+        # It was off, and an update that turned it on again named none.
+        transcription = msgspec.structs.replace(transcription, model=DEFAULT_MODEL)
     shown = TranscriptionInputEcho(
         format=given.format,
-        transcription=given.transcription,
+        transcription=transcription,
         noise_reduction=given.noise_reduction,
         turn_detection=detection,
     )

@@ -1,0 +1,211 @@
+"""Carries out what a conversation wants whose model is an upstream socket; all but the model is as always."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import assert_never
+
+from offhook.call.call import Output
+from offhook.call.tokens import TokenStream
+from offhook.host.converser import Converser
+from offhook.host.conversing import Conversing
+from offhook.host.services import Services
+from offhook.model.relay import RelayBackend, Upstream, UpstreamLostError
+from offhook.session import outputs as do
+from offhook.session.input_audio import linear
+from offhook.session.relay import steps
+from offhook.session.relay.machine import TOLD, Relay
+from offhook.wire.ids import Ids
+
+
+def converse(owner: Converser, services: Services) -> Conversing:
+    """Return what carries out a conversation, on an upstream socket if that is the model."""
+    backend = services.backend
+    return Relaying(owner, services, backend) if isinstance(backend, RelayBackend) else Conversing(owner, services)
+
+
+class Relaying(Conversing):
+    """One conversation with its socket upstream, which is opened when the session begins, and ends with it."""
+
+    def __init__(self, owner: Converser, services: Services, backend: RelayBackend) -> None:
+        super().__init__(owner, services)
+        self._backend = backend
+        self._relay: Relay | None = None
+        self._upstream: Upstream | None = None
+        self._socket: asyncio.Task[None] | None = None
+        self._events: deque[steps.Input] = deque()
+        self._working = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_for: float | None = None
+        self._words_came = asyncio.Event()
+        self._last_words: asyncio.Task[None] | None = None
+
+    # -- what the conversation wants
+
+    def perform(self, output: Output) -> None:
+        """Do one thing that the conversation wants."""
+        if self._relay is None:
+            self._begin()
+        match output:
+            case do.Generate():
+                self._take(steps.Requested(output))
+            case do.CancelGeneration(run=run):
+                self._take(steps.Cancelled(run))
+            case do.Hear(item_id=item_id, start_ms=start_ms, end_ms=end_ms, transcription=wanted):
+                speech = self._speech(start_ms, end_ms)
+                turn = steps.TurnSpoken(item_id, start_ms, end_ms, speech.pcm, speech.rate_hz, wanted is not None)
+                self._take(turn)
+            case do.HearGiven(item_id=item_id, audio=audio, format=audio_format, transcription=wanted):
+                pcm, rate_hz = linear(audio, audio_format)
+                self._take(steps.TurnSpoken(item_id, -1, -1, pcm, rate_hz, wanted is not None))
+            case do.HearEarly() | do.HearSoFar() | do.DropEarly():
+                pass
+            case do.Send(event=event):
+                super().perform(output)
+                if type(event) in TOLD:
+                    self._take(steps.Told(event))
+            case _:
+                super().perform(output)
+
+    @property
+    def hearing(self) -> frozenset[asyncio.Task[None]]:
+        """What is still being transcribed."""
+        if self._relay is None or not self._relay.awaits_words:
+            return frozenset()
+        if self._last_words is None:
+            self._last_words = self._spawn(self._hear_last_words())
+        return frozenset((self._last_words,))
+
+    async def _hear_last_words(self) -> None:
+        while self._relay is not None and self._relay.awaits_words:
+            self._words_came.clear()
+            await self._words_came.wait()
+
+    def close(self) -> None:
+        """Stop everything that is under way."""
+        super().close()
+        if self._relay is not None:
+            self._relay.close()
+        if self._last_words is not None:
+            self._last_words.cancel()
+        if self._socket is not None and not self._socket.done():
+            self._socket.cancel()
+            self._owner.finish_later(_end_of(self._socket))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # -- the machine
+
+    def _begin(self) -> None:
+        session = self._owner.session
+        assert session is not None
+        ids = Ids(TokenStream(self._services.seed()))
+        self._relay = Relay(self._backend.machine_options, session, ids, self._services.clock())
+        self._do_all(self._relay.start())
+
+    def _take(self, event: steps.Input) -> None:
+        """Take what happened; what follows from what follows waits until its turn."""
+        self._events.append(event)
+        if self._working or self._relay is None:
+            return
+        self._working = True
+        try:
+            while self._events:
+                self._do_all(self._relay.handle(self._events.popleft(), self._services.clock()))
+        finally:
+            self._working = False
+        self._words_came.set()
+        self._arm()
+
+    def _do_all(self, outputs: list[steps.Output]) -> None:
+        for output in outputs:
+            self._do(output)
+
+    def _do(self, output: steps.Output) -> None:
+        match output:
+            case steps.SendUpstream(text=text):
+                if self._upstream is not None and not self._upstream.send(text):
+                    self._hang_up("it does not read what it is sent")
+            case steps.Tell(event=event):
+                self._owner.take(event)
+            case steps.ReadInput(start_ms=start_ms, end_ms=end_ms):
+                speech = self._speech(start_ms, end_ms)
+                self._take(steps.SpokenSoFar(start_ms, speech.pcm, speech.rate_hz))
+            case steps.Connect(model=model):
+                self._socket = self._spawn(self._run(Upstream(self._backend.options, model)))
+            case steps.Disconnect(why=why):
+                self._hang_up(why)
+            case steps.Warn(what=what, why=why):
+                self._owner.log.warning(what, why=why)
+            case _:
+                assert_never(output)
+
+    # -- the socket
+
+    async def _run(self, upstream: Upstream) -> None:
+        lost = steps.ConnectionLost("the connection task ended")
+        try:
+            await upstream.run(lambda: self._opened(upstream), self._hear_upstream)
+        except UpstreamLostError as failure:
+            lost = steps.ConnectionLost(failure.why, failure.is_refused)
+        except Exception as bug:  # this session is without its model for a moment, the others never hear of it
+            self._owner.log.error("relay failed", failure=bug)
+            lost = steps.ConnectionLost("a bug")
+        finally:
+            if self._upstream is upstream:
+                self._upstream = None
+                self._backend.sockets -= 1
+        self._count(lost)
+        self._take(lost)
+
+    def _count(self, lost: steps.ConnectionLost) -> None:
+        if lost.is_refused:
+            self._backend.refused += 1
+        else:
+            self._backend.lost += 1
+
+    def _opened(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._backend.sockets += 1
+        session = self._owner.session
+        assert session is not None
+        self._take(steps.Connected(session))
+
+    def _hear_upstream(self, text: str | bytes) -> None:
+        self._take(steps.UpstreamSent(text))
+
+    def _hang_up(self, why: str) -> None:
+        """Let go of the socket, and say so once."""
+        if self._upstream is None:
+            return
+        self._upstream = None
+        self._backend.sockets -= 1
+        if self._socket is not None:
+            self._socket.cancel()
+            self._owner.finish_later(_end_of(self._socket))
+        self._backend.lost += 1
+        self._take(steps.ConnectionLost(why))
+
+    # -- time
+
+    def _arm(self) -> None:
+        """Keep one timer for the next deadline; one that is early wakes the relay for nothing and is set again."""
+        assert self._relay is not None
+        deadline = self._relay.next_deadline()
+        if deadline is None or (self._armed_for is not None and self._armed_for <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_for = deadline
+        delay_s = max(deadline - self._services.clock(), 0.0)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = self._armed_for = None
+        self._take(steps.DeadlinePassed())
+
+
+async def _end_of(task: asyncio.Task[None]) -> None:
+    await asyncio.wait([task])

@@ -1,0 +1,279 @@
+"""Any server of the OpenAI HTTP API as an ear or a voice: transcriptions, streamed where that is offered, and speech.
+
+Speaches, vLLM, LocalAI, Kokoro-FastAPI and the hosted services speak it. Source: API reference, "Audio".
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import msgspec
+import numpy as np
+from pyreqwest.multipart import FormBuilder, PartBuilder
+from pyreqwest.response import Response
+
+from offhook.audio.resample import RATES_HZ
+from offhook.audio.wav import write_wav
+from offhook.model.http import AnswerRefusedError, ModelServer
+from offhook.model.interface import ModelError, Sound, Speech, Words
+from offhook.model.sse import SseError, data_lines
+from offhook.wire.session import CustomVoice, TranscriptionEcho, Voice
+
+# Nobody says so much in a turn.
+MAX_TRANSCRIPT_BYTES: Final = 1024 * 1024
+# A sentence that takes longer to say is none: the server is looping.
+MAX_SPEECH_S: Final = 600.0
+SPEECH_CHUNK_BYTES: Final = 9600
+# Where the sound of a WAV file begins; files with more in front of it are not made for playing.
+_MAX_WAV_HEAD_BYTES: Final = 4096
+_DONE: Final = b"[DONE]"
+_EVENTS: Final = "text/event-stream"
+# What servers say to a member that they do not know, or to a stream that they do not have.
+_NO_STREAM: Final = frozenset({400, 415, 422, 501})
+
+
+class Transcriptions:
+    """Speech to text behind ``POST /audio/transcriptions``.
+
+    A stream is asked for; a server that has none answers at once, or refuses the member and is not asked for it again.
+    """
+
+    def __init__(self, server: ModelServer, model: str) -> None:
+        self._server = server
+        self._model = model
+        self._streams = True
+
+    @property
+    def name(self) -> str:
+        """The model, and where it is."""
+        return f"{self._model} at {self._server.base_url}"
+
+    async def start(self) -> None:
+        """Open the connections."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._server.stop()
+
+    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        """Yield the words of the caller, as they come where the server streams them. Raises ModelError."""
+        wav = write_wav(np.frombuffer(speech.pcm, dtype="<i2"), speech.rate_hz)
+        if self._streams:
+            try:
+                async with aclosing(cast("Any", self._ask(wav, wanted, streams=True))) as pieces:
+                    async for words in pieces:
+                        yield words
+            except AnswerRefusedError as refusal:
+                if refusal.status not in _NO_STREAM:
+                    raise
+            else:
+                return
+        async with aclosing(cast("Any", self._ask(wav, wanted, streams=False))) as pieces:
+            async for words in pieces:
+                yield words
+        # It was the stream that was refused, and nothing else about the request.
+        self._streams = False
+
+    async def _ask(self, wav: bytes, wanted: TranscriptionEcho | None, *, streams: bool) -> AsyncIterator[Words]:
+        part = PartBuilder.from_bytes(wav).file_name("turn.wav").mime("audio/wav")
+        form = FormBuilder().text("model", self._model).text("response_format", "json").part("file", part)
+        if streams:
+            form = form.text("stream", "true")
+        if wanted is not None and wanted.language:
+            form = form.text("language", wanted.language)
+        if wanted is not None and wanted.prompt:
+            form = form.text("prompt", wanted.prompt)
+        async with self._server.stream(self._server.request("/audio/transcriptions").multipart(form)) as response:
+            read = self._streamed if _mime(response) == _EVENTS else self._whole
+            async with aclosing(cast("Any", read(response))) as pieces:
+                async for words in pieces:
+                    yield words
+
+    async def _whole(self, response: Response) -> AsyncIterator[Words]:
+        body = bytearray()
+        async for chunk in self._server.chunks(response):
+            body += chunk
+            if len(body) > MAX_TRANSCRIPT_BYTES:
+                raise self._endless()
+        answer = _object(bytes(body))
+        if not isinstance(answer.get("text"), str):
+            raise ModelError("transcription_error", f"The {self._server.name} sent no transcript.")
+        if text := answer["text"].strip():
+            yield Words(text)
+
+    async def _streamed(self, response: Response) -> AsyncIterator[Words]:
+        said, size_bytes, is_whole = "", 0, False
+        try:
+            async with aclosing(data_lines(self._server.chunks(response))) as lines:
+                async for line in lines:
+                    if line == _DONE:
+                        is_whole = True
+                        break
+                    size_bytes += len(line)
+                    if size_bytes > MAX_TRANSCRIPT_BYTES:
+                        raise self._endless()
+                    piece = _piece(_object(line), said)
+                    is_whole = is_whole or piece.ends
+                    if text := piece.text if said else piece.text.lstrip():
+                        said += text
+                        yield Words(text)
+        except SseError as broken:
+            raise ModelError("transcription_error", f"The {self._server.name} sent {broken}.") from broken
+        if not is_whole:
+            raise ModelError("transcription_error", f"The {self._server.name} broke off in the middle of a transcript.")
+
+    def _endless(self) -> ModelError:
+        return ModelError("transcription_error", f"The {self._server.name} sent endless words.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What one event of a streamed transcript adds. ``ends``: nothing more will come."""
+
+    text: str
+    ends: bool = False
+
+
+def _piece(event: dict[str, Any], said: str) -> _Piece:
+    """Read an event; one that nobody knows adds nothing. Raises ModelError for one that tells of a failure."""
+    if isinstance(error := event.get("error"), dict | str):
+        text = error.get("message") if isinstance(error, dict) else error
+        raise ModelError("transcription_error", f"The transcription failed: {str(text)[:300]}")
+    match event.get("type"):
+        case "transcript.text.delta":
+            return _Piece(_text(event.get("delta")))
+        case "transcript.text.done":
+            # All of it once more; what was streamed stays as it was.
+            return _Piece("" if said else _text(event.get("text")), ends=True)
+        case str():
+            return _Piece("")
+        case _:
+            pass
+    choices = event.get("choices")
+    if isinstance(choices, list):  # vLLM streams transcripts like chat completions
+        choice = choices[0] if choices and isinstance(choices[0], dict) else {}
+        delta = choice.get("delta")
+        text = _text(delta.get("content")) if isinstance(delta, dict) else ""
+        return _Piece(text, ends=isinstance(choice.get("finish_reason"), str))
+    # Others send segments, each with its text, and simply end.
+    text = _text(event.get("text"))
+    apart = bool(text and said and not text[0].isspace() and not said[-1].isspace())
+    return _Piece(f" {text}" if apart else text, ends=True)
+
+
+class SpokenOverHttp:
+    """Text to speech behind ``POST /audio/speech``: raw samples, streamed.
+
+    ``rate_hz`` is the server's own, unless it tells another: by ``;rate=`` in its content type, or with a WAV file.
+    """
+
+    def __init__(self, server: ModelServer, model: str, voice: str | None, rate_hz: int) -> None:
+        self._server = server
+        self._model = model
+        self._voice = voice
+        self._rate_hz = rate_hz
+
+    @property
+    def name(self) -> str:
+        """The model, and where it is."""
+        return f"{self._model} at {self._server.base_url}"
+
+    async def start(self) -> None:
+        """Open the connections."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._server.stop()
+
+    async def speak(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
+        """Yield the speech as it comes in. Raises ModelError."""
+        name = self._voice or (voice.id if isinstance(voice, CustomVoice) else voice)
+        wanted = {"model": self._model, "input": text, "voice": name, "response_format": "pcm", "speed": speed}
+        builder = self._server.request("/audio/speech").header("content-type", "application/json")
+        async with self._server.stream(builder.body_bytes(msgspec.json.encode(wanted))) as response:
+            rate_hz, waiting, size_bytes = self._told_rate(response), b"", 0
+            head: bytes | None = b""
+            async for chunk in self._server.chunks(response):
+                size_bytes += len(chunk)
+                if size_bytes > MAX_SPEECH_S * 2 * rate_hz:
+                    raise ModelError("model_error", f"The {self._server.name} speaks without end.")
+                if head is not None:
+                    head += chunk
+                    if (found := _begin(head)) is None:
+                        continue
+                    chunk, told_hz = found
+                    head, rate_hz = None, self._playable(told_hz or rate_hz)
+                waiting += chunk
+                whole = len(waiting) - len(waiting) % 2
+                if whole >= SPEECH_CHUNK_BYTES:
+                    yield Sound(waiting[:whole], rate_hz)
+                    waiting = waiting[whole:]
+            if head is not None and not head.startswith(b"RIFF"):
+                waiting = head
+            if len(waiting) > 1:
+                yield Sound(waiting[: len(waiting) - len(waiting) % 2], rate_hz)
+
+    def _told_rate(self, response: Response) -> int:
+        """Return the rate that the answer's type names (RFC 2586 for ``audio/L16``), else that of the settings."""
+        for parameter in (response.get_header("content-type") or "").split(";")[1:]:
+            name, _, value = parameter.strip().partition("=")
+            if name.lower() == "rate" and value.strip('"').isascii() and value.strip('"').isdigit():
+                return self._playable(int(value.strip('"')[:9]))
+        return self._rate_hz
+
+    def _playable(self, rate_hz: int) -> int:
+        if rate_hz not in RATES_HZ:
+            raise ModelError(
+                "model_error", f"The {self._server.name} sent sound of {rate_hz} Hz, which cannot be played."
+            )
+        return rate_hz
+
+
+def _begin(head: bytes) -> tuple[bytes, int | None] | None:
+    """Return the first samples, and the rate that a WAV head tells; None when more of it has to come.
+
+    Raises ModelError for a file that cannot be played.
+    """
+    if not b"RIFF".startswith(head[:4]) and head[:4] != b"RIFF":
+        return head, None
+    if len(head) < 12:
+        return None
+    if head[8:12] != b"WAVE":
+        return head, None
+    place, rate_hz = 12, None
+    while place + 8 <= len(head):
+        name, size_bytes = head[place : place + 4], int.from_bytes(head[place + 4 : place + 8], "little")
+        if name == b"data":
+            return head[place + 8 :], rate_hz
+        if name == b"fmt " and place + 24 <= len(head):
+            channels, bits = (int.from_bytes(head[place + at : place + at + 2], "little") for at in (10, 22))
+            if (channels, bits) != (1, 16):
+                raise ModelError("model_error", f"The voice sent a WAV file of {channels} channels and {bits} bits.")
+            rate_hz = int.from_bytes(head[place + 12 : place + 16], "little")
+        place += 8 + size_bytes + (size_bytes & 1)
+    if place > _MAX_WAV_HEAD_BYTES or len(head) > _MAX_WAV_HEAD_BYTES:
+        raise ModelError("model_error", "The voice sent a WAV file without sound.")
+    return None
+
+
+def _mime(response: Response) -> str:
+    return (response.get_header("content-type") or "").partition(";")[0].strip().lower()
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        value: Any = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ModelError("transcription_error", "The speech recogniser sent no transcript.")
+    return value
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

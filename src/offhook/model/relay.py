@@ -1,0 +1,212 @@
+"""An upstream realtime socket as the model of whole sessions: how it is reached, and the socket itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+
+from offhook._version import __version__
+from offhook.model.interface import Capabilities, ModelError, ModelOutput, Sound, Speech, Words
+from offhook.session.outputs import Generate
+from offhook.session.relay import limits
+from offhook.session.relay.dialect import DIALECTS, DialectName, socket_url
+from offhook.session.relay.event import UpstreamError, decode_upstream, problem_of
+from offhook.session.relay.machine import RelayOptions
+from offhook.wire.session import TranscriptionEcho, Voice
+
+# What an upstream will answer the next time too; 404 and 400 name a model that it does not have.
+_REFUSALS: Final = frozenset((400, 401, 403, 404))
+OPEN_S: Final = 10.0
+CLOSE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamOptions:
+    """Where an upstream is, what it speaks, and what it calls the model (empty: what the session calls it)."""
+
+    url: str
+    dialect: DialectName = "openai"
+    model: str = ""
+    key: str | None = field(default=None, repr=False)
+    silence_s: float = 20.0
+
+
+class UpstreamLostError(Exception):
+    """There is no connection. ``is_refused``: there will be none the next time either."""
+
+    def __init__(self, why: str, *, is_refused: bool = False) -> None:
+        super().__init__(why)
+        self.why = why
+        self.is_refused = is_refused
+
+
+class _NoRedirects(connect):
+    """A key goes where the settings say, and nowhere else."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+class Upstream:
+    """One socket upstream. Messages are sent in order by a task of its own, and wait in a bounded queue."""
+
+    def __init__(self, options: UpstreamOptions, model: str) -> None:
+        dialect = DIALECTS[options.dialect]
+        self._url = socket_url(options.url, dialect, model)
+        self._headers = {} if options.key is None else {dialect.key_header: dialect.key_prefix + options.key}
+        self._unsent: deque[bytes] = deque()
+        self._unsent_bytes = 0
+        self._news = asyncio.Event()
+
+    async def run(self, opened: Callable[[], None], hear: Callable[[str | bytes], None]) -> None:
+        """Connect, and give every message to ``hear``, until the connection ends. Raises UpstreamLostError then."""
+        try:
+            connection = await _NoRedirects(
+                self._url,
+                additional_headers=self._headers,
+                user_agent_header=f"offhook/{__version__}",
+                open_timeout=OPEN_S,
+                close_timeout=CLOSE_S,
+                max_size=limits.MAX_MESSAGE_BYTES,
+                # A delta is nearly incompressible, and there is a core for a hundred calls.
+                compression=None,
+                proxy=None,
+            )
+        except InvalidStatus as failure:
+            status = failure.response.status_code
+            raise UpstreamLostError(f"HTTP {status}", is_refused=status in _REFUSALS or 300 <= status < 400) from None
+        except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as failure:
+            raise UpstreamLostError(_why(failure)) from None
+        sending = asyncio.ensure_future(self._send_all(connection))
+        try:
+            opened()
+            async for message in connection:
+                hear(message)
+            raise _closed(connection)
+        except ConnectionClosed:
+            raise _closed(connection) from None
+        except (OSError, WebSocketException) as failure:
+            raise UpstreamLostError(_why(failure)) from None
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            await connection.close()
+
+    async def _send_all(self, connection: ClientConnection) -> None:
+        while True:
+            while self._unsent:
+                text = self._unsent.popleft()
+                self._unsent_bytes -= len(text)
+                try:
+                    await connection.send(text, text=True)
+                except (OSError, WebSocketException):
+                    return  # Whoever reads hears of it.
+            self._news.clear()
+            await self._news.wait()
+
+    def send(self, text: bytes) -> bool:
+        """Queue a message; False when so much waits already that nobody can be reading."""
+        if self._unsent_bytes > limits.MAX_UNSENT_BYTES:
+            return False
+        self._unsent.append(text)
+        self._unsent_bytes += len(text)
+        self._news.set()
+        return True
+
+
+def _closed(connection: ClientConnection) -> UpstreamLostError:
+    """Return what a closed connection was closed with; 1008 is the close code for what is against the rules."""
+    code, reason = connection.close_code, connection.close_reason
+    return UpstreamLostError(f"closed with {code} {reason or ''}".rstrip()[:200], is_refused=code == 1008)
+
+
+def _why(failure: BaseException) -> str:
+    return str(failure)[:200] or type(failure).__name__
+
+
+class _GreetedError(Exception):
+    """Upstream has said something."""
+
+
+class RelayBackend:
+    """The model of sessions that run upstream. Each session has a socket of its own, so it answers no request here."""
+
+    def __init__(self, options: UpstreamOptions) -> None:
+        self.options = options
+        self.name = "relay"
+        self.capabilities = Capabilities(needs_transcripts=False, reasons=True)
+        self.sockets = 0
+        self.lost = 0
+        self.refused = 0
+
+    @property
+    def machine_options(self) -> RelayOptions:
+        """What the machine of a session has to know."""
+        options = self.options
+        return RelayOptions(DIALECTS[options.dialect], options.model, options.silence_s)
+
+    @property
+    def queue_wait_ms(self) -> float:
+        """Nothing: upstream has its own limits."""
+        return 0.0
+
+    def report(self) -> dict[str, Any]:
+        """Say where upstream is, and how it goes."""
+        parts = urlsplit(self.options.url)
+        where = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+        counts = {"sockets": self.sockets, "lost": self.lost, "refused": self.refused}
+        return {"name": self.name, "dialect": self.options.dialect, "upstream": where, **counts}
+
+    async def start(self) -> None:
+        """Nothing is loaded."""
+
+    async def stop(self) -> None:
+        """Nothing is held: a socket ends with its session."""
+
+    async def greeting(self, model: str) -> None:
+        """Open a session and let it go. Raises UpstreamLostError with what upstream said against it."""
+        said: list[str | bytes] = []
+        upstream = Upstream(self.options, self.options.model or model)
+
+        def hear(text: str | bytes) -> None:
+            said.append(text)
+            raise _GreetedError
+
+        try:
+            await upstream.run(lambda: None, hear)
+        except _GreetedError:
+            try:
+                event = decode_upstream(said[0])
+            except UpstreamError as failure:
+                raise UpstreamLostError(str(failure)) from None
+            if event.type == "error":
+                raise UpstreamLostError(problem_of(event).message or "an error") from None
+
+    def respond(self, request: Generate) -> AsyncIterator[ModelOutput]:
+        """Raise ModelError: a response is asked for on the socket of its session."""
+        del request
+        raise _not_here()
+
+    def say(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
+        """Raise ModelError: there is no voice beside the conversation."""
+        del text, voice, speed
+        raise _not_here()
+
+    def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        """Raise ModelError, as `respond` does."""
+        del speech, wanted
+        raise _not_here()
+
+    def hear_early(self, speech: Speech, wanted: TranscriptionEcho | None) -> None:
+        """Never: upstream hears turns."""
+
+
+def _not_here() -> ModelError:
+    return ModelError("server_error", "Upstream has no models of its own parts.")

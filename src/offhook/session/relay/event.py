@@ -1,0 +1,107 @@
+"""Events from upstream, as far as they are read: lenient about what is not needed, strict about what is.
+
+Source: API reference, "Realtime server events".
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from offhook.errors import RemoteError
+from offhook.wire.server_events import Usage
+
+
+class UpstreamError(RemoteError):
+    """Upstream sent what is no event."""
+
+
+class Item(msgspec.Struct, frozen=True):
+    """An item of the conversation upstream."""
+
+    id: str | None = None
+    type: str | None = None
+    role: str | None = None
+    name: str | None = None
+    call_id: str | None = None
+    arguments: str | None = None
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What went wrong."""
+
+    type: str | None = None
+    code: str | int | None = None
+    message: str | None = None
+    event_id: str | None = None
+
+
+class Details(msgspec.Struct, frozen=True):
+    """Why a response did not complete."""
+
+    type: str | None = None
+    reason: str | None = None
+    error: Problem | None = None
+
+
+class Response(msgspec.Struct, frozen=True):
+    """A response upstream. ``usage`` is read apart, because what is wrong with it ends no response."""
+
+    id: str | None = None
+    status: str | None = None
+    status_details: Details | None = None
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class UpstreamEvent(msgspec.Struct, frozen=True):
+    """One event. Members that its type does not have are None."""
+
+    type: str
+    event_id: str | None = None
+    item_id: str | None = None
+    response_id: str | None = None
+    output_index: int | None = None
+    call_id: str | None = None
+    name: str | None = None
+    delta: str | None = None
+    audio: str | None = None
+    sample_rate_hz: int | None = None
+    text: str | None = None
+    transcript: str | None = None
+    arguments: str | None = None
+    status: str | None = None
+    item: Item | None = None
+    response: Response | None = None
+    error: Problem | str | None = None
+    message: str | None = None
+
+
+_decoder = msgspec.json.Decoder(UpstreamEvent)
+_usage_decoder = msgspec.json.Decoder(Usage | None)
+
+
+def decode_upstream(text: str | bytes) -> UpstreamEvent:
+    """Read an event. Raises UpstreamError for what is none."""
+    try:
+        return _decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as failure:
+        raise UpstreamError(f"not an event: {failure}") from None
+
+
+def problem_of(event: UpstreamEvent) -> Problem:
+    """Return what an ``error`` event says, in whatever shape."""
+    match event.error:
+        case Problem() as problem:
+            return problem
+        case str() as message:
+            return Problem(message=message)
+        case _:
+            return Problem(message=event.message)
+
+
+def usage_of(response: Response) -> Usage | None:
+    """Return what a response has used; None where nothing, or nothing that can be read, is said."""
+    try:
+        usage: Usage | None = _usage_decoder.decode(response.usage)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    return usage

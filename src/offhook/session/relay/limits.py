@@ -1,0 +1,45 @@
+"""How much a relayed conversation holds and waits, and why."""
+
+from __future__ import annotations
+
+from typing import Final
+
+STREAM_MS: Final = 200
+"""How often the audio of a caller who speaks goes upstream: what is left at the end of a turn goes with its commit, so
+that more messages would make no answer sooner."""
+
+STREAM_LAG_MS: Final = 60
+"""Audio of the last moments stays here meanwhile: a turn may end a little before what was heard last."""
+
+MAX_READ_MS: Final = 60_000
+"""One piece of input at most; a turn that is longer goes in several."""
+
+MAX_APPEND_BYTES: Final = 256 * 1024
+"""Audio in one message: servers take between 256 KiB and 15 MiB in a frame, in base64."""
+
+MAX_KEPT_AUDIO_BYTES: Final = 1024 * 1024
+"""Turns whose words nobody knows yet, kept in case the connection breaks: two minutes of G.711. The oldest go first."""
+
+MAX_RUNS: Final = 64
+"""Responses that are remembered, to tell which item upstream is which here; the oldest are forgotten."""
+
+MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
+"""One event from upstream: its audio deltas have some kilobytes, an item that was sent to it may come back whole."""
+
+MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
+"""What waits to be sent; an upstream that reads slower than a caller speaks for so long is taken for lost."""
+
+MAX_BAD_EVENTS: Final = 100
+"""Events in a row that are none: whoever sends so many does not speak this protocol."""
+
+MAX_ERRORS_TOLD: Final = 32
+"""Errors of one connection that are logged and told to the clients; whoever sends more only repeats itself."""
+
+CANCEL_S: Final = 3.0
+"""How long a response may take to end after it was cancelled, before the next one is asked for all the same."""
+
+BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""The waits before attempts to connect; the first loss is mostly a restart, and a caller is waiting."""
+
+MAX_ITEM_ID_CHARS: Final = 32
+"""The hosted service takes ids of items up to this length."""

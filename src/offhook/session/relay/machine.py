@@ -1,0 +1,481 @@
+"""A conversation on an upstream realtime socket, as a machine: messages and wishes in, messages and facts out.
+
+The engine stays the one who knows the conversation, tells the clients, and keeps what was heard; upstream is its model.
+Turns are detected and committed here, upstream answers when it is asked to. Whatever it does not have of the
+conversation is sent before it is asked, which is also how a new connection learns what was said on the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, assert_never
+
+import msgspec
+from msgspec.structs import replace
+
+from offhook.session import inputs as happened
+from offhook.session.outputs import Generate
+from offhook.session.relay import limits, steps
+from offhook.session.relay.answers import Answers
+from offhook.session.relay.dialect import Dialect, FormatName, format_for
+from offhook.session.relay.event import Problem, UpstreamError, UpstreamEvent, decode_upstream, problem_of
+from offhook.session.relay.mirror import Mirror
+from offhook.session.relay.phrase import Members, item_members, nested, response_members, session_members
+from offhook.session.relay.post import ForItem, ForNobody, ForRun, ForSession, ForTurn, Post
+from offhook.session.relay.runs import Answering, Asked, Ending, Over, Run, Runs, Waiting
+from offhook.session.relay.steps import Input, Output
+from offhook.session.relay.turns import Turns
+from offhook.wire import server_events as ev
+from offhook.wire.ids import Ids
+from offhook.wire.items import Item
+from offhook.wire.session import AudioFormat, Session, tag_of
+
+
+@dataclass(frozen=True, slots=True)
+class RelayOptions:
+    """Who is upstream. ``model``: its name there, empty for the session's. ``patience_s``: its longest silence."""
+
+    dialect: Dialect
+    model: str = ""
+    patience_s: float = 20.0
+
+
+class Connecting(msgspec.Struct, frozen=True):
+    """A socket is being opened, for the so-manieth time in a row."""
+
+    attempt: int
+
+
+class Pausing(msgspec.Struct, frozen=True):
+    """It is tried again later."""
+
+    attempt: int
+    until: float
+
+
+class Online(msgspec.Struct, frozen=True):
+    """There is a socket. ``has_spoken``: upstream has said something that is no error, so it takes this session."""
+
+    attempt: int
+    has_spoken: bool = False
+    errors: int = 0
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Upstream will never take this session."""
+
+    why: str
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """The conversation has ended."""
+
+
+class Relay:
+    """The machine: ``handle`` takes what happened and the time (seconds, monotonic), and returns what to do."""
+
+    def __init__(self, options: RelayOptions, session: Session, ids: Ids, now: float) -> None:
+        dialect = options.dialect
+        self._options = options
+        self._dialect = dialect
+        self._session = session
+        self._now = now
+        self._format_in = _format_for(dialect, session.audio.input.format)
+        self._format_out = _format_for(dialect, session.audio.output.format)
+        self._post = Post(ids)
+        self._mirror = Mirror()
+        self._runs = Runs()
+        self._turns = Turns(dialect, self._format_in, self._post, self._mirror)
+        self._answers = Answers(dialect, self._format_out, self._post, self._mirror, self._runs, options.patience_s)
+        self._told: Members = {}
+        self._bad_events = 0
+        self.reconnects = 0
+        self.state: Connecting | Pausing | Online | Refused | Closed = Connecting(0)
+
+    # -- driving
+
+    @property
+    def awaits_words(self) -> bool:
+        """Whether the words of a turn may still come."""
+        return self._turns.awaited
+
+    def start(self) -> list[Output]:
+        """Return what to do first."""
+        return [steps.Connect(self._options.model or self._session.model)]
+
+    def handle(self, event: Input, now: float) -> list[Output]:
+        """Take what happened; return what to do, in order. Never raises for anything that upstream did."""
+        self._now = now
+        if isinstance(self.state, Closed):
+            return []
+        match event:
+            case steps.UpstreamSent(text=text):
+                self._upstream_sent(text)
+            case steps.SpokenSoFar():
+                self._turns.grow(event)
+            case steps.Told(event=told):
+                self._told_clients(told)
+            case steps.TurnSpoken():
+                self._turns.take(event, is_online=isinstance(self.state, Online))
+            case steps.Requested(request=request):
+                self._requested(request)
+            case steps.Cancelled(run=run):
+                self._cancelled(run)
+            case steps.Connected(session=session):
+                self._connected(session)
+            case steps.ConnectionLost():
+                self._connection_lost(event)
+            case steps.DeadlinePassed():
+                self._deadline_passed()
+            case _:
+                assert_never(event)
+        self._runs.settle()
+        self._ask_waiting()
+        return self._post.take_all()
+
+    def next_deadline(self) -> float | None:
+        """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
+        if isinstance(self.state, Closed):
+            return None
+        times = [self._runs.deadline(), self._turns.deadline()]
+        if isinstance(self.state, Pausing):
+            times.append(self.state.until)
+        return min((time for time in times if time is not None), default=None)
+
+    def close(self) -> None:
+        """The conversation has ended: nothing more is done."""
+        self.state = Closed()
+
+    def _deadline_passed(self) -> None:
+        now = self._now
+        if isinstance(self.state, Pausing) and now >= self.state.until:
+            self.state = Connecting(self.state.attempt)
+            self._post.do(steps.Connect(self._options.model or self._session.model))
+        self._turns.pass_deadline(now)
+        for run in self._runs:
+            self._look_at_the_clock(run)
+
+    def _look_at_the_clock(self, run: Run) -> None:
+        match run.state:
+            case Over():
+                return
+            case Ending(response_id=response_id, until=until) if self._now >= until:
+                run.state = Over(response_id)
+            case Waiting(until=until) if self._now >= until:
+                self._fail(run, "The model could not be reached.")
+            case Asked(until=until) | Answering(until=until) if self._now >= until:
+                self._fail(run, f"The model said nothing for {self._options.patience_s:g} seconds.")
+            case _:
+                pass
+
+    def _fail(self, run: Run, message: str) -> None:
+        self._answers.fail(run, "server_error", message, now=self._now)
+
+    # -- the connection
+
+    def _connected(self, session: Session) -> None:
+        attempt = self.state.attempt if isinstance(self.state, Connecting) else 0
+        self.state = Online(attempt)
+        self._session = session
+        self._bad_events = 0
+        self._forget_upstream()
+        self._update_session()
+        self._ask_waiting()
+        self._turns.commit_awaited()
+
+    def _forget_upstream(self) -> None:
+        self._told = {}
+        self._mirror.clear()
+        self._turns.disconnected()
+        self._post.forget()
+
+    def _connection_lost(self, lost: steps.ConnectionLost) -> None:
+        attempt, was_taken = 0, False
+        match self.state:
+            case Connecting(attempt=attempt):
+                pass
+            case Online(attempt=tried, has_spoken=was_taken):
+                attempt = 0 if was_taken else tried
+            case _:
+                pass
+        is_refused = lost.is_refused and not was_taken
+        self._forget_upstream()
+        for run in self._runs:
+            if isinstance(run.state, Asked | Answering):
+                run.state = Over()
+                message = f"The connection to the model was lost: {lost.why}."
+                self._post.tell([happened.GenerationFailed(run.number, "server_error", message)])
+            elif isinstance(run.state, Ending):
+                run.state = Over()
+        self._post.do(steps.Warn("upstream refused" if is_refused else "upstream lost", lost.why))
+        if is_refused:
+            self._refuse(f"The model's server refused the connection: {lost.why}.")
+            return
+        self.reconnects += 1
+        pause_s = limits.BACKOFF_S[min(attempt, len(limits.BACKOFF_S) - 1)]
+        self.state = Pausing(attempt + 1, self._now + pause_s)
+
+    def _refuse(self, message: str) -> None:
+        """Whoever waits for a connection waits for nothing."""
+        self.state = Refused(message)
+        self._turns.fail_all("server_error", message)
+        for run in self._runs:
+            if isinstance(run.state, Waiting):
+                self._fail(run, message)
+
+    def _update_session(self) -> None:
+        """Tell upstream what is not so there yet."""
+        if not isinstance(self.state, Online):
+            return
+        wanted = session_members(self._session, self._dialect, self._format_in, self._format_out)
+        changed = {path: value for path, value in wanted.items() if path not in self._told or self._told[path] != value}
+        self._told = wanted
+        if changed:
+            session: dict[str, Any] = {"type": "realtime"} if self._dialect.typed_session else {}
+            self._post.send("session.update", ForSession(), session=session | nested(changed))
+
+    # -- what the conversation here does
+
+    def _told_clients(self, event: object) -> None:
+        look = self._TOLD.get(type(event))
+        if look is not None:
+            look(self, event)
+
+    def _session_updated(self, event: ev.SessionUpdated) -> None:
+        self._session = event.session
+        self._update_session()
+
+    def _speech_started(self, event: ev.SpeechStarted) -> None:
+        if isinstance(self.state, Online):
+            self._turns.begin(event.audio_start_ms, self._now)
+
+    def _item_truncated(self, event: ev.ConversationItemTruncated) -> None:
+        upstream_id = self._mirror.upstream_id(event.item_id)
+        if upstream_id is None:
+            return
+        if self._dialect.truncates:
+            heard_ms = min(event.audio_end_ms, self._runs.produced_ms(upstream_id))
+            self._post.send(
+                "conversation.item.truncate",
+                ForNobody(),
+                item_id=upstream_id,
+                content_index=0,
+                audio_end_ms=heard_ms,
+            )
+        elif self._dialect.deletes:
+            # What was heard of it goes there before the next response.
+            self._post.send("conversation.item.delete", ForNobody(), item_id=upstream_id)
+            self._mirror.drop(event.item_id)
+
+    def _item_deleted(self, event: ev.ConversationItemDeleted) -> None:
+        upstream_id = self._mirror.upstream_id(event.item_id)
+        if upstream_id is not None and self._dialect.deletes:
+            self._post.send("conversation.item.delete", ForNobody(), item_id=upstream_id)
+        self._mirror.drop(event.item_id)
+        self._turns.drop(event.item_id)
+
+    _TOLD: ClassVar[dict[type, Callable[..., None]]] = {
+        ev.SessionUpdated: _session_updated,
+        ev.SpeechStarted: _speech_started,
+        ev.SpeechStopped: lambda relay, _: relay._turns.pause(),
+        ev.InputCleared: lambda relay, _: relay._turns.forget(),
+        ev.OutputItemAdded: lambda relay, event: relay._answers.item_announced(event),
+        ev.ConversationItemTruncated: _item_truncated,
+        ev.ConversationItemDeleted: _item_deleted,
+    }
+
+    # -- responses
+
+    def _requested(self, request: Generate) -> None:
+        run = Run(request, Waiting(self._now + self._options.patience_s))
+        self._runs.add(run)
+        if isinstance(self.state, Refused):
+            self._fail(run, self.state.why)
+        elif request.aside and not self._dialect.parallel:
+            message = f"Upstream ({self._dialect.name}) has no responses outside the conversation."
+            self._answers.fail(run, "invalid_value", message, "invalid_request_error", now=self._now)
+
+    def _cancelled(self, number: int) -> None:
+        run = self._runs.find(number)
+        if run is None:
+            return
+        match run.state:
+            case Waiting():
+                run.state = Over()
+            case Asked():
+                run.state = Ending(None, self._now + limits.CANCEL_S)
+            case Answering(response_id=response_id):
+                run.state = Ending(response_id, self._now + limits.CANCEL_S)
+                self._answers.cancel_upstream(response_id)
+            case Ending() | Over():
+                pass
+
+    def _ask_waiting(self) -> None:
+        """Ask for what was wanted, as far as upstream can be asked now."""
+        if not isinstance(self.state, Online):
+            return
+        for run in self._runs:
+            if isinstance(run.state, Waiting) and (run.request.aside or not self._runs.is_busy):
+                self._ask(run)
+
+    def _ask(self, run: Run) -> None:
+        request = run.request
+        until = self._now + self._options.patience_s
+        if not request.chosen and self._sync(request.items):
+            run.state = Asked("", until)
+            return
+        members = response_members(request, self._told, self._dialect)
+        if request.aside:
+            members["conversation"] = "none"
+        if request.chosen:
+            members["input"] = self._chosen(request.items)
+        event_id = self._post.send("response.create", ForRun(run.number), response=members)
+        run.state = Asked(event_id, until)
+
+    def _chosen(self, items: tuple[Item, ...]) -> list[dict[str, Any]]:
+        chosen = []
+        for item in items:
+            upstream_id = self._mirror.upstream_id(str(item.id))
+            if upstream_id is not None:
+                chosen.append({"type": "item_reference", "id": upstream_id})
+            elif (members := item_members(item, self._mirror.call_ids)) is not None:
+                chosen.append(members)
+        return chosen
+
+    def _sync(self, items: tuple[Item, ...]) -> bool:
+        """Send what upstream does not have of the conversation; say whether it answers that by itself."""
+        ids = [str(item.id) for item in items]
+        last_known = max((place for place, item_id in enumerate(ids) if item_id in self._mirror), default=-1)
+        before: str | None = "root"
+        for place, (item_id, item) in enumerate(zip(ids, items, strict=True)):
+            if item_id in self._mirror:
+                before = self._mirror.upstream_id(item_id)
+                continue
+            is_last = place == len(items) - 1
+            if self._turns.has(item_id) and (is_last or not self._dialect.commit_answers):
+                self._turns.commit(item_id)
+                before = None
+                if self._dialect.commit_answers:
+                    return True
+                continue
+            members = item_members(item, self._mirror.call_ids)
+            if members is not None:
+                before = self._create_item(item_id, members, before if place < last_known else None)
+        return False
+
+    def _create_item(self, item_id: str, item: dict[str, Any], before: str | None) -> str | None:
+        upstream_id: str | None = None
+        if self._dialect.takes_item_ids:
+            upstream_id = item_id if len(item_id) <= limits.MAX_ITEM_ID_CHARS else self._post.ids.item()
+            item = {"id": upstream_id} | item
+        place = {} if before is None else {"previous_item_id": before}
+        self._post.send("conversation.item.create", ForItem(item_id), item=item, **place)
+        self._mirror.put(item_id, upstream_id)
+        return upstream_id
+
+    # -- what upstream says
+
+    def _upstream_sent(self, text: str | bytes) -> None:
+        try:
+            event = decode_upstream(text)
+            kind = self._dialect.aliases.get(event.type, event.type)
+            if not self._answers.take(event, kind, self._now):
+                look = self._UPSTREAM.get(kind)
+                if look is not None:
+                    look(self, event)
+        except UpstreamError as failure:
+            self._bad_event(failure)
+            return
+        self._bad_events = 0
+        if isinstance(self.state, Online) and not self.state.has_spoken and kind != "error":
+            self.state = replace(self.state, has_spoken=True)
+
+    def _bad_event(self, failure: UpstreamError) -> None:
+        self._bad_events += 1
+        if self._bad_events == 1:
+            self._post.do(steps.Warn("upstream sent what cannot be read", str(failure)[:200]))
+        elif self._bad_events == limits.MAX_BAD_EVENTS:
+            self._post.do(steps.Disconnect("it does not speak this protocol"))
+
+    def _committed(self, event: UpstreamEvent) -> None:
+        if event.item_id:
+            self._mirror.turn(event.item_id)
+
+    def _words_grew(self, event: UpstreamEvent) -> None:
+        item_id = self._mirror.turn(event.item_id or "")
+        if item_id is not None and event.delta:
+            self._turns.hear(item_id, event.delta)
+
+    def _words_completed(self, event: UpstreamEvent) -> None:
+        item_id = self._mirror.turn(event.item_id or "")
+        # Some send what they have heard so far by the same name.
+        if item_id is not None and event.status != "in_progress":
+            self._turns.complete(item_id, event.transcript or "")
+
+    def _words_failed(self, event: UpstreamEvent) -> None:
+        item_id = self._mirror.turn(event.item_id or "")
+        if item_id is not None:
+            problem = problem_of(event)
+            self._turns.fail(item_id, str(problem.code or "server_error"), problem.message or "No reason was given.")
+
+    def _errored(self, event: UpstreamEvent) -> None:
+        problem = problem_of(event)
+        message = problem.message or "No reason was given."
+        is_told = isinstance(self.state, Online) and self.state.errors < limits.MAX_ERRORS_TOLD
+        if isinstance(self.state, Online):
+            self.state = replace(self.state, errors=self.state.errors + 1)
+        if is_told:
+            self._post.do(steps.Warn("upstream error", f"{problem.code}: {message}"[:500]))
+        match self._post.purpose(problem.event_id):
+            case ForRun(run=number):
+                run = self._runs.find(number)
+                if run is not None:
+                    self._refused_run(run, problem, message)
+            case ForTurn(item_id=item_id):
+                self._mirror.drop(item_id)
+                self._turns.fail(item_id, str(problem.code or "server_error"), message)
+            case ForItem(item_id=item_id):
+                self._mirror.drop(item_id)
+                self._complain(problem, message, is_told=is_told)
+            case ForNobody():
+                pass
+            case ForSession():
+                self._complain(problem, message, is_told=is_told)
+            case None:
+                run = self._runs.asked()
+                if run is not None:
+                    self._refused_run(run, problem, message)
+                else:
+                    self._complain(problem, message, is_told=is_told)
+
+    def _refused_run(self, run: Run, problem: Problem, message: str) -> None:
+        if isinstance(run.state, Asked):
+            # It has not begun, and never will.
+            run.state = Waiting(self._now)
+            code, kind = str(problem.code or "server_error"), problem.type or "server_error"
+            self._answers.fail(run, code, message, kind, now=self._now)
+        elif isinstance(run.state, Ending):
+            run.state = Over()
+
+    def _complain(self, problem: Problem, message: str, *, is_told: bool) -> None:
+        code = None if problem.code is None else str(problem.code)
+        if is_told:
+            self._post.tell([happened.ModelComplained(code, message, problem.type or "server_error")])
+
+    _UPSTREAM: ClassVar[dict[str, Callable[[Relay, UpstreamEvent], None]]] = {
+        "error": _errored,
+        "input_audio_buffer.committed": _committed,
+        "conversation.item.input_audio_transcription.delta": _words_grew,
+        "conversation.item.input_audio_transcription.completed": _words_completed,
+        "conversation.item.input_audio_transcription.failed": _words_failed,
+    }
+
+
+TOLD = frozenset(Relay._TOLD)
+"""The events for clients that a relay reads; it need not be given the others."""
+
+
+def _format_for(dialect: Dialect, wanted: AudioFormat) -> FormatName:
+    name: Any = tag_of(wanted)
+    return format_for(dialect, name)

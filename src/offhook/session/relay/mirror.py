@@ -1,0 +1,62 @@
+"""Which items upstream has, by the ids that they have here and there."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from offhook.wire.limits import MAX_CONVERSATION_ITEMS
+
+
+class Mirror:
+    """The conversation upstream. A new connection begins with an empty one."""
+
+    def __init__(self) -> None:
+        self._upstream: dict[str, str | None] = {}
+        self._here: dict[str, str] = {}
+        self._committed: deque[str] = deque()
+        self.call_ids: dict[str, str] = {}
+
+    def clear(self) -> None:
+        """Upstream has forgotten everything. Function calls go there with the ids that they have here from now on."""
+        self._upstream.clear()
+        self._here.clear()
+        self._committed.clear()
+        self.call_ids.clear()
+
+    def __contains__(self, item_id: str) -> bool:
+        return item_id in self._upstream
+
+    def upstream_id(self, item_id: str) -> str | None:
+        """Return the id of an item there; None when it has none, or it is not known yet."""
+        return self._upstream.get(item_id)
+
+    def put(self, item_id: str, upstream_id: str | None) -> None:
+        """An item is there."""
+        self._upstream[item_id] = upstream_id
+        if upstream_id is not None:
+            self._here[upstream_id] = item_id
+        if len(self._upstream) > MAX_CONVERSATION_ITEMS:
+            self.drop(next(iter(self._upstream)))
+
+    def drop(self, item_id: str) -> None:
+        """An item is not there any more, or never was."""
+        upstream_id = self._upstream.pop(item_id, None)
+        if upstream_id is not None:
+            self._here.pop(upstream_id, None)
+        if item_id in self._committed:
+            self._committed.remove(item_id)
+
+    # -- turns
+
+    def commit(self, item_id: str) -> None:
+        """A turn was committed; its id there will be told."""
+        self.put(item_id, None)
+        self._committed.append(item_id)
+
+    def turn(self, upstream_id: str) -> str | None:
+        """Return the turn with an id there, be it told or seen for the first time; turns come in their order."""
+        known = self._here.get(upstream_id)
+        if known is None and self._committed:
+            known = self._committed.popleft()
+            self.put(known, upstream_id)
+        return known

@@ -1,0 +1,156 @@
+"""The responses that are asked for upstream: which one is which, and what has come of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from offhook.session.outputs import Generate
+from offhook.session.relay import limits
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Not asked for yet: there is no connection, or another response is in progress."""
+
+    until: float
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Upstream was asked, and has not begun."""
+
+    event_id: str
+    until: float
+
+
+class Answering(msgspec.Struct, frozen=True):
+    """Upstream is at it."""
+
+    response_id: str
+    until: float
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """Nobody wants it any more, but upstream has not ended it. ``response_id`` is None until it has begun."""
+
+    response_id: str | None
+    until: float
+
+
+class Over(msgspec.Struct, frozen=True):
+    """Nothing more will come of it."""
+
+    response_id: str | None = None
+
+
+RunState = Waiting | Asked | Answering | Ending | Over
+
+
+class Run(msgspec.Struct):
+    """One response. Its items upstream are paired with those here in the order of both."""
+
+    request: Generate
+    state: RunState
+    messages: list[str] = msgspec.field(default_factory=list)
+    calls: dict[str, str] = msgspec.field(default_factory=dict)
+    """The function calls, by the ids of their items upstream: their ``call_id``."""
+    paired_messages: int = 0
+    paired_calls: int = 0
+    worded: set[str] = msgspec.field(default_factory=set)
+    """The items of which some words or arguments came."""
+    produced_ms: dict[str, float] = msgspec.field(default_factory=dict)
+
+    @property
+    def number(self) -> int:
+        """Its number in the conversation."""
+        return self.request.run
+
+    def message_number(self, item_id: str) -> int:
+        """Return the number of a message among those of the response; it begins with its first content."""
+        if item_id not in self.messages:
+            self.messages.append(item_id)
+        return self.messages.index(item_id)
+
+    def call_index(self, item_id: str) -> int:
+        """Return the number of a function call among those of the response."""
+        return list(self.calls).index(item_id)
+
+
+class Runs:
+    """All responses of a conversation, oldest first; those that are over are kept for a while."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Run] = {}
+        self._over: dict[int, Run] = {}
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(list(self._open.values()))
+
+    def add(self, run: Run) -> None:
+        """Take one more."""
+        self._open[run.number] = run
+
+    def settle(self) -> None:
+        """Put those that are over aside, and forget the oldest of them."""
+        for run in self:
+            if isinstance(run.state, Over):
+                self._over[run.number] = self._open.pop(run.number)
+                if len(self._over) > limits.MAX_RUNS:
+                    del self._over[next(iter(self._over))]
+
+    def find(self, number: int) -> Run | None:
+        """Return a response that is not over by its number here."""
+        return self._open.get(number)
+
+    def by_response(self, response_id: str) -> Run | None:
+        """Return a response by its id here."""
+        for runs in (self._open, self._over):
+            for run in reversed(runs.values()):
+                if run.request.response_id == response_id:
+                    return run
+        return None
+
+    def produced_ms(self, upstream_id: str) -> int:
+        """Return how much sound a message has upstream, in whole milliseconds."""
+        for runs in (self._open, self._over):
+            for run in reversed(runs.values()):
+                if upstream_id in run.produced_ms:
+                    return int(run.produced_ms[upstream_id])
+        return 0
+
+    def asked(self) -> Run | None:
+        """Return the oldest response that upstream has not begun."""
+        for run in self._open.values():
+            match run.state:
+                case Asked() | Ending(response_id=None):
+                    return run
+                case _:
+                    pass
+        return None
+
+    def begun(self, upstream_id: str | None) -> Run | None:
+        """Return a response that is in progress upstream, by its id there; without one, the only one."""
+        for run in self._open.values():
+            match run.state:
+                case Answering(response_id=known) | Ending(response_id=str(known)):
+                    if upstream_id is None or known == upstream_id:
+                        return run
+                case _:
+                    pass
+        return None
+
+    def was_over(self, upstream_id: str | None) -> bool:
+        """Say whether an id is that of a response which has ended: late events of it begin no other."""
+        return upstream_id is not None and any(run.state == Over(upstream_id) for run in self._over.values())
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a response of the conversation is in progress upstream."""
+        return any(
+            isinstance(run.state, Asked | Answering | Ending) and not run.request.aside for run in self._open.values()
+        )
+
+    def deadline(self) -> float | None:
+        """Return when the first of them has taken too long."""
+        times = [run.state.until for run in self._open.values() if not isinstance(run.state, Over)]
+        return min(times, default=None)

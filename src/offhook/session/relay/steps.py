@@ -1,0 +1,121 @@
+"""What can happen to a relayed conversation, and what it wants done."""
+
+from __future__ import annotations
+
+import msgspec
+
+from offhook.session.inputs import Input as EngineInput
+from offhook.session.outputs import Generate
+from offhook.wire.server_events import ServerEvent
+from offhook.wire.session import Session
+from offhook.wire.transcription import TranscriptionEvent
+
+# -- what happened
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """There is a socket; this is the session that it is for."""
+
+    session: Session
+
+
+class ConnectionLost(msgspec.Struct, frozen=True):
+    """There is none any more, or none came about. ``is_refused``: upstream does not want us, and never will."""
+
+    why: str
+    is_refused: bool = False
+
+
+class UpstreamSent(msgspec.Struct, frozen=True):
+    """A message came from upstream."""
+
+    text: str | bytes
+
+
+class Told(msgspec.Struct, frozen=True):
+    """The clients were told this."""
+
+    event: ServerEvent | TranscriptionEvent
+
+
+class Requested(msgspec.Struct, frozen=True):
+    """The conversation wants a response."""
+
+    request: Generate
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """The conversation does not want a response any more."""
+
+    run: int
+
+
+class SpokenSoFar(msgspec.Struct, frozen=True):
+    """Input audio from ``start_ms`` on, as far as it is there: 16-bit mono samples."""
+
+    start_ms: int
+    pcm: bytes
+    rate_hz: int
+
+
+class TurnSpoken(msgspec.Struct, frozen=True):
+    """A turn is over and has become an item. ``is_wanted``: somebody asked for its words."""
+
+    item_id: str
+    start_ms: int
+    end_ms: int
+    pcm: bytes
+    rate_hz: int
+    is_wanted: bool
+
+
+class DeadlinePassed(msgspec.Struct, frozen=True):
+    """The time that ``next_deadline`` named has come."""
+
+
+Input = (
+    Connected | ConnectionLost | UpstreamSent | Told | Requested | Cancelled | SpokenSoFar | TurnSpoken | DeadlinePassed
+)
+
+# -- what to do
+
+
+class Connect(msgspec.Struct, frozen=True):
+    """Open a socket: ``Connected`` or ``ConnectionLost`` follows."""
+
+    model: str
+
+
+class Disconnect(msgspec.Struct, frozen=True):
+    """Let go of the socket; ``ConnectionLost`` follows."""
+
+    why: str
+
+
+class SendUpstream(msgspec.Struct, frozen=True):
+    """Send an event."""
+
+    text: bytes
+
+
+class ReadInput(msgspec.Struct, frozen=True):
+    """Read input audio between two positions, as far as it is there: ``SpokenSoFar`` follows."""
+
+    start_ms: int
+    end_ms: int
+
+
+class Tell(msgspec.Struct, frozen=True):
+    """Give this to the conversation."""
+
+    event: EngineInput
+
+
+class Warn(msgspec.Struct, frozen=True):
+    """Somebody who runs the server should know."""
+
+    what: str
+    why: str
+
+
+Output = Connect | Disconnect | SendUpstream | ReadInput | Tell | Warn

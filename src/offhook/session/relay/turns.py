@@ -1,0 +1,196 @@
+"""The caller's turns on their way upstream: streamed while they are spoken, committed when they are over."""
+
+from __future__ import annotations
+
+import msgspec
+
+from offhook.session import inputs as happened
+from offhook.session.relay import limits
+from offhook.session.relay.dialect import Dialect, FormatName
+from offhook.session.relay.mirror import Mirror
+from offhook.session.relay.post import ForNobody, ForTurn, Post
+from offhook.session.relay.speech import SpeechOut, pieces
+from offhook.session.relay.steps import ReadInput, SpokenSoFar, TurnSpoken
+
+
+class _Stream(msgspec.Struct):
+    """A turn that is being spoken: what is upstream of it. ``next_at`` is None when no more will come."""
+
+    start_ms: int
+    upto_ms: int
+    next_at: float | None
+    out: SpeechOut | None = None
+    sent: bytearray = msgspec.field(default_factory=bytearray)
+
+
+class Turns:
+    """Keeps the input buffer upstream in step with the turns here.
+
+    Turns whose words are not known are kept, as far as `limits.MAX_KEPT_AUDIO_BYTES` go, for the next connection.
+    """
+
+    def __init__(self, dialect: Dialect, spoken: FormatName, post: Post, mirror: Mirror) -> None:
+        self._dialect = dialect
+        self._spoken = spoken
+        self._post = post
+        self._mirror = mirror
+        self._stream: _Stream | None = None
+        self._is_dirty = False
+        self._kept: dict[str, bytes] = {}
+        self._awaited: dict[str, float] = {}
+        self.lost = 0
+        """Turns that were given up because too much had to be kept."""
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the words of a turn may still come."""
+        return bool(self._awaited)
+
+    def deadline(self) -> float | None:
+        """Return when the next audio is due."""
+        return None if self._stream is None else self._stream.next_at
+
+    def disconnected(self) -> None:
+        """The buffer upstream is gone."""
+        self._stream = None
+        self._is_dirty = False
+
+    # -- while somebody speaks
+
+    def begin(self, start_ms: int, now: float) -> None:
+        """The caller began to speak."""
+        if self._dialect.streams_input:
+            self._clear()
+            self._stream = _Stream(start_ms, start_ms, now + limits.STREAM_MS / 1000)
+
+    def pause(self) -> None:
+        """The caller has stopped: what is left comes with the turn."""
+        if self._stream is not None:
+            self._stream.next_at = None
+
+    def forget(self) -> None:
+        """What was not committed does not count any more; who is speaking goes on."""
+        self._stream = None
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._is_dirty:
+            self._post.send("input_audio_buffer.clear", ForNobody())
+            self._is_dirty = False
+
+    def pass_deadline(self, now: float) -> None:
+        """Ask for what was spoken meanwhile."""
+        stream = self._stream
+        if stream is not None and stream.next_at is not None and now >= stream.next_at:
+            stream.next_at = now + limits.STREAM_MS / 1000
+            self._post.do(ReadInput(stream.upto_ms, stream.upto_ms + limits.MAX_READ_MS))
+
+    def grow(self, event: SpokenSoFar) -> None:
+        """Send what was spoken, but for the last moments."""
+        stream = self._stream
+        per_ms = event.rate_hz // 1000 * 2
+        ready_ms = len(event.pcm) // per_ms - limits.STREAM_LAG_MS
+        if stream is None or event.start_ms != stream.upto_ms or ready_ms <= 0:
+            return
+        if stream.out is None:
+            stream.out = SpeechOut(event.rate_hz, self._spoken, self._dialect)
+        if stream.out.rate_hz != event.rate_hz:
+            stream.next_at = None  # The client changed its format: the turn goes as a whole.
+            return
+        self._append(stream, stream.out.push(event.pcm[: ready_ms * per_ms]))
+        stream.upto_ms += ready_ms
+
+    def _append(self, stream: _Stream, audio: bytes) -> None:
+        if audio:
+            stream.sent += audio
+            self._is_dirty = True
+            self._post.append(pieces(audio))
+
+    # -- when it is over
+
+    def take(self, event: TurnSpoken, *, is_online: bool) -> None:
+        """A turn has become an item: send what is left of it and commit it, or keep it until that is possible."""
+        stream, self._stream = self._stream, None
+        self._awaited[event.item_id] = len(event.pcm) / 2 / event.rate_hz
+        if not event.is_wanted:
+            self.fail(event.item_id, "not_wanted", "No transcript was asked for.")
+        elif not self._dialect.transcribes:
+            self.fail(event.item_id, "not_supported", f"The model ({self._dialect.name}) does not tell what it heard.")
+        if stream is not None and is_online and stream.out is not None and _is_begun(stream, stream.out, event):
+            per_ms = event.rate_hz // 1000 * 2
+            rest = event.pcm[(stream.upto_ms - stream.start_ms) * per_ms :]
+            self._append(stream, stream.out.push(rest) + stream.out.finish())
+            self._keep(event.item_id, bytes(stream.sent))
+            self._commit(event.item_id)
+            return
+        out = SpeechOut(event.rate_hz, self._spoken, self._dialect)
+        self._keep(event.item_id, out.push(event.pcm) + out.finish())
+        if is_online and not self._dialect.commit_answers:
+            self.commit(event.item_id)
+
+    def _keep(self, item_id: str, audio: bytes) -> None:
+        self._kept[item_id] = audio
+        total_bytes = sum(map(len, self._kept.values()))
+        while total_bytes > limits.MAX_KEPT_AUDIO_BYTES and len(self._kept) > 1:
+            oldest = next(iter(self._kept))
+            total_bytes -= len(self._kept.pop(oldest))
+            if oldest not in self._mirror:
+                self.lost += 1
+                self.fail(oldest, "overloaded", "Too much was said while there was no connection to the model.")
+
+    def has(self, item_id: str) -> bool:
+        """Say whether the audio of an item is kept."""
+        return item_id in self._kept
+
+    def commit(self, item_id: str) -> None:
+        """Send a turn that is kept."""
+        self._clear()
+        self._post.append(pieces(self._kept[item_id]))
+        self._commit(item_id)
+
+    def _commit(self, item_id: str) -> None:
+        self._is_dirty = False
+        self._mirror.commit(item_id)
+        self._post.send("input_audio_buffer.commit", ForTurn(item_id))
+
+    def commit_awaited(self) -> None:
+        """Send the turns whose words somebody waits for, and that upstream does not have."""
+        if self._dialect.commit_answers:
+            return
+        for item_id in self._awaited:
+            if item_id in self._kept and item_id not in self._mirror:
+                self.commit(item_id)
+
+    # -- its words
+
+    def hear(self, item_id: str, words: str) -> None:
+        """Some words of a turn came."""
+        if item_id in self._awaited:
+            self._post.tell([happened.TranscriptGrew(item_id, words)])
+
+    def complete(self, item_id: str, words: str) -> None:
+        """All words of a turn are known."""
+        seconds = self._awaited.pop(item_id, None)
+        self._kept.pop(item_id, None)
+        if seconds is not None:
+            self._post.tell([happened.TranscriptCompleted(item_id, words, seconds)])
+
+    def fail(self, item_id: str, code: str, message: str) -> None:
+        """The words of a turn will not be known."""
+        if self._awaited.pop(item_id, None) is not None:
+            self._post.tell([happened.TranscriptFailed(item_id, code, message)])
+
+    def fail_all(self, code: str, message: str) -> None:
+        """No words will come any more."""
+        for item_id in list(self._awaited):
+            self.fail(item_id, code, message)
+
+    def drop(self, item_id: str) -> None:
+        """An item is not there any more."""
+        self._kept.pop(item_id, None)
+        self._awaited.pop(item_id, None)
+
+
+def _is_begun(stream: _Stream, out: SpeechOut, event: TurnSpoken) -> bool:
+    """Say whether what was streamed is the beginning of a turn."""
+    return stream.start_ms == event.start_ms and stream.upto_ms <= event.end_ms and out.rate_hz == event.rate_hz

@@ -1,0 +1,528 @@
+"""A conversation on an upstream: what is sent there, what comes of its answers, and how it is lost and found."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.core.relay_talk import PATIENCE_S, TRANSCRIBED, RelayTalk
+from tests.core.talk import RESPONSE_END, SPOKEN_ITEM, SPOKEN_ITEM_END, function, one, said_by_assistant, types
+
+from offhook.session import inputs as happened
+from offhook.session import outputs as do
+from offhook.session.relay import limits, steps
+
+REFUSED = "The model's server refused the connection: HTTP 401."
+
+# -- a turn and its answer
+
+
+def test_a_spoken_turn_is_answered_in_the_order_of_live_traffic() -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    turn = talk.says(1000)
+    assert types(turn)[-1] == "response.created"
+    assert talk.sent_types() == [
+        "session.update",
+        "input_audio_buffer.append",
+        "input_audio_buffer.commit",
+        "response.create",
+    ]
+    user_id = one(turn, "input_audio_buffer.committed")["item_id"]
+    talk.says_upstream("input_audio_buffer.committed", item_id="item_there_0", previous_item_id=None)
+    begun = talk.begins()
+    assert begun == []
+    assert types(talk.speaks("We open ", 500)) == SPOKEN_ITEM
+    name = "conversation.item.input_audio_transcription"
+    told = talk.says_upstream(f"{name}.delta", item_id="item_there_0", content_index=0, delta="When?")
+    assert one(told, f"{name}.delta")["item_id"] == user_id
+    told = talk.says_upstream(f"{name}.completed", item_id="item_there_0", content_index=0, transcript="When?")
+    assert one(told, f"{name}.completed")["transcript"] == "When?"
+    talk.speaks("at nine.", 500)
+    ended = talk.ends()
+    assert types(ended) == SPOKEN_ITEM_END + RESPONSE_END
+    response = one(ended, "response.done")["response"]
+    assert response["status"] == "completed"
+    assert response["output"][0]["content"] == [{"type": "output_audio", "transcript": "We open at nine."}]
+    assert response["usage"]["total_tokens"] == 30
+
+
+def test_a_turn_is_streamed_while_it_is_spoken_and_is_whole_at_its_end() -> None:
+    talk = RelayTalk()
+    talk.waits(1.0)
+    talk.happens(happened.VoiceStarted(1000))
+    talk.waits(0.8)
+    assert 0 < len(talk.audio_sent()) <= 1100 * 8, "some of it went before the turn was over"
+    assert not talk.asked("input_audio_buffer.commit")
+    talk.waits(0.7)
+    talk.happens(happened.VoiceStopped(2000, 2500))
+    assert len(talk.audio_sent()) == (2500 - 700) * 8, "from 300 ms before the voice to the decision, as mu-law"
+    assert len(talk.asked("input_audio_buffer.commit")) == 1
+    assert not talk.asked("input_audio_buffer.clear")
+
+
+def test_silence_is_not_sent() -> None:
+    talk = RelayTalk()
+    talk.waits(30)
+    assert talk.sent_types() == ["session.update"]
+
+
+def test_upstream_detects_no_turns_and_speaks_g711_on_a_call() -> None:
+    talk = RelayTalk(instructions="Be brief.", tools=[function()], audio=TRANSCRIBED)
+    (update,) = talk.asked("session.update")
+    session = update["session"]
+    assert session["type"] == "realtime"
+    assert session["audio"]["input"]["turn_detection"] is None
+    assert session["audio"]["input"]["format"] == {"type": "audio/pcmu"}
+    assert session["audio"]["output"]["format"] == {"type": "audio/pcmu"}
+    assert session["audio"]["input"]["transcription"] == {"model": "whisper-1"}
+    assert session["instructions"] == "Be brief."
+    assert [tool["name"] for tool in session["tools"]] == ["opening_hours"]
+    assert talk.connects == ["there"]
+
+
+def test_an_update_is_validated_here_and_only_what_changed_is_sent() -> None:
+    talk = RelayTalk()
+    talk.client("session.update", session={"type": "realtime", "nonsense": 1})
+    assert len(talk.asked("session.update")) == 1
+    talk.client("session.update", session={"type": "realtime", "instructions": "Sing."})
+    assert talk.asked("session.update")[-1]["session"] == {"type": "realtime", "instructions": "Sing."}
+    talk.client("session.update", session={"type": "realtime", "instructions": "Sing."})
+    assert len(talk.asked("session.update")) == 2
+
+
+def test_what_upstream_says_about_an_update_is_told_as_an_error() -> None:
+    talk = RelayTalk()
+    (update,) = talk.asked("session.update")
+    problem = {
+        "type": "invalid_request_error",
+        "code": "invalid_value",
+        "message": "No.",
+        "event_id": update["event_id"],
+    }
+    (told,) = talk.says_upstream("error", error=problem)
+    assert told["error"]["code"] == "invalid_value"
+    assert told["error"]["event_id"] is None, "that id is not a client's"
+
+
+# -- barge-in
+
+
+def interrupted(cut_ms: int = 900) -> RelayTalk:
+    talk = RelayTalk()
+    talk.says()
+    talk.begins()
+    talk.speaks("one two three four five six seven eight", 4000)
+    talk.happens(happened.PlayoutStarted(talk.run))
+    talk.happens(happened.PlayoutAdvanced(talk.run, cut_ms), after_s=cut_ms / 1000)
+    return talk
+
+
+def test_a_barge_in_cancels_upstream_and_cuts_its_history_at_what_was_played() -> None:
+    talk = interrupted()
+    run = talk.run
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    assert talk.asked("response.cancel")[0]["response_id"] == "resp_there_1"
+    assert not talk.asked("conversation.item.truncate"), "it is not known yet what went out"
+    talk.happens(happened.PlayoutStopped(run, 940))
+    (cut,) = talk.asked("conversation.item.truncate")
+    assert (cut["item_id"], cut["content_index"], cut["audio_end_ms"]) == ("item_there_1", 0, 940)
+    assert one(talk.sent, "conversation.item.truncated")["audio_end_ms"] == 940
+    assert said_by_assistant(talk) == ["one two"]
+
+
+def test_what_upstream_still_says_after_a_cancellation_is_heard_by_nobody() -> None:
+    talk = interrupted()
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    talk.happens(happened.PlayoutStopped(talk.run, 940))
+    plays = talk.count(do.Play)
+    assert talk.speaks("nine ten", 500) == []
+    assert talk.ends("cancelled") == []
+    assert talk.count(do.Play) == plays
+
+
+def test_the_next_response_is_asked_for_when_the_cancelled_one_has_ended_upstream() -> None:
+    talk = interrupted()
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    talk.happens(happened.PlayoutStopped(talk.run, 940))
+    talk.waits(1.0)
+    talk.happens(happened.VoiceStopped(talk.input_ms - 500, talk.input_ms))
+    assert len(talk.asked("response.create")) == 1
+    talk.ends("cancelled")
+    assert len(talk.asked("response.create")) == 2
+    talk.answers_upstream("Yes?", number=2)
+    assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
+
+
+def test_a_cancelled_response_that_upstream_never_ends_does_not_hold_up_the_next() -> None:
+    talk = interrupted()
+    talk.client("response.cancel")
+    talk.client("response.create")
+    assert len(talk.asked("response.create")) == 1
+    talk.waits(limits.CANCEL_S + 0.1)
+    assert len(talk.asked("response.create")) == 2
+
+
+def test_a_response_that_is_cancelled_before_it_began_upstream_is_cancelled_there_when_it_begins() -> None:
+    talk = RelayTalk()
+    talk.client("response.create")
+    talk.client("response.cancel")
+    assert not talk.asked("response.cancel")
+    talk.says_upstream("response.created", response={"id": "resp_there_1", "status": "in_progress"})
+    assert talk.asked("response.cancel")[0]["response_id"] == "resp_there_1"
+    assert talk.speaks("nobody", 100) == []
+
+
+def test_a_cut_is_never_beyond_what_upstream_said() -> None:
+    """Upstream refuses to cut a message at more than it has, and what is played is rounded here."""
+    talk = interrupted(3900)
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    talk.happens(happened.PlayoutStopped(talk.run, 4000))
+    for cut in talk.asked("conversation.item.truncate"):
+        assert cut["audio_end_ms"] <= 4000
+
+
+# -- items
+
+
+def test_items_of_clients_keep_their_ids_and_go_upstream_before_the_response() -> None:
+    talk = RelayTalk()
+    message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello."}]}
+    talk.client("conversation.item.create", item={"id": "mine", **message})
+    talk.client("conversation.item.create", item={"id": "x" * 60, **message})
+    talk.client("response.create")
+    first, second = (event["item"] for event in talk.asked("conversation.item.create"))
+    assert first == {"id": "mine"} | message
+    assert len(second["id"]) <= 32
+    assert talk.sent_types()[-1] == "response.create"
+    talk.client("conversation.item.delete", item_id="x" * 60)
+    assert talk.asked("conversation.item.delete")[0]["item_id"] == second["id"]
+
+
+def test_an_item_that_is_put_between_others_is_put_there_upstream_too() -> None:
+    talk = RelayTalk()
+    message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello."}]}
+    for name in ("a", "c"):
+        talk.client("conversation.item.create", item={"id": name, **message})
+    talk.client("response.create")
+    talk.answers_upstream()
+    talk.client("conversation.item.create", item={"id": "b", **message}, previous_item_id="a")
+    talk.client("conversation.item.create", item={"id": "0", **message}, previous_item_id="root")
+    talk.client("response.create")
+    created = {event["item"]["id"]: event.get("previous_item_id") for event in talk.asked("conversation.item.create")}
+    assert created == {"a": None, "c": None, "0": "root", "b": "a"}
+
+
+def test_a_function_call_goes_there_and_back_with_the_call_id_of_the_upstream() -> None:
+    talk = RelayTalk(tools=[function()])
+    talk.client("response.create")
+    talk.says_upstream("response.created", response={"id": "r", "status": "in_progress"})
+    where = {"response_id": "r", "output_index": 0}
+    item = {"id": "f", "type": "function_call", "name": "opening_hours", "call_id": "call_there", "arguments": ""}
+    talk.says_upstream("response.output_item.added", item=item, **where)
+    talk.says_upstream("response.function_call_arguments.delta", item_id="f", delta='{"day"', **where)
+    talk.says_upstream("response.function_call_arguments.delta", item_id="f", delta=":1}", **where)
+    whole = {"item_id": "f", "arguments": '{"day":1}', "call_id": "call_there", "name": "opening_hours"}
+    talk.says_upstream("response.function_call_arguments.done", **whole, **where)
+    talk.says_upstream("response.output_item.done", item=item | {"arguments": '{"day":1}'}, **where)
+    done = one(talk.ends(response_id="r"), "response.done")
+    (call,) = done["response"]["output"]
+    assert (call["name"], call["arguments"], call["call_id"]) == ("opening_hours", '{"day":1}', "call_there")
+    output = {"type": "function_call_output", "call_id": "call_there", "output": "nine"}
+    talk.client("conversation.item.create", item=output)
+    talk.client("response.create")
+    (created,) = talk.asked("conversation.item.create")
+    assert created["item"]["call_id"] == "call_there"
+
+
+def test_a_response_beside_the_conversation_takes_the_items_it_was_given() -> None:
+    talk = RelayTalk()
+    talk.says()
+    talk.answers_upstream()
+    said = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Sum up."}]}]
+    spoken = one(talk.sent, "response.output_item.done")["item"]["id"]
+    chosen = [{"type": "item_reference", "id": spoken}, *said]
+    talk.client("response.create", response={"conversation": "none", "input": chosen, "output_modalities": ["text"]})
+    asked = talk.asked("response.create")[-1]["response"]
+    assert asked["conversation"] == "none"
+    assert asked["output_modalities"] == ["text"]
+    assert asked["input"] == [{"type": "item_reference", "id": "item_there_1"}, *said]
+    talk.says_upstream("response.created", response={"id": "r2", "status": "in_progress"})
+    talk.says_upstream("response.output_text.delta", response_id="r2", item_id="i2", output_index=0, delta="Nine.")
+    done = one(talk.ends(response_id="r2"), "response.done")["response"]
+    assert done["output"][0]["content"][0]["text"] == "Nine."
+    assert done["conversation_id"] is None
+
+
+def test_overrides_of_one_response_are_asked_for_and_nothing_else() -> None:
+    talk = RelayTalk(instructions="Be brief.")
+    talk.client("response.create", response={"instructions": "Greet.", "max_output_tokens": 100})
+    (asked,) = talk.asked("response.create")
+    assert asked["response"] == {"instructions": "Greet.", "max_output_tokens": 100}
+
+
+# -- failures
+
+
+def test_a_response_that_fails_upstream_fails_here_with_its_error() -> None:
+    talk = RelayTalk()
+    talk.says()
+    talk.begins()
+    error = {"type": "server_error", "code": "rate_limit_exceeded", "message": "Slow down."}
+    ended = talk.ends("failed", status_details={"type": "failed", "error": error})
+    details = one(ended, "response.done")["response"]["status_details"]
+    assert details == {"type": "failed", "error": error}
+    talk.client("response.create")
+    talk.answers_upstream(number=2)
+    assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
+
+
+def test_a_response_that_upstream_refuses_fails_with_that_error() -> None:
+    talk = RelayTalk()
+    talk.client("response.create")
+    (asked,) = talk.asked("response.create")
+    problem = {
+        "type": "invalid_request_error",
+        "code": "insufficient_quota",
+        "message": "Pay.",
+        "event_id": asked["event_id"],
+    }
+    told = talk.says_upstream("error", error=problem)
+    assert one(told, "response.done")["response"]["status_details"]["error"]["code"] == "insufficient_quota"
+
+
+@pytest.mark.parametrize("reason", ["max_output_tokens", "content_filter"])
+def test_an_incomplete_response_is_incomplete_here(reason: str) -> None:
+    talk = RelayTalk()
+    talk.says()
+    talk.begins()
+    ended = talk.ends("incomplete", status_details={"type": "incomplete", "reason": reason})
+    assert one(ended, "response.done")["response"]["status_details"]["reason"] == reason
+
+
+def test_an_upstream_that_never_answers_fails_the_response_and_the_call_goes_on() -> None:
+    talk = RelayTalk()
+    talk.says()
+    told = talk.waits(PATIENCE_S + 0.1)
+    assert one(told, "response.done")["response"]["status"] == "failed"
+    talk.waits(limits.CANCEL_S)
+    talk.says()
+    talk.answers_upstream(number=2)
+    assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
+
+
+def test_an_upstream_that_falls_silent_in_mid_sentence_fails_the_response() -> None:
+    talk = RelayTalk()
+    talk.says()
+    talk.begins()
+    talk.speaks("We open", 500)
+    talk.waits(PATIENCE_S - 1)
+    talk.speaks(" at", 500)
+    assert "response.done" not in types(talk.waits(PATIENCE_S - 1)), "it has said something meanwhile"
+    assert one(talk.waits(1.1), "response.done")["response"]["status"] == "failed"
+    assert talk.asked("response.cancel")
+
+
+def test_a_response_that_nobody_asked_for_is_cancelled_and_not_heard() -> None:
+    talk = RelayTalk()
+    talk.says_upstream("response.created", response={"id": "own", "status": "in_progress"})
+    assert talk.asked("response.cancel")[0]["response_id"] == "own"
+    assert talk.speaks("Hello!", 500, response_id="own") == []
+    assert talk.ends(response_id="own") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"type": 7}',
+        '{"type": "response.output_audio.delta", "response_id": "resp_there_1", "item_id": "i", "delta": "*"}',
+        '{"type": "response.output_audio.delta", "response_id": "resp_there_1", "item_id": 7, "delta": "AA=="}',
+        '{"type": "response.done", "response": []}',
+        '{"type": "response.done"}',
+        '{"type": "error"}',
+        '{"type": "error", "error": []}',
+        '{"type": "error", "error": {"code": {}}}',
+        b"\xff\xfe",
+        "[" * 5000,
+        '{"type": "conversation.item.input_audio_transcription.completed"}',
+        '{"type": "response.output_item.added", "response_id": "resp_there_1", "item": {"type": "function_call"}}',
+    ],
+)
+def test_events_that_are_none_never_end_the_call(text: str | bytes) -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    talk.says()
+    talk.begins()
+    talk.says_raw(text)
+    talk.client("response.cancel")
+    talk.ends("cancelled")
+    talk.says()
+    talk.answers_upstream(number=2)
+    assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
+
+
+def test_who_sends_nothing_but_nonsense_is_left() -> None:
+    talk = RelayTalk()
+    for _ in range(limits.MAX_BAD_EVENTS):
+        talk.says_raw("{")
+    assert len(talk.disconnected) == 1
+    assert len(talk.warnings) == 1, "a log is not filled by that"
+
+
+# -- the connection
+
+
+def test_a_drop_fails_the_response_in_progress_and_the_next_connection_has_the_history() -> None:
+    talk = RelayTalk(audio=TRANSCRIBED, instructions="Be brief.")
+    turn = talk.says()
+    user_id = one(turn, "input_audio_buffer.committed")["item_id"]
+    talk.says_upstream("input_audio_buffer.committed", item_id="item_there_0")
+    name = "conversation.item.input_audio_transcription.completed"
+    talk.says_upstream(name, item_id="item_there_0", transcript="When do you open?")
+    talk.answers_upstream("At nine.")
+    talk.happens(happened.PlayoutStarted(talk.run))
+    talk.happens(happened.PlayoutFinished(talk.run, 2000), after_s=2)
+    talk.says()
+    talk.begins("resp_there_2", "item_there_2")
+    told = talk.lose()
+    response = one(told, "response.done")["response"]
+    assert response["status"] == "failed"
+    assert response["status_details"]["error"]["code"] == "server_error"
+
+    talk.waits(0.1)
+    assert len(talk.connects) == 2
+    talk.upstream.clear()
+    talk.connect()
+    assert talk.asked("session.update")[0]["session"]["instructions"] == "Be brief."
+    assert "session.created" not in types(talk.sent)
+    talk.client("response.create")
+    items = [event["item"] for event in talk.asked("conversation.item.create")]
+    assert items[0] == {
+        "id": user_id,
+        "type": "message",
+        "role": "user",
+        "content": [{"type": "input_text", "text": "When do you open?"}],
+    }
+    assert items[1]["role"] == "assistant"
+    assert items[1]["content"] == [{"type": "output_text", "text": "At nine."}]
+    assert len(talk.asked("input_audio_buffer.commit")) == 1, "the turn whose words nobody knows goes as sound"
+    talk.answers_upstream(number=3)
+    assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
+
+
+def test_a_turn_that_is_spoken_while_there_is_no_connection_is_answered_when_there_is_one() -> None:
+    talk = RelayTalk(is_online=False, audio=TRANSCRIBED)
+    talk.says()
+    assert talk.upstream == []
+    talk.connect()
+    assert talk.sent_types() == [
+        "session.update",
+        "input_audio_buffer.append",
+        "input_audio_buffer.commit",
+        "response.create",
+    ]
+    talk.answers_upstream()
+    assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
+
+
+def test_attempts_to_connect_wait_longer_and_longer() -> None:
+    talk = RelayTalk(is_online=False)
+    pauses = []
+    for attempt in range(7):
+        assert len(talk.connects) == attempt + 1
+        talk.lose("refused")
+        deadline = talk.relay.next_deadline()
+        assert deadline is not None
+        pauses.append(deadline - talk.now)
+        talk.waits(8.0)
+    assert pauses == pytest.approx([0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0])
+
+
+def test_a_response_waits_for_a_connection_and_is_given_up_in_the_end() -> None:
+    talk = RelayTalk(is_online=False)
+    talk.client("response.create")
+    told = talk.waits(PATIENCE_S + 0.1)
+    assert one(told, "response.done")["response"]["status"] == "failed"
+
+
+def test_a_wrong_key_fails_every_response_at_once_and_is_not_tried_again() -> None:
+    talk = RelayTalk(is_online=False)
+    talk.client("response.create")
+    talk.lose("HTTP 401", is_refused=True)
+    talk.client("response.create")
+    failed = [event["response"]["status_details"] for event in talk.sent if event["type"] == "response.done"]
+    assert [each["error"]["message"] for each in failed] == [REFUSED, REFUSED]
+    talk.waits(60)
+    assert len(talk.connects) == 1
+
+
+def test_a_session_that_is_not_taken_is_not_tried_again() -> None:
+    """Servers that cannot refuse the upgrade say so in an event, and close with 1008."""
+    talk = RelayTalk(is_online=False)
+    talk._relay_takes(steps.Connected(talk.engine.session))
+    talk.says_upstream("error", error={"code": "model_not_found", "message": "No such model."})
+    talk.lose("closed with 1008", is_refused=True)
+    talk.waits(60)
+    assert len(talk.connects) == 1
+
+
+def test_a_session_that_was_taken_and_is_closed_for_whatever_reason_is_tried_again() -> None:
+    talk = RelayTalk()
+    talk.lose("closed with 1008", is_refused=True)
+    talk.waits(1)
+    assert len(talk.connects) == 2
+
+
+def test_errors_that_repeat_are_told_a_few_times() -> None:
+    talk = RelayTalk()
+    for _ in range(100):
+        talk.says_upstream("error", error={"code": "odd", "message": "Again."})
+    assert len([event for event in talk.sent if event["type"] == "error"]) == limits.MAX_ERRORS_TOLD
+
+
+def test_nothing_is_due_after_the_end() -> None:
+    talk = RelayTalk()
+    talk.client("response.create")
+    talk.relay.close()
+    assert talk.relay.next_deadline() is None
+    assert talk.lose() == []
+
+
+def test_what_is_kept_of_turns_without_a_connection_is_bounded() -> None:
+    talk = RelayTalk(is_online=False, audio=TRANSCRIBED)
+    for _ in range(5):
+        talk.says(60_000)
+    failed = [event for event in talk.sent if event["type"].endswith("input_audio_transcription.failed")]
+    assert len(failed) == 3, "131 seconds fit, which are two turns"
+
+
+def test_a_cut_answer_is_told_as_it_was_heard_after_a_new_connection() -> None:
+    talk = interrupted()
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    talk.happens(happened.PlayoutStopped(talk.run, 940))
+    talk.lose()
+    talk.connect()
+    talk.upstream.clear()
+    talk.client("response.create")
+    said = [event["item"] for event in talk.asked("conversation.item.create") if event["item"]["role"] == "assistant"]
+    assert [item["content"][0]["text"] for item in said] == ["one two"]
+
+
+def test_no_key_and_no_url_is_in_what_is_sent() -> None:
+    talk = RelayTalk()
+    talk.says()
+    assert "authorization" not in json.dumps(talk.upstream).lower()
+
+
+# -- the end of everything
+
+
+def test_the_keypad_and_the_playout_are_told_from_here() -> None:
+    talk = RelayTalk()
+    assert types(talk.happens(happened.DigitPressed("5", 1_700_000_000))) == ["input_audio_buffer.dtmf_event_received"]
+    talk.says()
+    talk.answers_upstream()
+    assert types(talk.happens(happened.PlayoutStarted(talk.run))) == ["output_audio_buffer.started"]
+    assert types(talk.happens(happened.PlayoutFinished(talk.run, 2000))) == ["output_audio_buffer.stopped"]

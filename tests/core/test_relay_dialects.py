@@ -1,0 +1,231 @@
+"""The ways of each upstream: where it is, what it takes, and conversations in the order that it sends its events in."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+from tests.core.relay_talk import TRANSCRIBED, RelayTalk
+from tests.core.talk import function, one, types
+
+from offhook.session import inputs as happened
+from offhook.session import outputs as do
+from offhook.session.relay.dialect import DIALECTS, DialectName, socket_url
+from offhook.wire.decode import decode_client_event
+
+# -- where
+
+
+@pytest.mark.parametrize(
+    ("dialect", "url", "expected"),
+    [
+        ("openai", "wss://api.openai.com", "wss://api.openai.com/v1/realtime?model=m"),
+        ("openai", "https://api.openai.com/v1/realtime", "wss://api.openai.com/v1/realtime?model=m"),
+        ("offhook", "http://127.0.0.1:8080/", "ws://127.0.0.1:8080/v1/realtime?model=m"),
+        ("azure", "wss://one.openai.azure.com", "wss://one.openai.azure.com/openai/v1/realtime?model=m"),
+        (
+            "azure",
+            "wss://one.openai.azure.com/openai/realtime?api-version=2025-04-01-preview",
+            "wss://one.openai.azure.com/openai/realtime?api-version=2025-04-01-preview&deployment=m",
+        ),
+        ("azure", "wss://a.azure.com/openai/realtime?api-version=1&deployment=d", None),
+        ("vllm-omni", "ws://gpu:8091/v1/realtime?duplex=0", "ws://gpu:8091/v1/realtime?duplex=0&model=m"),
+        ("xai", "wss://api.x.ai/v1/realtime?model=given", None),
+    ],
+)
+def test_the_socket_is_where_the_provider_has_it(dialect: str, url: str, expected: str | None) -> None:
+    assert socket_url(url, DIALECTS[dialect], "m") == (expected or url)
+
+
+def test_a_model_with_odd_letters_stays_one_value() -> None:
+    assert socket_url("ws://h", DIALECTS["offhook"], "a&b=c d").endswith("?model=a%26b%3Dc+d")
+
+
+def test_every_dialect_that_can_be_named_is_there() -> None:
+    assert set(DIALECTS) == set(get_args(DialectName))
+
+
+def test_azure_has_its_own_header_for_the_key() -> None:
+    headers = {name: dialect.key_header for name, dialect in DIALECTS.items()}
+    assert headers == dict.fromkeys(DIALECTS, "authorization") | {"azure": "api-key"}
+
+
+# -- offhook: every event that goes there is one that it takes
+
+
+class OffhookTalk(RelayTalk):
+    dialect = "offhook"
+
+
+def test_another_offhook_takes_all_that_is_sent() -> None:
+    talk = OffhookTalk(tools=[function()], audio=TRANSCRIBED, truncation="disabled", reasoning={"effort": "low"})
+    talk.says()
+    talk.answers_upstream()
+    talk.happens(happened.PlayoutStarted(talk.run))
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    talk.happens(happened.PlayoutStopped(talk.run, 100))
+    talk.client("response.create", response={"conversation": "none", "input": [], "audio": {"output": {}}})
+    assert talk.asked("conversation.item.truncate")
+    for event in talk.upstream:
+        decode_client_event(json.dumps(event))
+
+
+# -- Azure: dated versions still have the names of the preview
+
+
+class AzureTalk(RelayTalk):
+    dialect = "azure"
+
+
+def test_the_names_of_the_preview_are_understood() -> None:
+    talk = AzureTalk()
+    talk.says()
+    talk.says_upstream("response.created", response={"id": "r"})
+    where = {"response_id": "r", "item_id": "i", "output_index": 0, "content_index": 0}
+    talk.says_upstream("response.audio_transcript.delta", delta="Hello.", **where)
+    talk.says_upstream("response.audio.delta", delta=base64.b64encode(bytes([255]) * 800).decode(), **where)
+    done = one(talk.ends(response_id="r"), "response.done")["response"]
+    assert done["output"][0]["content"][0]["transcript"] == "Hello."
+    assert talk.last(do.Play).rate_hz == 8000
+
+
+# -- xAI: a flat session, commits that are answered, no cuts
+
+
+class XaiTalk(RelayTalk):
+    dialect = "xai"
+
+
+def test_xai_gets_a_flat_session_without_what_it_does_not_know() -> None:
+    talk = XaiTalk(instructions="Be brief.", audio=TRANSCRIBED | {"output": {"voice": "Eve"}})
+    (update,) = talk.asked("session.update")
+    assert update["session"] == {
+        "turn_detection": None,
+        "voice": "Eve",
+        "instructions": "Be brief.",
+        "tools": [],
+        "tool_choice": "auto",
+        "audio": {
+            "input": {"format": {"type": "audio/pcmu"}, "transcription": {"model": "grok-transcribe"}},
+            "output": {"format": {"type": "audio/pcmu"}},
+        },
+    }
+
+
+def test_a_voice_that_xai_does_not_have_is_left_to_it() -> None:
+    (update,) = XaiTalk(audio={"output": {"voice": "marin"}}).asked("session.update")
+    assert "voice" not in update["session"]
+
+
+def test_a_turn_goes_to_xai_whole_and_its_commit_is_what_asks() -> None:
+    talk = XaiTalk(audio=TRANSCRIBED)
+    talk.says()
+    assert talk.sent_types() == ["session.update", "input_audio_buffer.append", "input_audio_buffer.commit"]
+    name = "conversation.item.input_audio_transcription"
+    talk.says_upstream("input_audio_buffer.committed", item_id="t")
+    assert talk.says_upstream(f"{name}.updated", item_id="t", transcript="When do") == []
+    assert talk.says_upstream(f"{name}.completed", item_id="t", transcript="When", status="in_progress") == []
+    heard = talk.says_upstream(f"{name}.completed", item_id="t", transcript="When do you open?")
+    assert one(heard, f"{name}.completed")["transcript"] == "When do you open?"
+    talk.answers_upstream()
+    assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
+
+
+def test_a_turn_that_nobody_wants_answered_waits_until_somebody_does() -> None:
+    talk = XaiTalk(audio={"input": {"turn_detection": {"type": "server_vad", "create_response": False}}})
+    talk.says()
+    assert not talk.asked("input_audio_buffer.commit")
+    talk.client("response.create")
+    assert talk.sent_types()[-1] == "input_audio_buffer.commit"
+    assert not talk.asked("response.create")
+
+
+def test_xai_is_not_asked_to_cut_and_its_function_calls_come_whole() -> None:
+    talk = XaiTalk(tools=[function()])
+    talk.client("response.create")
+    talk.says_upstream("response.created", response={"id": "r"})
+    whole = {"call_id": "c", "name": "opening_hours", "arguments": "{}"}
+    talk.says_upstream("response.function_call_arguments.done", response_id="r", output_index=0, **whole)
+    (call,) = one(talk.ends(response_id="r"), "response.done")["response"]["output"]
+    assert (call["call_id"], call["name"], call["arguments"]) == ("c", "opening_hours", "{}")
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    assert not talk.asked("conversation.item.truncate")
+
+
+def test_xai_has_no_responses_beside_the_conversation_and_that_is_said() -> None:
+    talk = XaiTalk()
+    told = talk.client("response.create", response={"conversation": "none"})
+    assert one(told, "response.done")["response"]["status_details"]["error"]["code"] == "invalid_value"
+    assert not talk.asked("response.create")
+
+
+# -- vLLM-Omni: linear samples only, no transcripts, and names of its own
+
+
+class VllmTalk(RelayTalk):
+    dialect = "vllm-omni"
+
+
+def test_vllm_omni_gets_linear_samples_at_its_rate() -> None:
+    talk = VllmTalk()
+    talk.says()
+    assert len(talk.audio_sent()) == 1500 * 24 * 2, "1.5 s at 24 kHz"
+    (update,) = talk.asked("session.update")
+    assert update["session"]["audio"]["input"] == {
+        "turn_detection": None,
+        "format": {"type": "audio/pcm", "rate": 24000},
+    }
+
+
+def test_words_that_vllm_omni_will_never_tell_are_not_waited_for() -> None:
+    talk = VllmTalk(audio=TRANSCRIBED)
+    told = one(talk.says(), "conversation.item.input_audio_transcription.failed")
+    assert told["error"]["code"] == "not_supported"
+    assert not talk.relay.awaits_words
+
+
+def test_an_answer_with_other_members_and_without_ids_is_understood() -> None:
+    talk = VllmTalk()
+    talk.says()
+    assert types(talk.says_upstream("transcription.delta", delta="Hello."))[-1].endswith("transcript.delta")
+    samples = base64.b64encode(bytes(24000 * 2)).decode()
+    talk.says_upstream("response.output_audio.delta", audio=samples, sample_rate_hz=24000)
+    play = talk.last(do.Play)
+    assert (play.rate_hz, len(play.pcm)) == (24000, 48000)
+    done = one(talk.says_upstream("response.done"), "response.done")["response"]
+    assert done["output"][0]["content"][0]["transcript"] == "Hello."
+    assert done["status"] == "completed"
+
+
+def test_samples_at_a_rate_that_cannot_be_played_are_left_out() -> None:
+    talk = VllmTalk()
+    talk.says()
+    talk.says_upstream("response.output_audio.delta", audio="AAAA" * 4, sample_rate_hz=12345)
+    assert talk.count(do.Play) == 0
+    assert talk.warnings
+
+
+class CuttingTalk(RelayTalk):
+    """An upstream that cannot cut, but can forget."""
+
+    dialect = "cutting"
+
+
+def test_who_cannot_cut_is_told_again_what_was_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DIALECTS, "cutting", replace(DIALECTS["openai"], truncates=False))
+    talk = CuttingTalk()
+    talk.says()
+    talk.begins()
+    talk.speaks("one two three four five six seven eight", 4000)
+    talk.happens(happened.PlayoutStarted(talk.run))
+    talk.happens(happened.VoiceStarted(talk.input_ms), after_s=0.9)
+    talk.happens(happened.PlayoutStopped(talk.run, 940))
+    assert talk.asked("conversation.item.delete")[0]["item_id"] == "item_there_1"
+    talk.ends("cancelled")
+    talk.waits(0.5)
+    talk.happens(happened.VoiceStopped(talk.input_ms - 500, talk.input_ms))
+    said = [event["item"] for event in talk.asked("conversation.item.create")]
+    assert [item["content"][0]["text"] for item in said] == ["one two"]

@@ -1,0 +1,58 @@
+"""What a socket has still to be told, and what happens to one that is not read."""
+
+from __future__ import annotations
+
+import asyncio
+
+from offhook.host.sideband import MAX_WRITE_BYTES, TOO_SLOW, Closing, Sideband
+from offhook.wire import limits
+
+ENOUGH = Closing(1000, "")
+
+
+def test_what_waits_is_given_out_in_order_and_before_the_end() -> None:
+    sideband = Sideband(1, own_events=False)
+    for number in range(5):
+        sideband.put(b"%d" % number)
+    sideband.close(ENOUGH)
+    sideband.put(b"after the end")
+    assert asyncio.run(sideband.take()) == [b"0", b"1", b"2", b"3", b"4"]
+    assert asyncio.run(sideband.take()) == ENOUGH
+
+
+def test_no_more_is_given_out_at_a_time_than_is_written_at_a_time() -> None:
+    sideband = Sideband(1, own_events=False)
+    sizes = [MAX_WRITE_BYTES // 2, MAX_WRITE_BYTES // 2, 1, 3 * MAX_WRITE_BYTES, 1]
+    for size_bytes in sizes:
+        sideband.put(bytes(size_bytes))
+    given = []
+    for _ in range(4):
+        texts = asyncio.run(sideband.take())
+        assert isinstance(texts, list)
+        given.append([len(text) for text in texts])
+    assert given == [sizes[:2], [1], [3 * MAX_WRITE_BYTES], [1]]
+
+
+def test_a_reader_that_falls_behind_is_let_go_and_told_nothing_more() -> None:
+    sideband = Sideband(1, own_events=False)
+    for _ in range(limits.MAX_SIDEBAND_BACKLOG):
+        sideband.put(b"{}")
+    sideband.put(b"one too many")
+    sideband.close(ENOUGH)
+    assert asyncio.run(sideband.take()) == TOO_SLOW
+
+
+def test_there_is_room_again_when_half_of_what_waited_is_taken() -> None:
+    async def test() -> list[int]:
+        sideband = Sideband(1, own_events=False, backlog=8)
+        for _ in range(8):
+            sideband.put(bytes(MAX_WRITE_BYTES // 2))
+        waiting = asyncio.ensure_future(sideband.room())
+        taken = []
+        while not waiting.done():
+            taken.append(len(await sideband.take()))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        return taken
+
+    assert asyncio.run(test()) == [2, 2]

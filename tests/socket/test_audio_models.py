@@ -1,0 +1,198 @@
+"""Ears and voices over real HTTP: what they are asked, how they stream, and every way in which they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+from tests.socket.model_server import ModelHost, Reply, serve
+
+from offhook.audio.pcm import from_bytes
+from offhook.audio.wav import read_wav, write_wav
+from offhook.model.http import ModelServer
+from offhook.model.interface import ModelError, Sound, Speech, Words
+from offhook.model.openai_audio import SpokenOverHttp, Transcriptions
+from offhook.wire.session import TranscriptionEcho
+
+
+async def collect(outputs: AsyncIterator[Any]) -> list[Any]:
+    return [output async for output in outputs]
+
+
+def with_server(
+    reply: Reply, use: Callable[[ModelServer, ModelHost], Coroutine[Any, Any, None]], timeout_s: float = 5
+) -> None:
+    async def talk() -> None:
+        async with serve(lambda _: reply) as host:
+            server = ModelServer("speech server", host.url, None, timeout_s)
+            await server.start()
+            try:
+                await use(server, host)
+            finally:
+                await server.stop()
+
+    asyncio.run(talk())
+
+
+def test_a_turn_is_sent_as_a_wav_file_and_comes_back_as_words() -> None:
+    async def use(server: ModelServer, host: ModelHost) -> None:
+        hearing = Transcriptions(server, "whisper-1")
+        wanted = TranscriptionEcho(model="x", language="en", prompt="names")
+        words = await collect(hearing.transcribe(Speech(b"\1\0" * 8000, 8000), wanted))
+        assert words == [Words("Hello.")]
+        body = host.received[0].body
+        assert b'name="language"\r\n\r\nen\r\n' in body
+        wav = read_wav(body[body.index(b"RIFF") :])
+        assert wav.rate_hz == 8000
+
+    with_server(Reply([b'{"text": " Hello. "}'], content_type="application/json"), use)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"words": 1}', b"<html>"])
+def test_a_recogniser_that_sends_no_words_fails(body: bytes) -> None:
+    async def use(server: ModelServer, _: ModelHost) -> None:
+        with pytest.raises(ModelError) as caught:
+            await collect(Transcriptions(server, "m").transcribe(Speech(b"", 8000), None))
+        assert caught.value.code == "transcription_error"
+
+    with_server(Reply([body], content_type="application/json"), use)
+
+
+def events(*each: object, done: bool = True) -> Reply:
+    lines = [f"data: {json.dumps(event)}\n\n".encode() for event in each]
+    return Reply([*lines, b"data: [DONE]\n\n"] if done else lines, content_type="text/event-stream; charset=utf-8")
+
+
+def grew(text: str) -> dict[str, object]:
+    return {"type": "transcript.text.delta", "delta": text}
+
+
+ENDED = {"type": "transcript.text.done", "text": "At nine, sir.", "usage": {"type": "tokens"}}
+CHUNK = {"object": "transcription.chunk", "choices": [{"delta": {"content": " At"}}]}
+LAST_CHUNK = {"object": "transcription.chunk", "choices": [{"delta": {"content": " nine."}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (events(grew(" At"), grew(" nine,"), grew(" sir."), ENDED, done=False), ["At", " nine,", " sir."]),
+        (events(ENDED), ["At nine, sir."]),
+        (events({"type": "transcript.text.segment", "text": "no"}, grew("At"), ENDED), ["At"]),
+        (events(CHUNK, LAST_CHUNK), ["At", " nine."]),
+        (events({"text": "At nine,"}, {"text": "sir."}, done=False), ["At nine,", " sir."]),
+        (events(ENDED | {"text": " "}), []),
+    ],
+    ids=["deltas", "the end alone", "unknown events", "chunks of vLLM", "segments", "silence"],
+)
+def test_a_transcript_is_passed_on_as_it_is_streamed(reply: Reply, expected: list[str]) -> None:
+    async def use(server: ModelServer, host: ModelHost) -> None:
+        words = await collect(Transcriptions(server, "m").transcribe(Speech(b"", 8000), None))
+        assert [each.text for each in words] == expected
+        assert b'name="stream"\r\n\r\ntrue\r\n' in host.received[0].body
+
+    with_server(reply, use)
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (events(grew("At"), done=False), "broke off in the middle of a transcript"),
+        (events(grew("At"), {"error": {"message": "out of memory"}}), "The transcription failed: out of memory"),
+        (events([]), "sent no transcript"),
+        (events(*[grew("and " * 20_000)] * 20), "sent endless words"),
+        (Reply([b"data: " + b"x" * (1 << 21)]), "sent a line of more than"),
+        (Reply([b'{"text": "' + b"x" * (1 << 21)], content_type="application/json"), "sent endless words"),
+    ],
+    ids=["cut", "error", "no object", "endless", "a line without end", "endless json"],
+)
+def test_a_streamed_transcript_that_fails_is_told_in_words(reply: Reply, says: str) -> None:
+    async def use(server: ModelServer, _: ModelHost) -> None:
+        with pytest.raises(ModelError, match=says):
+            await collect(Transcriptions(server, "m").transcribe(Speech(b"", 8000), None))
+
+    with_server(reply, use)
+
+
+def test_a_recogniser_without_streams_is_asked_for_one_only_once() -> None:
+    plain = Reply([b'{"text": "At nine."}'], content_type="application/json")
+    refusal = Reply([b'{"detail": "extra fields not permitted"}'], status=422, content_type="application/json")
+    broken = Reply([b'{"error": "out of memory"}'], status=500, content_type="application/json")
+    replies = [broken, refusal, refusal, refusal, plain, plain]
+
+    async def test() -> None:
+        async with serve(lambda _: replies.pop(0)) as host:
+            server = ModelServer("speech recogniser", host.url, None, 5.0)
+            await server.start()
+            try:
+                ear = Transcriptions(server, "m")
+                with pytest.raises(ModelError, match="out of memory"):
+                    await collect(ear.transcribe(Speech(b"", 8000), None))
+                with pytest.raises(ModelError, match="not permitted"):
+                    await collect(ear.transcribe(Speech(b"", 8000), None))
+                for _ in range(2):
+                    assert await collect(ear.transcribe(Speech(b"", 8000), None)) == [Words("At nine.")]
+                streams = [b'name="stream"' in received.body for received in host.received]
+                assert streams == [True, True, False, True, False, False]
+            finally:
+                await server.stop()
+
+    asyncio.run(test())
+
+
+PCM = bytes(range(256)) * 100
+WAV = write_wav(from_bytes(PCM), 22050)
+
+
+@pytest.mark.parametrize(
+    ("reply", "rate_hz"),
+    [
+        (Reply([PCM], content_type="audio/pcm"), 24000),
+        (Reply([PCM], content_type='audio/L16; channels=1; rate="16000"'), 16000),
+        (Reply([PCM], content_type="audio/pcm;rate=44100"), 44100),
+        (Reply([WAV], content_type="audio/wav"), 22050),
+        (Reply([WAV[:3], WAV[3:11], WAV[11:30], WAV[30:]], content_type="audio/pcm"), 22050),
+    ],
+    ids=["the settings", "RFC 2586", "a parameter", "a WAV file", "a WAV file in pieces"],
+)
+def test_a_voice_is_played_at_the_rate_that_the_server_tells(reply: Reply, rate_hz: int) -> None:
+    async def use(server: ModelServer, _: ModelHost) -> None:
+        sounds: list[Sound] = await collect(SpokenOverHttp(server, "m", None, 24000).speak("Hello.", "ash", 1.0))
+        assert b"".join(sound.pcm for sound in sounds) == PCM
+        assert {sound.rate_hz for sound in sounds} == {rate_hz}
+
+    with_server(reply, use)
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (Reply([PCM], content_type="audio/pcm;rate=7999"), "sound of 7999 Hz"),
+        (Reply([write_wav(from_bytes(PCM).reshape(-1, 2), 22050)]), "a WAV file of 2 channels"),
+        (Reply([b"RIFF\0\0\0\0WAVEjunk" + b"\xff" * 100]), "a WAV file without sound"),
+        (Reply([bytes(1 << 20)] * 20, content_type="audio/pcm;rate=8000"), "speaks without end"),
+    ],
+    ids=["an odd rate", "two channels", "no sound", "endless"],
+)
+def test_sound_that_cannot_be_played_fails_in_words(reply: Reply, says: str) -> None:
+    async def use(server: ModelServer, _: ModelHost) -> None:
+        with pytest.raises(ModelError, match=says):
+            await collect(SpokenOverHttp(server, "m", None, 24000).speak("Hello.", "ash", 1.0))
+
+    with_server(reply, use)
+
+
+def test_a_voice_is_streamed_whatever_the_cuts_between_its_samples() -> None:
+    pcm = bytes(range(256)) * 100
+
+    async def use(server: ModelServer, host: ModelHost) -> None:
+        voice = SpokenOverHttp(server, "tts-1", None, 16000)
+        sounds: list[Sound] = await collect(voice.speak("Hello.", "ash", 1.25))
+        assert b"".join(sound.pcm for sound in sounds) == pcm
+        assert all(len(sound.pcm) % 2 == 0 and sound.rate_hz == 16000 for sound in sounds)
+        asked = host.received[0].json
+        assert (asked["voice"], asked["speed"], asked["response_format"]) == ("ash", 1.25, "pcm")
+
+    with_server(Reply([pcm[:101], pcm[101:10_000], pcm[10_000:]], content_type="audio/pcm"), use)

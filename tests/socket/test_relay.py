@@ -1,0 +1,283 @@
+"""Calls whose model is another offhook: the telephone and what was heard stay here, the words come from there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from tests.socket.cord import Cord, cord_to
+from tests.socket.live import KEY, Live, Socket, live, until
+from tests.socket.model_server import Received, Reply, serve
+from tests.socket.test_sessions_live import FORMATS, SPOKEN_TURN, opened, sound, types
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as serve_sockets
+
+from offhook.audio.tone import find_tones
+from offhook.model.interface import ModelOutput
+from offhook.model.relay import RelayBackend, UpstreamLostError, UpstreamOptions
+from offhook.model.scripted import HEARD, ScriptedBackend, ScriptedOptions
+from offhook.session.outputs import Generate
+from offhook.testing.voice import voice
+from offhook.wire.items import FunctionCallOutput, Message, OutputAudio
+
+TRANSCRIBED = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+
+
+class Upstream(ScriptedBackend):
+    """The scripted model of the upstream, which keeps what it was asked."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(ScriptedOptions(**options))
+        self.asked: list[Generate] = []
+
+    async def respond(self, request: Generate) -> AsyncIterator[ModelOutput]:
+        self.asked.append(request)
+        async for output in super().respond(request):
+            yield output
+
+
+@dataclass
+class Relayed:
+    """``here`` takes the calls, ``there`` answers them, and ``cord`` is between the two."""
+
+    here: Live
+    there: Live
+    model: Upstream
+    cord: Cord
+
+    @contextlib.asynccontextmanager
+    async def sideband(self, call_id: str) -> AsyncIterator[tuple[Any, Socket]]:
+        async with self.here.sdk.realtime.connect(call_id=call_id) as connection:
+            yield connection, Socket(connection)
+
+
+def run(test: Callable[[Relayed], Awaitable[None]], *, key: str = KEY, answer_ms: int = 500, **flags: Any) -> None:
+    """Run a test with an offhook, and another one that relays to it."""
+
+    async def whole() -> None:
+        model = Upstream(answer_ms=answer_ms)
+        async with asyncio.timeout(120), live(backend=model) as there:
+            host, port = there.ready.http.removeprefix("http://").split(":")
+            async with cord_to(host, int(port)) as cord:
+                relay = {"relay_url": f"ws://127.0.0.1:{cord.port}", "relay_dialect": "offhook", "relay_key": key}
+                async with live(**(relay | flags)) as here:
+                    await test(Relayed(here, there, model, cord))
+
+    asyncio.run(whole())
+
+
+def done(socket: Socket) -> list[dict[str, Any]]:
+    return [event["response"] for event in socket.events if event["type"] == "response.done"]
+
+
+def test_a_call_is_answered_by_the_upstream_in_both_turns() -> None:
+    async def test(each: Relayed) -> None:
+        call, call_id = await each.here.talk({"instructions": "Be brief.", **TRANSCRIBED})
+        async with each.sideband(call_id) as (_, socket), each.sideband(call_id) as (second, other):
+            await second.session.update(session={"type": "realtime", "instructions": "Be very brief."})
+            for number in (1, 2):
+                await call.say(voice(900))
+                await socket.until("output_audio_buffer.stopped")
+                response = done(socket)[-1]
+                assert response["status"] == "completed"
+                (item,) = response["output"]
+                assert item["content"][0]["transcript"] == f"Scripted answer number {number}."
+            await other.until("session.updated")
+            while [event["event_id"] for event in other.events] != [event["event_id"] for event in socket.events]:
+                await other.receive()
+            heard = [event for event in socket.events if event["type"].endswith("transcription.completed")]
+            assert [event["transcript"] for event in heard] == [HEARD, HEARD]
+            assert "response.output_audio.delta" not in {event["type"] for event in socket.events}
+        assert [tone.number for tone in find_tones(call.heard)] == [1, 2]
+        assert [request.instructions for request in each.model.asked] == ["Be very brief."] * 2
+        assert len(each.model.asked[1].items) == 3, "two turns and the answer between them, and nothing twice"
+        assert len(each.there.server.sessions) == 1
+        await call.hang_up()
+        await until(lambda: not len(each.there.server.sessions))
+
+    run(test)
+
+
+def test_a_barge_in_stops_the_upstream_and_cuts_what_it_remembers() -> None:
+    async def test(each: Relayed) -> None:
+        call, call_id = await each.here.talk(TRANSCRIBED)
+        async with each.sideband(call_id) as (connection, socket):
+            await connection.response.create()
+            await call.hears_sound()
+            await call.say(voice(900))
+            while len(done(socket)) < 2:
+                await socket.receive()
+            cut = next(event for event in socket.events if event["type"] == "conversation.item.truncated")
+        assert 0 < cut["audio_end_ms"] < 4000
+        (said,) = (item for item in each.model.asked[1].items if isinstance(item, Message) and item.role == "assistant")
+        assert said.status == "incomplete"
+        (part,) = said.content
+        assert isinstance(part, OutputAudio)
+        assert part.transcript != "Scripted answer number 1."
+
+    run(test, answer_ms=4000)
+
+
+def test_a_call_outlives_its_connection_to_the_upstream() -> None:
+    async def test(each: Relayed) -> None:
+        call, call_id = await each.here.talk(TRANSCRIBED)
+        async with each.sideband(call_id) as (connection, socket):
+            item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Remember me."}]}
+            await connection.conversation.item.create(item=item)
+            await connection.response.create()
+            await socket.until("output_audio_buffer.stopped")
+            each.cord.cut()
+            await until(lambda: each.cord.opened == 2)
+            await connection.response.create()
+            await socket.until("output_audio_buffer.stopped")
+            assert [response["status"] for response in done(socket)] == ["completed", "completed"]
+            each.cord.swallows = True
+            await connection.response.create()
+            await socket.until("response.created")
+            each.cord.cut()
+            each.cord.swallows = False
+            await socket.until("response.done")
+            assert done(socket)[-1]["status_details"]["error"]["code"] == "server_error"
+            await connection.response.create()
+            await socket.until("response.done")
+            assert done(socket)[-1]["status"] == "completed"
+            assert "session.created" not in {event["type"] for event in socket.events}
+        texts = [str(item) for item in each.model.asked[1].items]
+        assert len(texts) == 2
+        assert "Remember me." in texts[0]
+        assert "Scripted answer number 1." in texts[1]
+        assert call.end is None
+
+    run(test)
+
+
+def test_a_wrong_key_fails_the_responses_and_is_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(each: Relayed) -> None:
+        call, call_id = await each.here.talk()
+        async with each.sideband(call_id) as (connection, socket):
+            for _ in range(2):
+                await connection.response.create()
+                await socket.until("response.done")
+                assert done(socket)[-1]["status_details"]["error"]["message"].endswith("HTTP 401.")
+        assert call.end is None
+        assert each.cord.opened == 1, "it would be refused again"
+        shown = (await each.here.http("GET", "/offhook/v1/health")).text
+        assert wrong not in shown + caplog.text + str(socket.events)
+
+    wrong = "sk-not-this-one"
+    run(test, key=wrong)
+
+
+def test_an_upstream_that_never_answers_fails_the_response_and_not_the_call() -> None:
+    async def test(each: Relayed) -> None:
+        each.cord.swallows = True
+        call, call_id = await each.here.talk()
+        async with each.sideband(call_id) as (connection, socket):
+            await connection.response.create()
+            await socket.until("response.done")
+            assert done(socket)[-1]["status"] == "failed"
+        assert call.end is None
+
+    run(test, relay_seconds=0.5)
+
+
+def test_a_key_is_not_carried_to_where_an_upstream_redirects() -> None:
+    async def whole() -> None:
+        async with asyncio.timeout(60), serve(lambda _: Reply([b"{}"])) as elsewhere:
+
+            def away(_: Received) -> Reply:
+                return Reply([], status=302, headers={"location": elsewhere.url.replace("http", "ws")})
+
+            async with serve(away) as upstream, live(relay_url=upstream.url, relay_key="sk-secret") as here:
+                _, call_id = await here.talk()
+                async with here.sdk.realtime.connect(call_id=call_id) as connection:
+                    socket = Socket(connection)
+                    await connection.response.create()
+                    await socket.until("response.done")
+                    assert done(socket)[-1]["status_details"]["error"]["message"].endswith("HTTP 302.")
+                assert upstream.received[0].headers["authorization"] == "Bearer sk-secret"
+                assert not elsewhere.received
+
+    asyncio.run(whole())
+
+
+def test_an_upstream_that_talks_nonsense_costs_its_responses_and_no_call() -> None:
+    async def talk(socket: ServerConnection) -> None:
+        for text in ("{", "[]", json.dumps({"type": "error"}), json.dumps({"type": "response.done"}), b"\x00\xff"):
+            await socket.send(text)
+        async for text in socket:
+            if "response.create" in str(text):
+                await socket.send(json.dumps({"type": "response.created", "response": {"id": 5}}))
+                await socket.send(json.dumps({"type": "response.created", "response": {"id": "r"}}))
+                await socket.send(json.dumps({"type": "response.output_audio.delta", "response_id": "r", "delta": "?"}))
+                await socket.close(1011)
+
+    async def whole() -> None:
+        async with asyncio.timeout(60), serve_sockets(talk, "127.0.0.1", 0) as upstream:
+            port = upstream.sockets[0].getsockname()[1]
+            async with live(relay_url=f"ws://127.0.0.1:{port}") as here:
+                call, call_id = await here.talk()
+                async with here.sdk.realtime.connect(call_id=call_id) as connection:
+                    socket = Socket(connection)
+                    for _ in range(2):
+                        await connection.response.create()
+                        await socket.until("response.done")
+                        assert done(socket)[-1]["status"] == "failed"
+                assert call.end is None
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_session_on_a_socket_is_answered_in_its_format_and_in_the_usual_order(name: str) -> None:
+    audio_format, audio = FORMATS[name]
+
+    async def test(each: Relayed) -> None:
+        async with opened(each.here) as client:
+            assert (await client.receive())["type"] == "session.created"
+            await client.update(audio={"input": {"format": audio_format}, "output": {"format": audio_format}})
+            await client.append(audio)
+            events = await client.until("rate_limits.updated")
+            assert types(events) == SPOKEN_TURN
+            assert events[-2]["response"]["status"] == "completed"
+            per_ms = {"pcm": 48}.get(name, 8)
+            assert abs(len(sound(events)) - 500 * per_ms) <= 10 * per_ms
+            assert each.there.server.sessions.total == 1
+
+    run(test)
+
+
+def test_a_function_is_called_and_its_output_goes_upstream() -> None:
+    async def test(each: Relayed) -> None:
+        async with opened(each.here) as client:
+            tools = [{"type": "function", "name": "hours", "parameters": {"type": "object", "properties": {}}}]
+            await client.update(tools=tools, tool_choice="required")
+            await client.send("response.create")
+            (call,) = (await client.until("response.done"))[-1]["response"]["output"]
+            assert (call["type"], call["name"], call["arguments"]) == ("function_call", "hours", "{}")
+            output = {"type": "function_call_output", "call_id": call["call_id"], "output": "nine to five"}
+            await client.send("conversation.item.create", item=output)
+            await client.send("response.create")
+            assert (await client.until("response.done"))[-1]["response"]["status"] == "completed"
+        last = each.model.asked[-1].items[-1]
+        assert isinstance(last, FunctionCallOutput)
+        assert (last.call_id, last.output) == (call["call_id"], "nine to five")
+
+    run(test)
+
+
+def test_an_upstream_can_be_tried_before_it_is_needed() -> None:
+    async def test(each: Relayed) -> None:
+        url = each.there.ready.http
+        await RelayBackend(UpstreamOptions(url, "offhook", key=KEY)).greeting("gpt-realtime")
+        with pytest.raises(UpstreamLostError, match="HTTP 401"):
+            await RelayBackend(UpstreamOptions(url, "offhook", key="sk-other")).greeting("gpt-realtime")
+        with pytest.raises(UpstreamLostError, match="characters"):
+            await RelayBackend(UpstreamOptions(url, "offhook", "m" * 2000, key=KEY)).greeting("gpt-realtime")
+
+    run(test)
