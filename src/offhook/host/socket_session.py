@@ -71,7 +71,8 @@ class SocketSession:
         named = transcribes or start.model is not UNSET
         door = TranscriptionDoor if transcribes else SocketDoor
         self.engine = Engine(session, ids, options, now, model_named=named, own=start.offhook, door=door)
-        self.line = SocketLine(self, sessions.listening, sessions.directory.lines.options)
+        lines = sessions.directory.lines
+        self.line = SocketLine(self, sessions.listening, lines.options, lines.noise)
         self._conversing = converse(self, services)
         epoch_s = services.wall_s() - services.clock()
         self._watch = Watch(services.metrics, seed=self.id.encode(), epoch_s=epoch_s, project=project.id)
