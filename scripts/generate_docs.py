@@ -33,7 +33,7 @@ def settings() -> str:
     lines += [
         "",
         "Only in the TOML file: `[projects.ID]` with `api_keys`, `webhook_url` and `webhook_secrets`; `[model_names]`;",
-        "`[mcp_connectors]`; `[backends.NAME]`, described in [backends.md](backends.md).",
+        "`[mcp_connectors]`; `[backends.NAME]` and `[prices.NAME]`, described in [backends.md](backends.md).",
         "",
     ]
     return "\n".join(lines)

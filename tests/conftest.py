@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.matrix import SEEN
+
 # The same examples every time, so that a change is judged by what it changed. HYPOTHESIS_PROFILE=explore looks further.
 # No example has to be fast: how long one takes says more of the machine than of what is tried.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -27,8 +29,21 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 REAL_TIME = {Path(__file__).parent / name for name in ("conformance", "interop", "socket", "testing")}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have tests that run in real time tried again."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the page be written that the tests of tests/core and tests/sim stand for."""
+    parser.addoption("--write-conformance", action="store_true", help="write docs/conformance.md from what is seen")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marks of our own."""
+    config.addinivalue_line("markers", "judges_the_run: looks at what all other tests saw")
+    config.addinivalue_line("markers", "obeys(kind, *paths): the test proves these fields of a client event")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have tests that run in real time tried again, and the judge of what all others saw run last."""
+    items.sort(key=lambda item: item.get_closest_marker("judges_the_run") is not None)
+    SEEN.begin(config, items)
     for item in items:
         real_time = item.get_closest_marker("real_time")
         if real_time is not None or item.path.parent in REAL_TIME:
@@ -41,6 +56,8 @@ _failed_tries = contextlib.ExitStack()
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Let nobody hear of what a failed try has left open, as it failed anyway."""
+    if report.when == "call" and report.passed:
+        SEEN.passed.add(report.nodeid)
     if report.outcome == "rerun":  # type: ignore[comparison-overlap]
         _failed_tries.enter_context(_forgotten())
 

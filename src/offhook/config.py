@@ -9,19 +9,23 @@ from __future__ import annotations
 import ipaddress
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from offhook.errors import ApiProblem, ConfigError
 from offhook.host.answer import Answer, AnswerAlways, AnswerByWebhook, AnswerEcho, AnswerReject
+from offhook.host.cost import Prices, read_prices
 from offhook.model.settings import (
+    BUILT_IN,
     EAR_MODEL,
     PARTS,
     BackendTable,
     Role,
     backend_names,
     check_backends,
+    check_name,
     read_backends,
     speech_url,
 )
@@ -34,7 +38,7 @@ from offhook.wire.decode import decode_session
 from offhook.wire.own import Beep, PlayClip, Say
 from offhook.wire.session import ConnectorId
 from offhook.wire.signature import webhook_key
-from offhook.wire.url import check_url
+from offhook.wire.url import check_socket_url, check_url
 
 T = TypeVar("T")
 
@@ -148,14 +152,7 @@ def _hosts(key: str, value: Any) -> tuple[str, ...]:
 
 
 def _socket_url(key: str, value: Any) -> str:
-    """Return the URL of a WebSocket: ``ws``, ``wss``, or the same in ``http`` or ``https``."""
-    url = _text(key, value)
-    try:
-        check_url(key, "http" + url.removeprefix("ws") if url.startswith(("ws:", "wss:")) else url)
-    except ConfigError as problem:
-        message = problem.message.replace("an http or https URL", "a ws or wss URL")
-        raise ConfigError(key, message, "write it as wss://HOST:PORT/PATH") from None
-    return url
+    return check_socket_url(key, _text(key, value))
 
 
 def _url(key: str, value: Any) -> str:
@@ -326,7 +323,7 @@ class Config:
     )
     llm: tuple[str, ...] = _setting((), backend_names, "one that thinks", show="NAME", repeat=True)
     tts: tuple[str, ...] = _setting((), backend_names, "one that speaks", show="NAME", repeat=True)
-    backend: str | None = _setting(None, _text, "one that does all three", show="NAME")
+    backend: str | None = _setting(None, check_name, "one that does all three", show="NAME")
     llm_url: str | None = _setting(None, _base_url, "an OpenAI-compatible API that thinks", show="URL")
     llm_model: str = _setting("default", _text, "what that API calls the model", show="NAME")
     llm_key: str | None = _setting(None, _text, "its key", show="KEY")
@@ -426,6 +423,7 @@ class Config:
     media_seconds: float = _setting(
         30.0, _number(0, 3600), "a caller who sends nothing for so long is gone; 0: never", show="S"
     )
+    currency: str = _setting("USD", _text, "what the prices of backends are in (docs/backends.md)", show="CODE")
     otlp_url: str | None = _setting(None, _base_url, "an OpenTelemetry collector (OTLP over HTTP)", show="URL")
     store: Path | None = _setting(None, _path, "a folder for call records and journals", show="DIR")
     log_level: str = _setting("info", _choice(*LEVELS), "how much is logged: debug, info, warning, error", show="LEVEL")
@@ -435,6 +433,7 @@ class Config:
     model_names: Mapping[str, str] = field(default_factory=dict)
     mcp_connectors: Mapping[str, str] = field(default_factory=dict)
     backends: Mapping[str, BackendTable] = field(default_factory=dict)
+    prices: Prices = field(default_factory=Prices)
 
     @property
     def orders(self) -> dict[Role, tuple[str, ...]]:
@@ -451,7 +450,7 @@ class Config:
 
 
 SETTINGS = tuple(each for each in fields(Config) if each.metadata)
-_TABLES = {"projects", "model_names", "mcp_connectors", "backends"}
+_TABLES = {"projects", "model_names", "mcp_connectors", "backends", "prices"}
 
 
 def flag_of(name: str) -> str:
@@ -485,7 +484,9 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str], path: Path | N
     values["model_names"] = _model_names(path, table.get("model_names", {}))
     values["mcp_connectors"] = _mcp_connectors(path, table.get("mcp_connectors", {}))
     values["backends"] = read_backends(f"{path}: backends", table.get("backends", {}))
-    return check(Config(**values))
+    config = check(Config(**values))
+    known = {*BUILT_IN, *config.backends, *chain(*config.orders.values())}
+    return replace(config, prices=read_prices(f"{path}: prices", table.get("prices", {}), config.currency, known))
 
 
 def _read_table(path: Path | None) -> dict[str, Any]:

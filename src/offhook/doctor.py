@@ -182,8 +182,8 @@ async def _try_upstream(backend: RelayBackend, config: Config) -> Finding:
 def _parts(backend: Backend, took_ms: float) -> list[Finding]:
     found = []
     for role, part in backend.report().items():
-        if role == "name":
-            continue
+        if not isinstance(part, dict) or "name" not in part:
+            continue  # of a backend that has no parts
         if part["name"] == DEMO:
             found.append(
                 Finding(

@@ -31,6 +31,7 @@ from offhook.host.admission import Admission
 from offhook.host.answer import AnswerAlways, AnswerByWebhook
 from offhook.host.client_secrets import ClientSecrets
 from offhook.host.clips import load_clips
+from offhook.host.cost import Prices
 from offhook.host.directory import Directory
 from offhook.host.line import PAUSE_MS, LineOptions, Lines
 from offhook.host.preparing import Preparing
@@ -46,6 +47,7 @@ from offhook.media.edge import Edge
 from offhook.media.noise import load_processors
 from offhook.media.plane import MediaPlane
 from offhook.media.vad import load_silero
+from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DEMO
 from offhook.model.interface import Capabilities
 from offhook.model.local.ear import EarOptions
@@ -139,6 +141,7 @@ class Server:
                 mcp=mcp,
             ),
             mcp=mcp,
+            prices=self._prices(),
             span_sinks=tuple(filter(None, (self.store, self.otlp))),
         )
         self.admission = Admission(config.max_calls)
@@ -219,6 +222,11 @@ class Server:
         self._log.info("ready", http=ready.http, sip=ready.sip, models=self.backend.name, version=__version__)
         self._warn()
         return ready
+
+    def _prices(self) -> Prices:
+        """Return the prices; a model that is no cascade does everything by itself, and is paid for all of it."""
+        whole = "" if isinstance(self.backend, Cascade) else self._config.backend or self.backend.name
+        return replace(self._config.prices, whole=whole)
 
     def _part(self, role: str) -> str:
         """Return the name of what plays a part in the conversations."""
@@ -382,8 +390,14 @@ def _gguf_options(config: Config) -> GgufOptions | None:
 
 def _context_tokens(config: Config) -> int:
     """Return what a conversation may fill of the model: of one on this machine no more than there is memory for."""
-    most = config.context_tokens if config.llm_gguf is None else CONTEXT_TOKENS
-    return min(config.context_tokens, most)
+    most = [config.context_tokens]
+    if config.llm_gguf is not None:
+        most.append(CONTEXT_TOKENS)
+    for table in filter(None, map(config.backends.get, config.llm)):
+        if table.plugin == "gguf":
+            size = table.options.get("context_tokens")
+            most.append(size if isinstance(size, int) else CONTEXT_TOKENS)
+    return min(most)
 
 
 def own_defaults(config: Config, clips: Collection[str]) -> Own:

@@ -30,6 +30,8 @@ FOLDER = Path(__file__).parent / "node"
 PATIENCE_S = 60
 LIMIT_S = 150
 MAX_LINE_BYTES = 4 * 1024 * 1024
+# The sockets of the openai package dial wss:// alone; an MCP server of a test is on this machine.
+SETTINGS: dict[str, Any] = {"tls_self_signed": True, "mcp_allow": ["127.0.0.1"]}
 
 
 def node() -> str:
@@ -161,18 +163,32 @@ def certificate_in(data_home: str) -> Path:
     return Path(data_home) / "offhook" / "certificate.pem"
 
 
+@contextlib.asynccontextmanager
+async def _running(
+    script: str, arguments: tuple[str, ...], places: dict[str, str], customers: bool
+) -> AsyncIterator[NodeProgram]:
+    async with contextlib.AsyncExitStack() as opening:
+        if customers:
+            places["MCP_URL"] = (await opening.enter_async_context(mcp_host())).url
+        yield await opening.enter_async_context(node_program(script, *arguments, **places))
+
+
 def answering(
-    test: Callable[[AsyncHandset, NodeProgram], Awaitable[None]], model: ScriptedModel, script: str, *arguments: str
+    test: Callable[[AsyncHandset, NodeProgram], Awaitable[None]],
+    model: ScriptedModel,
+    script: str,
+    *arguments: str,
+    customers: bool = False,
 ) -> None:
-    """Let a program answer the calls of a telephone, on real sockets."""
+    """Let a program answer the calls of a telephone, on real sockets; an MCP server may know the customers."""
 
     async def whole() -> None:
-        options = PhoneOptions(real=True, settings={"tls_self_signed": True})
+        options = PhoneOptions(real=True, settings=SETTINGS)
         async with asyncio.timeout(LIMIT_S), AsyncHandset(options, model=model) as phone:
             access = phone.access
             places = reach(access.base_url, access.api_key, certificate_in(os.environ["XDG_DATA_HOME"]))
-            secret = {"OPENAI_WEBHOOK_SECRET": access.webhook_secret}
-            async with node_program(script, *arguments, **places, **secret) as program:
+            places["OPENAI_WEBHOOK_SECRET"] = access.webhook_secret
+            async with _running(script, arguments, places, customers) as program:
                 await phone.connect(await program.listening())
                 await test(phone, program)
 
@@ -186,17 +202,15 @@ def talking_to(
     *arguments: str,
     customers: bool = False,
 ) -> None:
-    """Let a program talk over a socket of its own; there may be an MCP server that knows the customers."""
+    """Let a program talk over a socket of its own; an MCP server may know the customers."""
 
     async def whole(one: Live) -> None:
         assert one.ready.certificate is not None
         places = reach(one.ready.http + "/v1", KEY, Path(one.ready.certificate))
-        async with contextlib.AsyncExitStack() as opening:
-            if customers:
-                places["MCP_URL"] = (await opening.enter_async_context(mcp_host())).url
-            await test(one, await opening.enter_async_context(node_program(script, *arguments, **places)))
+        async with _running(script, arguments, places, customers) as program:
+            await test(one, program)
 
-    run(whole, backend=model, tls_self_signed=True, mcp_allow=["127.0.0.1"])
+    run(whole, backend=model, **SETTINGS)
 
 
 def recording(folder: Path, model: ScriptedModel, text: str, silence_ms: int = 4000) -> str:

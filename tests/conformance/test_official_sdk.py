@@ -117,6 +117,7 @@ def test_a_spoken_turn_on_the_sideband_has_the_contracted_order() -> None:
     run(test)
 
 
+@pytest.mark.real_time(reruns=3)
 def test_a_caller_who_interrupts_is_heard_and_the_answer_is_cut_where_it_was_heard() -> None:
     async def test(one: Live) -> None:
         call, call_id = await one.talk()

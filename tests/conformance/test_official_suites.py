@@ -131,7 +131,7 @@ def test_the_official_suites_pass(suites: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(wiring, "build_app", build)
 
     async def test() -> str:
-        async with asyncio.timeout(180), live(api_key=[KEY, THEIR_KEY], prompts=str(tmp_path)) as one:
+        async with asyncio.timeout(400), live(api_key=[KEY, THEIR_KEY], prompts=str(tmp_path)) as one:
             built[0].live = one
             return await run_suites(suites, [CALLS, SECRETS, WEBHOOKS], one.ready.http, ours=ours)
 

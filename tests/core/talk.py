@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
+from tests.matrix import SEEN
 from tests.oracle import assert_server_event
+from tests.promises import Judge
 
 from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
@@ -55,16 +57,24 @@ class Talk:
     """Every event that the engine sends is judged by the schema and by the SDK before a test sees it."""
 
     door: Callable[[Engine], Door] = TelephoneDoor
+    door_name = "call"
     decode = staticmethod(decode_client_event)
 
-    def __init__(self, *, options: EngineOptions | None = None, **session: Any) -> None:
+    def __init__(
+        self,
+        *,
+        options: EngineOptions | None = None,
+        session_id: str = "sess_1",
+        expires_at: int = 0,
+        **session: Any,
+    ) -> None:
         self.now = 100.0
         params = self.params(session)
         effective = start_session(
             params,
-            session_id="sess_1",
+            session_id=session_id,
             audio_format=PcmuFormat() if self.door is TelephoneDoor else PcmFormat(),
-            expires_at=0,
+            expires_at=expires_at,
             defaults=SessionDefaults(),
             formats_given=self.door is not TelephoneDoor,
         )
@@ -94,12 +104,18 @@ class Talk:
     def _take(self, outputs: list[do.Output]) -> list[dict[str, Any]]:
         events = []
         for output in outputs:
-            if isinstance(output, do.Send):
-                events.append(assert_server_event(encode_event(output.event)))
-            else:
+            if not isinstance(output, do.Send):
                 self.done.append(output)
+            if isinstance(output, do.Send | do.SendWithAudio):
+                event = output.event if isinstance(output, do.Send) else output.event(self.kept(output))
+                events.append(assert_server_event(encode_event(event)))
+                SEEN.server_event(self.door_name, events[-1])
         self.sent += events
         return events
+
+    def kept(self, wanted: do.SendWithAudio) -> bytes:
+        """The input audio that the driver keeps: of every millisecond eight samples, which say when it was."""
+        return b"".join((at_ms % 251).to_bytes() * 8 for at_ms in range(wanted.start_ms, wanted.end_ms))
 
     def happens(self, event: happened.Input, *, after_s: float = 0.0) -> list[dict[str, Any]]:
         """Let something happen; return the events it caused."""
@@ -109,6 +125,7 @@ class Talk:
     def client(self, type_: str, **members: Any) -> list[dict[str, Any]]:
         """Send a client event the way a socket does."""
         text = json.dumps({"type": type_, **members})
+        SEEN.client_event(self.door_name, {"type": type_, **members})
         try:
             event = self.decode(text)
         except ApiProblem as problem:
@@ -157,6 +174,7 @@ class SocketTalk(Talk):
     """The same on a socket of its own."""
 
     door = SocketDoor
+    door_name = "socket"
 
     @property
     def input_ms(self) -> int:
@@ -181,11 +199,33 @@ class TranscriptionTalk(SocketTalk):
     """The same with nobody who answers."""
 
     door = TranscriptionDoor
+    door_name = "transcription"
     decode = staticmethod(decode_transcription_event)
 
     def params(self, session: dict[str, Any]) -> SessionParams:
         """The session that a client asks for."""
         return as_start(msgspec.convert({"type": "transcription", **session}, TranscriptionParams))
+
+
+class Judged(Talk):
+    """Every output is judged as it comes."""
+
+    def __init__(self, **members: Any) -> None:
+        self.judge = Judge()
+        super().__init__(**members)
+
+    def _take(self, outputs: list[do.Output]) -> list[dict[str, Any]]:
+        self.judge.take(outputs)
+        return super()._take(outputs)
+
+    def ends(self) -> None:
+        """The session is over; look back at it."""
+        self._take(self.engine.close(self.now))
+        self.judge.is_over()
+
+
+class JudgedOnSocket(Judged, SocketTalk):
+    """The same on a socket."""
 
 
 def types(events: list[dict[str, Any]]) -> list[str]:

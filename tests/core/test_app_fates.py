@@ -145,6 +145,29 @@ def test_a_handler_that_ends_more_than_itself_ends_its_call_first_and_the_except
     assert "the handler failed" in caplog.text
 
 
+def test_a_closing_that_is_cancelled_can_be_done_again() -> None:
+    client = offhook.AsyncClient(
+        api_key="sk-test", webhook_secret=SECRET, base_url=NOWHERE, transport=(transport := AsyncScripted([FINE]))
+    )
+    app = offhook.App(client=client, drain_s=0.1)
+
+    @app.incoming
+    async def waits(call: offhook.IncomingCall) -> None:
+        await asyncio.Event().wait()
+
+    async def test() -> None:
+        assert await post(app, event()) == 200
+        closing = asyncio.create_task(app.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        assert transport.requests == []
+        await app.close()
+
+    run(test())
+    assert [each.target.rpartition("/")[2] for each in transport.requests] == ["reject"]
+
+
 def test_a_handler_that_ends_as_if_it_was_cancelled_has_failed(caplog: pytest.LogCaptureFixture) -> None:
     assert sent(raising(asyncio.CancelledError()), FINE) == ["reject"]
     assert "the handler failed" in caplog.text

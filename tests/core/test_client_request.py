@@ -435,6 +435,26 @@ def test_raw_and_streamed_answers_have_everything() -> None:
         assert streamed.text() == streamed.read().decode()
 
 
+def test_an_answer_that_was_let_go_is_not_taken_for_an_empty_one() -> None:
+    with client().realtime.calls.with_streaming_response.create(sdp="v=0") as streamed:
+        pass
+    for read in (streamed.read, streamed.text, streamed.parse, lambda: list(streamed.iter_bytes())):
+        with pytest.raises(ValueError, match="let go"):
+            read()
+
+    async def test() -> None:
+        async with offhook.AsyncClient(api_key=KEY, base_url=URL, transport=AsyncScripted()) as one:
+            async with one.realtime.calls.with_streaming_response.create(sdp="v=0") as later:
+                assert await later.read() == b""
+            assert await later.read() == b""
+            async with one.realtime.calls.with_streaming_response.create(sdp="v=0") as later:
+                pass
+            with pytest.raises(ValueError, match="let go"):
+                await later.read()
+
+    asyncio.run(test())
+
+
 def test_a_streaming_method_sends_nothing_before_its_with() -> None:
     transport = Scripted()
     manager = client(transport).realtime.calls.with_streaming_response.hangup("rtc_1")

@@ -98,6 +98,9 @@ def test_a_missing_header_is_named(webhooks: Any, name: str) -> None:
         {"webhook-signature": ""},
         {"webhook-signature": "v2,gUAg4R2hWouRZqRQG4uJypNS8YK885G838+EHb4nKBY="},
         {"webhook-id": "wh_other"},
+        {"webhook-id": "wh_\udcff"},
+        {"webhook-signature": "v1,\udcff"},
+        {"webhook-timestamp": "\udcff"},
         {"webhook-timestamp": str(NOW + 1)},
         {"webhook-timestamp": "soon"},
         {"webhook-timestamp": "-1"},
@@ -122,8 +125,9 @@ def test_time_has_a_tolerance_both_ways(webhooks: Any) -> None:
 
 
 def test_a_body_that_was_changed_is_refused_before_it_is_read(webhooks: Any) -> None:
-    with pytest.raises(offhook.InvalidWebhookSignatureError, match="does not match"):
-        webhooks.unwrap("{", HEADERS)
+    for body in ("{", "\udcff"):
+        with pytest.raises(offhook.InvalidWebhookSignatureError, match="does not match"):
+            webhooks.unwrap(body, HEADERS)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b"\xff", b'"realtime.call.incoming"', b"[" * 100_000])

@@ -162,3 +162,29 @@ def test_loopback_is_told_from_the_world() -> None:
     assert not Address("0.0.0.0", 1).is_loopback
     assert not Address("example.com", 1).is_loopback
     assert str(Address("::1", 80)) == "[::1]:80"
+
+
+@pytest.mark.parametrize("url", ["wss://api.openai.com", "ws://127.0.0.1:8080/v1/realtime?a=b", "https://here/"])
+def test_a_relay_is_a_socket_or_the_same_in_http(url: str) -> None:
+    config = load_config({"relay_url": url}, {"OFFHOOK_RELAY_KEY": "sk-there", "OFFHOOK_RELAY_DIALECT": "azure"})
+    assert (config.relay_url, config.relay_key, config.relay_dialect) == (url, "sk-there", "azure")
+    assert "sk-there" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"relay_url": "api.openai.com"}, "--relay-url: 'api.openai.com' is not a ws or wss URL"),
+        ({"relay_url": "wss:///path"}, "is not a ws or wss URL"),
+        ({"relay_url": "ftp://there"}, "is not a ws or wss URL"),
+        ({"relay_url": "wss://user:secret@there"}, "holds a user name or password"),
+        ({"relay_url": "wss://there", "relay_dialect": "gemini"}, "--relay-dialect"),
+        ({"relay_url": "wss://there", "llm_url": "http://there/v1"}, "--relay-url: does not go with --llm-url"),
+        ({"relay_url": "wss://there", "stt": ["local"]}, "--relay-url: does not go with --stt"),
+    ],
+)
+def test_a_relay_that_cannot_be_reached_or_is_not_alone_is_refused(flags: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_config(flags, {})
+    assert says in str(refused.value)
+    assert "secret" not in str(refused.value)

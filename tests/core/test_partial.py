@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from tests.core.talk import Talk, one, types
+from tests.core.talk import SocketTalk, Talk, TranscriptionTalk, one, types
+from tests.matrix import obeys
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
@@ -120,3 +123,35 @@ def test_words_of_input_that_was_cleared_are_forgotten() -> None:
     assert other != item_id
     talk.happens(happened.HeardSoFar(other, None))
     assert ends(talk, other, "Hello.") == ["Hello.", "Hello."]
+
+
+DOORS: tuple[tuple[str, Callable[..., Talk]], ...] = (
+    ("realtime", Talk),
+    ("realtime", SocketTalk),
+    ("transcription", TranscriptionTalk),
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "door"),
+    [
+        pytest.param(kind, door, marks=obeys("session.update", f"session({kind}).audio.input.transcription.delay"))
+        for kind, door in DOORS
+    ],
+)
+def test_a_session_that_allows_less_delay_is_told_its_words_sooner(kind: str, door: Callable[..., Talk]) -> None:
+    waited = []
+    for delay in ("minimal", "low", "medium", "high", "xhigh"):
+        talk = door(options=EngineOptions(needs_transcripts=True, hears_early=True))
+        given = {"transcription": {"model": STREAMING_MODEL, "delay": delay}}
+        talk.client("session.update", session={"type": kind, "audio": {"input": given}})
+        item_id = begins(talk)
+        first = talk.engine.next_deadline()
+        assert first is not None
+        talk.waits(first - talk.now)
+        talk.happens(happened.HeardSoFar(item_id, "Can you"))
+        second = talk.engine.next_deadline()
+        assert second is not None
+        waited.append(second - first)
+    assert waited == sorted(set(waited)), "each allows more than the one before"
+    assert waited[2] == pytest.approx(EVERY_S)

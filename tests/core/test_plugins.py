@@ -12,10 +12,11 @@ import pytest
 from offhook.config import load_config
 from offhook.errors import ConfigError
 from offhook.model.cascade import Cascade
+from offhook.model.local.gguf.brain import CONTEXT_TOKENS
 from offhook.model.plugin import GROUP, OURS, ModelPlugin
 from offhook.model.registry import choose_backend
 from offhook.model.settings import PARTS
-from offhook.server import model_options
+from offhook.server import _context_tokens, model_options
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 CODE = """
@@ -128,6 +129,28 @@ def test_our_own_go_by_their_names_and_by_tables(tmp_path: Path) -> None:
 
 def test_a_whole_backend_goes_by_its_name(tmp_path: Path) -> None:
     assert chosen(tmp_path, "backend = 'scripted'") == {"name": "scripted"}
+
+
+@pytest.mark.parametrize(("member", "expected"), [("", CONTEXT_TOKENS), ("context_tokens = 2048", 2048)])
+def test_a_conversation_is_no_longer_than_the_file_that_may_have_to_read_it(
+    tmp_path: Path, member: str, expected: int
+) -> None:
+    path = tmp_path / "offhook.toml"
+    path.write_text(
+        f"llm = ['demo', 'file']\n[backends.file]\nplugin = 'gguf'\npath = 'm.gguf'\n{member}\n", encoding="utf-8"
+    )
+    assert _context_tokens(load_config({}, {}, path)) == expected
+    assert _context_tokens(load_config({"llm": ["demo"]}, {}, path)) == 32_768
+
+
+def test_an_upstream_is_a_whole_backend_by_name_too(tmp_path: Path) -> None:
+    toml = "backend = 'up'\n[backends.up]\nplugin = 'relay'\nurl = 'ws://127.0.0.1:1'\ndialect = 'offhook'\n"
+    report = chosen(tmp_path, toml)
+    assert (report["name"], report["dialect"]) == ("relay", "offhook")
+    assert "backends.up.dialect: invalid enum value 'own'" in refusal(tmp_path, toml.replace("'offhook'", "'own'"))
+    assert "backends.up.url: 'ftp://a' is not a ws or wss" in refusal(
+        tmp_path, toml.replace("ws://127.0.0.1:1", "ftp://a")
+    )
 
 
 FAST = "[backends.fast]\nplugin = 'chat'\nurl = 'http://127.0.0.1:1/v1'\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.matrix import SEEN, obeys
 
 from offhook.errors import ApiProblem, ConfigError
 from offhook.host.preparing import Preparing
@@ -92,20 +93,31 @@ def test_a_server_without_prompts_says_how_to_have_some() -> None:
         Preparing().session(params, "p")
 
 
-def test_an_update_takes_the_prompt_but_not_another_model(folder: Path) -> None:
+# Both doors prepare the events of clients by the same object.
+PROMPT_FIELDS = ("prompt.id", "prompt.version", "prompt.variables")
+DOORS = pytest.mark.parametrize("door", ["call", "socket"])
+
+
+@DOORS
+@obeys("session.update", *(f"session(realtime).{name}" for name in PROMPT_FIELDS))
+def test_an_update_takes_the_prompt_but_not_another_model(folder: Path, door: str) -> None:
     preparing = Preparing({"p": Prompts(folder)})
     prompt = {"id": "pmpt_shop", "version": "2", "variables": {"shop": "a", "city": "b"}}
     update = {"type": "session.update", "session": {"type": "realtime", "prompt": prompt}}
+    SEEN.client_event(door, update)
     event = preparing.event(decode_client_event(json.dumps(update)), "p")
     assert isinstance(event, SessionUpdate)
     assert event.session.instructions == "You answer for a in b."
     assert not event.session.model
 
 
-def test_one_response_has_a_prompt_of_its_own(folder: Path) -> None:
+@DOORS
+@obeys("response.create", *(f"response.{name}" for name in PROMPT_FIELDS))
+def test_one_response_has_a_prompt_of_its_own(folder: Path, door: str) -> None:
     preparing = Preparing({"p": Prompts(folder)})
     prompt = {"id": "pmpt_shop", "version": "2", "variables": {"shop": "a", "city": "b"}}
     create = {"type": "response.create", "response": {"prompt": prompt, "tool_choice": "auto"}}
+    SEEN.client_event(door, create)
     event = preparing.event(decode_client_event(json.dumps(create)), "p")
     assert isinstance(event, ResponseCreate)
     assert event.response

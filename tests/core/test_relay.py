@@ -11,6 +11,7 @@ from tests.core.talk import RESPONSE_END, SPOKEN_ITEM, SPOKEN_ITEM_END, function
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.relay import limits, steps
+from offhook.wire.items import McpListedTool
 
 REFUSED = "The model's server refused the connection: HTTP 401."
 
@@ -90,9 +91,24 @@ def test_an_update_is_validated_here_and_only_what_changed_is_sent() -> None:
     assert len(talk.asked("session.update")) == 2
 
 
+def test_a_member_that_upstream_refuses_costs_none_of_the_others() -> None:
+    """Updates are all or nothing there: without its formats and its turns a session would be nonsense."""
+    talk = RelayTalk(instructions="Be brief.")
+    (update,) = talk.asked("session.update")
+    refused = {"code": "invalid_value", "message": "No such voice.", "event_id": update["event_id"]}
+    assert talk.says_upstream("error", error=refused) == []
+    alone = talk.asked("session.update")[1:]
+    assert {"type": "realtime", "instructions": "Be brief."} in [each["session"] for each in alone]
+    (voice,) = (each for each in alone if "voice" in str(each))
+    (told,) = talk.says_upstream("error", error=refused | {"event_id": voice["event_id"]})
+    assert told["error"]["message"] == "No such voice."
+    assert len(talk.asked("session.update")) == 1 + len(alone)
+
+
 def test_what_upstream_says_about_an_update_is_told_as_an_error() -> None:
     talk = RelayTalk()
-    (update,) = talk.asked("session.update")
+    talk.client("session.update", session={"type": "realtime", "instructions": "Sing."})
+    update = talk.asked("session.update")[-1]
     problem = {
         "type": "invalid_request_error",
         "code": "invalid_value",
@@ -260,6 +276,91 @@ def test_overrides_of_one_response_are_asked_for_and_nothing_else() -> None:
     assert asked["response"] == {"instructions": "Greet.", "max_output_tokens": 100}
 
 
+def test_an_item_that_upstream_refuses_is_told_once_and_not_sent_again() -> None:
+    talk = RelayTalk()
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+    talk.client("conversation.item.create", item={"type": "message", "role": "user", "content": [image]})
+    talk.client("response.create")
+    (created,) = talk.asked("conversation.item.create")
+    refused = {"code": "invalid_value", "message": "No images.", "event_id": created["event_id"]}
+    assert types(talk.says_upstream("error", error=refused)) == ["error"]
+    talk.answers_upstream()
+    talk.client("response.create")
+    assert len(talk.asked("conversation.item.create")) == 1
+
+
+def test_a_tool_of_an_mcp_server_is_a_function_to_the_upstream() -> None:
+    server = {"type": "mcp", "server_label": "crm", "server_url": "https://crm.example/", "require_approval": "never"}
+    talk = RelayTalk(tools=[server])
+    listing = talk.last(do.ListMcpTools).item_id
+    listed = McpListedTool(name="find", input_schema={"type": "object"})
+    talk.happens(happened.McpToolsListed(listing, (listed,)))
+    talk.client("response.create")
+    (asked,) = talk.asked("response.create")
+    assert [tool["name"] for tool in asked["response"]["tools"]] == ["crm__find"]
+    talk.says_upstream("response.created", response={"id": "r", "status": "in_progress"})
+    item = {"id": "f", "type": "function_call", "name": "crm__find", "call_id": "call_there", "arguments": ""}
+    talk.says_upstream("response.output_item.added", response_id="r", output_index=0, item=item)
+    talk.says_upstream("response.output_item.done", response_id="r", output_index=0, item=item | {"arguments": "{}"})
+    talk.ends(response_id="r")
+    talk.happens(happened.McpCallFinished(talk.last(do.CallMcpTool).item_id, output="Ann"))
+    talk.client("response.create")
+    (created,) = talk.asked("conversation.item.create")
+    assert created["item"] | {"id": ""} == {
+        "id": "",
+        "type": "function_call_output",
+        "call_id": "call_there",
+        "output": "Ann",
+    }
+
+
+def test_words_that_are_to_be_said_verbatim_are_asked_for() -> None:
+    talk = RelayTalk(tools=[function()])
+    talk.client("response.create", response={"offhook": {"say": "Good morning."}})
+    (asked,) = talk.asked("response.create")
+    assert asked["response"]["instructions"].endswith("Good morning.")
+    assert (asked["response"]["tools"], asked["response"]["tool_choice"]) == ([], "none")
+
+
+def test_a_caller_who_says_nothing_is_asked_again_from_here() -> None:
+    talk = RelayTalk(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 5000}}})
+    talk.says()
+    talk.answers_upstream()
+    talk.happens(happened.PlayoutStarted(talk.run))
+    talk.happens(happened.PlayoutFinished(talk.run, 2000), after_s=2)
+    talk.upstream.clear()
+    told = talk.waits(5.1)
+    assert "input_audio_buffer.timeout_triggered" in types(told)
+    assert talk.sent_types() == ["conversation.item.create", "response.create"], "silence is not sent"
+    (created,) = talk.asked("conversation.item.create")
+    assert created["item"]["role"] == "system"
+
+
+def test_logprobs_come_through() -> None:
+    talk = RelayTalk(audio=TRANSCRIBED, include=["item.input_audio_transcription.logprobs"])
+    talk.says()
+    talk.says_upstream("input_audio_buffer.committed", item_id="item_there_0")
+    name = "conversation.item.input_audio_transcription.delta"
+    logprobs = [{"token": "Hi", "logprob": -0.1, "bytes": [72, 105]}]
+    told = talk.says_upstream(name, item_id="item_there_0", content_index=0, delta="Hi", logprobs=logprobs)
+    assert one(told, name)["logprobs"] == logprobs
+    told = talk.says_upstream(name, item_id="item_there_0", content_index=0, delta="Hi", logprobs="odd")
+    assert not one(told, name).get("logprobs")
+
+
+def test_a_minute_of_turns_that_upstream_has_is_kept_for_another_connection() -> None:
+    talk = RelayTalk()
+    for number in range(3):
+        talk.says(30_000)
+        talk.answers_upstream(number=number)
+    talk.lose()
+    talk.waits(0.1)
+    talk.upstream.clear()
+    talk.connect()
+    talk.client("response.create")
+    assert len(talk.asked("input_audio_buffer.commit")) == 2
+
+
 # -- failures
 
 
@@ -274,6 +375,19 @@ def test_a_response_that_fails_upstream_fails_here_with_its_error() -> None:
     talk.client("response.create")
     talk.answers_upstream(number=2)
     assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
+
+
+def test_a_turn_that_upstream_refuses_is_a_failed_transcript_and_is_not_sent_again() -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    talk.says()
+    (commit,) = talk.asked("input_audio_buffer.commit")
+    code = "input_audio_buffer_commit_empty"
+    refused = {"code": code, "message": "Too little.", "event_id": commit["event_id"]}
+    told = talk.says_upstream("error", error=refused)
+    assert one(told, "conversation.item.input_audio_transcription.failed")["error"]["code"] == code
+    talk.answers_upstream()
+    talk.client("response.create")
+    assert len(talk.asked("input_audio_buffer.commit")) == 1
 
 
 def test_a_response_that_upstream_refuses_fails_with_that_error() -> None:
@@ -363,6 +477,22 @@ def test_events_that_are_none_never_end_the_call(text: str | bytes) -> None:
     assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
 
 
+def test_a_response_without_end_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_OUTPUT_ITEMS", 8)
+    talk = RelayTalk(tools=[function()])
+    talk.client("response.create")
+    talk.says_upstream("response.created", response={"id": "r", "status": "in_progress"})
+    for number in range(2 * limits.MAX_OUTPUT_ITEMS):
+        item = {"id": f"f{number}", "type": "function_call", "name": "opening_hours", "call_id": f"c{number}"}
+        talk.says_upstream("response.output_item.added", response_id="r", output_index=number, item=item)
+        where = {"response_id": "r", "item_id": f"m{number}", "output_index": number, "content_index": 0}
+        talk.says_upstream("response.output_audio_transcript.delta", delta="a ", **where)
+        talk.says_upstream("response.output_audio_transcript.done", transcript="a ", **where)
+    (run,) = talk.relay._runs
+    assert (len(run.calls), len(run.messages)) == (limits.MAX_OUTPUT_ITEMS, limits.MAX_OUTPUT_ITEMS)
+    assert one(talk.ends(response_id="r"), "response.done")["response"]["status"] == "completed"
+
+
 def test_who_sends_nothing_but_nonsense_is_left() -> None:
     talk = RelayTalk()
     for _ in range(limits.MAX_BAD_EVENTS):
@@ -448,12 +578,14 @@ def test_a_response_waits_for_a_connection_and_is_given_up_in_the_end() -> None:
 
 
 def test_a_wrong_key_fails_every_response_at_once_and_is_not_tried_again() -> None:
-    talk = RelayTalk(is_online=False)
+    talk = RelayTalk(is_online=False, audio=TRANSCRIBED)
     talk.client("response.create")
     talk.lose("HTTP 401", is_refused=True)
     talk.client("response.create")
+    talk.says()
     failed = [event["response"]["status_details"] for event in talk.sent if event["type"] == "response.done"]
-    assert [each["error"]["message"] for each in failed] == [REFUSED, REFUSED]
+    assert not talk.relay.awaits_words
+    assert [each["error"]["message"] for each in failed] == [REFUSED] * 3
     talk.waits(60)
     assert len(talk.connects) == 1
 

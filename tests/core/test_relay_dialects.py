@@ -120,6 +120,13 @@ def test_a_voice_that_xai_does_not_have_is_left_to_it() -> None:
     assert "voice" not in update["session"]
 
 
+def test_what_an_upstream_does_not_have_is_said_once() -> None:
+    talk = XaiTalk(audio={"output": {"voice": "eve", "speed": 1.2}}, max_output_tokens=100)
+    talk.client("session.update", session={"type": "realtime", "instructions": "Sing."})
+    assert talk.warnings == ["session members without effect upstream: max_output_tokens,speed"]
+    assert not RelayTalk(audio={"output": {"speed": 1.2}}, max_output_tokens=100).warnings
+
+
 def test_a_turn_goes_to_xai_whole_and_its_commit_is_what_asks() -> None:
     talk = XaiTalk(audio=TRANSCRIBED)
     talk.says()

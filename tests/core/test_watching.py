@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.core.talk import Talk, one
+from tests.matrix import obeys
 
 from offhook.host.watching import Watch
 from offhook.session import inputs as happened
@@ -113,6 +114,17 @@ def test_a_trace_begins_when_it_is_asked_for_and_cannot_be_changed() -> None:
     assert "tracing" not in WITHOUT_EFFECT
 
 
+@obeys("session.update", *(f"session(realtime).tracing.{name}" for name in ("workflow_name", "group_id", "metadata")))
+@obeys("session.update", "session(realtime).tracing")
+def test_a_trace_that_an_update_begins_has_its_names() -> None:
+    talk = Watched()
+    talk.client("session.update", session={"type": "realtime", "tracing": NAMED})
+    a_turn(talk)
+    told = talk.ends()["session"][0].attributes
+    assert (told["workflow_name"], told["group_id"]) == ("front desk", "shop 7")
+    assert "gold" in str(told)
+
+
 def test_tool_calls_are_spans_and_figures() -> None:
     server = {"type": "mcp", "server_label": "crm", "server_url": "https://x.example", "require_approval": "never"}
     talk = Watched(tracing="auto", tools=[{"type": "function", "name": "f"}, server])
@@ -176,7 +188,9 @@ def test_the_text_of_the_figures() -> None:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r'[a-z_]+(\{[a-z]+="[^"]+"(,[a-z]+="[^"]+")*\})? [0-9.e+-]+', line) for line in lines)
     names = {re.split(r"[{ ]", line)[0] for line in lines}
-    assert names >= set(COUNTERS) | {f"{name}_bucket" for name in HISTOGRAMS} | {"offhook_calls_active"}
+    assert names >= (set(COUNTERS) - {"offhook_cost_total"}) | {f"{name}_bucket" for name in HISTOGRAMS} | {
+        "offhook_calls_active"
+    }
     assert text.endswith("offhook_calls_active 2\n")
     assert 'offhook_think_seconds_bucket{le="0.2"} 1\n' in text
     assert 'offhook_think_seconds_bucket{le="0.3"} 2\n' in text, "a bound belongs to its bucket"

@@ -72,7 +72,7 @@ def test_settings_named_in_the_text_exist() -> None:
 
     known = {flag_of(setting.name) for setting in SETTINGS} | {"--config", "--help", "--once"}
     known |= {"--say", "--hear", "--interrupt-after", "--json", "--dtmf", "--hangup-after", "--bind"}
-    known |= {"--phone-recordings"}
+    known |= {"--phone-recordings", "--write-conformance"}
     for path in DOCUMENTS:
         for flag in re.findall(r"`(--[a-z-]+)", path.read_text(encoding="utf-8")):
             assert flag in known, (path.name, flag)
@@ -185,7 +185,7 @@ def test_the_backend_of_the_backends_page_keeps_what_is_promised(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     backend, tests = blocks(DOCS / "backends.md", "python")
-    table, entry = blocks(DOCS / "backends.md", "toml")
+    table, prices, entry = blocks(DOCS / "backends.md", "toml")
     made = ModuleType("my_package")
     exec(backend, vars(made))
     monkeypatch.setitem(sys.modules, "my_package", made)
@@ -205,8 +205,12 @@ def test_the_backend_of_the_backends_page_keeps_what_is_promised(
     (about / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     path = tmp_path / "offhook.toml"
-    path.write_text("models = 'scripted'\n" + table.replace('"local"', '"morse"'), encoding="utf-8")
-    report = choose_backend(model_options(load_config({}, {}, path))).report()
+    currency, _, amounts = prices.partition("\n")
+    text = f"models = 'scripted'\n{currency}\n" + table.replace('"local"', '"morse"') + amounts
+    path.write_text(text, encoding="utf-8")
+    config = load_config({}, {}, path)
+    assert set(config.prices.of) == {"large", "cloud", "ears", "local"}
+    report = choose_backend(model_options(config)).report()
     assert [each["backend"] for each in report["brain"]["order"]] == ["fast", "large"]
     assert [each["name"] for each in report["voice"]["order"]][1:] == ["morse at 600 Hz"]
 

@@ -41,6 +41,7 @@ async def talk(one: Live, softphone: Baresip) -> str:
     return (await asyncio.wait_for(one.incoming.get(), PATIENCE_S)).data.call_id
 
 
+@pytest.mark.real_time(reruns=3)
 @pytest.mark.parametrize(
     ("codec", "transport"),
     [("PCMU", "udp"), ("PCMA", "udp"), ("PCMU", "tcp")],
@@ -209,6 +210,7 @@ def test_a_transfer_to_somebody_busy_leaves_the_softphone_where_it_is(tmp_path: 
 # -- the softphone is called
 
 
+@pytest.mark.real_time(reruns=3)
 @pytest.mark.parametrize("transport", ["UDP", "TCP"])
 def test_our_telephone_calls_the_softphone_holds_it_and_hangs_up(transport: Any, tmp_path: Path) -> None:
     async def test() -> None:
@@ -234,6 +236,7 @@ def test_our_telephone_calls_the_softphone_holds_it_and_hangs_up(transport: Any,
     asyncio.run(asyncio.wait_for(test(), 120))
 
 
+@pytest.mark.real_time(reruns=3)
 def test_offhook_call_talks_to_the_softphone_and_sums_up(tmp_path: Path) -> None:
     (tmp_path / "line.wav").write_bytes(write_wav(voice(1000), 8000))
 

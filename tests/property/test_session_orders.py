@@ -7,8 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core.talk import SocketTalk, Talk
-from tests.promises import Judge
+from tests.core.talk import Judged, JudgedOnSocket, Talk
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
@@ -103,27 +102,6 @@ def perform(talk: Talk, action: tuple[Any, ...]) -> None:
             ids = [str(item.id) for item in talk.engine.conversation] or ["item_x"]
             members = {"content_index": 0, "audio_end_ms": 100} if verb == "truncate" else {}
             talk.client(f"conversation.item.{verb}", item_id=ids[number % len(ids)], **members)
-
-
-class Judged(Talk):
-    """Every output is judged as it comes."""
-
-    def __init__(self, **members: Any) -> None:
-        self.judge = Judge()
-        super().__init__(**members)
-
-    def _take(self, outputs: list[do.Output]) -> list[dict[str, Any]]:
-        self.judge.take(outputs)
-        return super()._take(outputs)
-
-    def ends(self) -> None:
-        """The session is over; look back at it."""
-        self._take(self.engine.close(self.now))
-        self.judge.is_over()
-
-
-class JudgedOnSocket(Judged, SocketTalk):
-    """The same on a socket."""
 
 
 def response_id_of(event: dict[str, Any]) -> str | None:

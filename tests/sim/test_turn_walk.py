@@ -12,6 +12,7 @@ import pytest
 from tests.sim.turn_walk import Call, walk
 
 from offhook.session.options import EngineOptions
+from offhook.session.socket import SocketDoor
 from offhook.wire.session import SemanticVad, ServerVad, TurnDetection
 
 TURN = ("voice starts", "voice pauses", "voice stops")
@@ -30,6 +31,10 @@ WALKS: dict[str, tuple[TurnDetection | None, bool, bool, tuple[str, ...], int, i
     "a turn whose words are not known": (ServerVad(), True, False, TURN, 3, 340),
     "a caller who says nothing": (ServerVad(idle_timeout_ms=5000), True, False, ANSWER, 2, 85),
 }  # fmt: skip
+ON_SOCKET = {
+    "a socket": ((), 3, 280),
+    "a socket with an answer": ((*TURN, "model speaks 1"), 2, 120),
+}
 DEPTH = os.environ.get("WALK_DEPTH")
 
 
@@ -38,5 +43,14 @@ def test_every_order_keeps_the_promises(name: str, record_property: Callable[[st
     detection, needs_transcripts, hears_early, opening, depth, least = WALKS[name]
     options = EngineOptions(needs_transcripts=needs_transcripts, hears_early=hears_early)
     seen = walk(lambda: Call(options, detection), opening, int(DEPTH) if DEPTH else depth)
+    record_property("seen", f"{name}: {seen.states} states by {seen.steps} steps")
+    assert seen.states >= least, "the walk has become blind"
+
+
+@pytest.mark.parametrize("name", ON_SOCKET)
+def test_every_order_keeps_the_promises_on_a_socket(name: str, record_property: Callable[[str, object], None]) -> None:
+    opening, depth, least = ON_SOCKET[name]
+    options = EngineOptions(needs_transcripts=False)
+    seen = walk(lambda: Call(options, ServerVad(), SocketDoor), opening, int(DEPTH) if DEPTH else depth)
     record_property("seen", f"{name}: {seen.states} states by {seen.steps} steps")
     assert seen.states >= least, "the walk has become blind"

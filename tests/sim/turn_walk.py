@@ -20,6 +20,7 @@ from tests.promises import Judge
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
+from offhook.session.door import Door, TelephoneDoor
 from offhook.session.engine import Engine
 from offhook.session.options import EngineOptions
 from offhook.session.response import ResponseSettings
@@ -45,13 +46,20 @@ from offhook.wire.session import (
 
 BEGAN = 10_000.0
 PIECE_MS = 200
+# Two seconds of PCMU.
+AUDIO = "//////" * 2666
 _ID = re.compile(r"(item|resp|call|conv)_[0-9]")
 
 
 class Call:
-    """The engine, and what its surroundings know."""
+    """The engine, and what its surroundings know; on a socket (``door``), the client is a part of these."""
 
-    def __init__(self, options: EngineOptions, detection: TurnDetection | None) -> None:
+    def __init__(
+        self,
+        options: EngineOptions,
+        detection: TurnDetection | None,
+        door: Callable[[Engine], Door] = TelephoneDoor,
+    ) -> None:
         numbers = itertools.count(1)
         params = SessionParams(
             type="realtime",
@@ -65,7 +73,8 @@ class Call:
         )
         self.now = BEGAN
         self.judge = Judge()
-        self.engine = Engine(session, Ids(lambda size: f"{next(numbers):0{size}d}"), options, BEGAN, model_named=False)
+        ids = Ids(lambda size: f"{next(numbers):0{size}d}")
+        self.engine = Engine(session, ids, options, BEGAN, model_named=False, door=door)
         self.listens = detection is not None
         self.voice: str = "silent"
         self.early: str | None = None
@@ -77,6 +86,8 @@ class Call:
         self.inputs: list[str] = []
         self._take(self.engine.start())
         self.now += 2.0
+        if not self.engine.door.plays:
+            self.client(asked.InputAudioBufferAppend(audio=AUDIO))
 
     def handle(self, event: happened.Input) -> None:
         self._take(self.engine.handle(event, self.now))
@@ -224,6 +235,8 @@ class Call:
         if len(self.engine.responses) < 2:
             yield "create aside", asked.ResponseCreate(response=aside)
         yield "cancel", asked.ResponseCancel()
+        if not self.engine.door.plays and self.engine.uncommitted_ms < PIECE_MS:
+            yield "append", asked.InputAudioBufferAppend(audio=AUDIO)
         if self.playing:
             yield "clear output", asked.OutputAudioBufferClear()
         items = list(self.engine.conversation)

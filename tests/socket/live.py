@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -112,11 +113,12 @@ async def live(
     app: Callable[[Live, Incoming], Awaitable[None]] | None = None,
     projects: tuple[ProjectConfig, ...] = (),
     backend: Backend | None = None,
+    toml: Path | None = None,
     **flags: Any,
 ) -> AsyncIterator[Live]:
     """Start a server; ``hook`` answers its webhooks, ``app`` acts on each call that is announced.
 
-    ``backend`` is the model instead of those that flags name.
+    ``backend`` is the model instead of those that flags name, ``toml`` a file of settings.
     """
     tasks: set[asyncio.Task[None]] = set()
     found: list[Live] = []
@@ -151,7 +153,7 @@ async def live(
             "webhook_url": hooks.url,
             "webhook_secret": [SECRET],
         }
-        config = load_config(settings | flags, {})
+        config = load_config(settings | flags, {}, toml)
         if projects:
             each = tuple(replace(project, webhook_url=hooks.url, webhook_secrets=(SECRET,)) for project in projects)
             config = replace(config, projects=each, api_key=(), webhook_url=None, webhook_secret=())

@@ -14,7 +14,7 @@ from tests.sip_peer import Caller
 
 from offhook.sip.message import Request, Response, parse_message
 
-PATIENCE_S = 10.0
+PATIENCE_S = 20.0
 
 
 @dataclass

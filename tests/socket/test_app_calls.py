@@ -124,16 +124,19 @@ def test_a_handler_that_fails_while_it_rings_rejects_the_call(caplog: pytest.Log
     assert "the calendar is gone" in caplog.text
 
 
+@pytest.mark.parametrize("kind", [LookupError, pytest.fail.Exception, asyncio.CancelledError])
 @pytest.mark.parametrize("entered", [True, False])
-def test_a_handler_that_fails_in_the_conversation_hangs_up(caplog: pytest.LogCaptureFixture, entered: bool) -> None:
+def test_a_handler_that_fails_in_the_conversation_hangs_up(
+    caplog: pytest.LogCaptureFixture, entered: bool, kind: type[BaseException]
+) -> None:
     def build(scene: Scene) -> None:
         @scene.app.incoming
         async def answer(call: offhook.IncomingCall) -> None:
             if not entered:
                 await call.accept()
-                raise LookupError("the calendar is gone")
+                raise kind("the calendar is gone")
             async with call.accept():
-                raise LookupError("the calendar is gone")
+                raise kind("the calendar is gone")
 
     async def test(scene: Scene) -> None:
         call = await scene.one.dial()

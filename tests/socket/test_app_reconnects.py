@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from tests.core.test_app_webhooks import SECRET, event, post, run
@@ -16,7 +17,7 @@ PAUSES_S = (0.0, 0.0, 0.0)
 Closing = Callable[[ServerConnection, int], Awaitable[None]]
 
 
-def end_of_call(close: Closing) -> tuple[offhook.CallEnded, int, list[str]]:
+def end_of_call(close: Closing, api_key: Any = "sk-test") -> tuple[offhook.CallEnded, int, list[str]]:
     """Answer a call on a server that closes sockets so; return its end, the sockets and the requests there were."""
     transport = AsyncScripted()
     ends: list[offhook.CallEnded] = []
@@ -30,7 +31,7 @@ def end_of_call(close: Closing) -> tuple[offhook.CallEnded, int, list[str]]:
         async with serve(serve_one, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             client = offhook.AsyncClient(
-                api_key="sk-test",
+                api_key=api_key,
                 webhook_secret=SECRET,
                 base_url="http://127.0.0.1:9/v1",
                 websocket_base_url=f"ws://127.0.0.1:{port}/v1",
@@ -101,3 +102,48 @@ def test_a_server_that_does_not_want_the_client_is_not_dialled_again(monkeypatch
     assert (end.result, end.by, sockets) == ("lost", "server", 1)
     assert "the key was revoked" in end.reason
     assert requests == ["accept", "hangup"]
+
+
+def test_a_key_that_cannot_be_had_any_more_loses_the_call_and_not_its_handler(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(limits, "RECONNECT_PAUSES_S", PAUSES_S)
+    keys = ["sk-test"] * 2
+
+    def key() -> str:
+        if not keys:
+            raise PermissionError("the vault is closed")
+        return keys.pop()
+
+    async def close(socket: ServerConnection, number: int) -> None:
+        await socket.close(1011)
+
+    end, sockets, requests = end_of_call(close, key)
+    assert (end.result, sockets) == ("lost", 1)
+    assert requests == ["accept"]
+    assert "the vault is closed" in caplog.text
+
+
+def test_a_call_that_cannot_be_ended_for_want_of_a_key_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    keys = ["sk-test"]
+
+    def key() -> str:
+        if not keys:
+            raise PermissionError("the vault is closed")
+        return keys.pop()
+
+    async def test() -> None:
+        client = offhook.AsyncClient(
+            api_key=key, webhook_secret=SECRET, base_url="http://127.0.0.1:9/v1", transport=AsyncScripted()
+        )
+        app = offhook.App(client=client)
+
+        @app.incoming
+        async def take(call: offhook.IncomingCall) -> None:
+            await call.accept()
+
+        assert await post(app, event()) == 200
+        await app.close()
+
+    run(test())
+    assert "could not be ended: the vault is closed" in caplog.text

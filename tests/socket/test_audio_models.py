@@ -75,6 +75,37 @@ CHUNK = {"object": "transcription.chunk", "choices": [{"delta": {"content": " At
 LAST_CHUNK = {"object": "transcription.chunk", "choices": [{"delta": {"content": " nine."}, "finish_reason": "stop"}]}
 
 
+COUNTED = {
+    "usage": {
+        "type": "tokens",
+        "input_tokens": 14,
+        "output_tokens": 5,
+        "total_tokens": 19,
+        "input_token_details": {"text_tokens": 4, "audio_tokens": 10},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply([json.dumps({"text": "At nine."} | COUNTED).encode()], content_type="application/json"),
+        events(grew("At nine."), ENDED | COUNTED),
+        events(ENDED | COUNTED),
+    ],
+    ids=["whole", "streamed", "the end alone"],
+)
+def test_the_tokens_of_a_transcript_are_told_where_the_server_counts_them(reply: Reply) -> None:
+    async def use(server: ModelServer, _: ModelHost) -> None:
+        words = await collect(Transcriptions(server, "m").transcribe(Speech(b"", 8000), None))
+        counted = words[-1].usage
+        assert counted is not None
+        assert (counted.input_tokens, counted.output_tokens, counted.total_tokens) == (14, 5, 19)
+        assert counted.input_token_details == {"text_tokens": 4, "audio_tokens": 10}
+
+    with_server(reply, use)
+
+
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
@@ -84,8 +115,10 @@ LAST_CHUNK = {"object": "transcription.chunk", "choices": [{"delta": {"content":
         (events(CHUNK, LAST_CHUNK), ["At", " nine."]),
         (events({"text": "At nine,"}, {"text": "sir."}, done=False), ["At nine,", " sir."]),
         (events(ENDED | {"text": " "}), []),
+        (Reply([b" ", b'{"text": "At nine."}'], content_type="text/event-stream"), ["At nine."]),
+        (Reply(events(grew("At"), ENDED).pieces, content_type="text/plain"), ["At"]),
     ],
-    ids=["deltas", "the end alone", "unknown events", "chunks of vLLM", "segments", "silence"],
+    ids=["deltas", "the end alone", "unknown events", "vLLM", "segments", "silence", "no stream", "of another type"],
 )
 def test_a_transcript_is_passed_on_as_it_is_streamed(reply: Reply, expected: list[str]) -> None:
     async def use(server: ModelServer, host: ModelHost) -> None:

@@ -43,7 +43,7 @@ def talk_to(replies: list[Reply], test: Test, own: dict[str, Any] | None = None,
         def answer(_: Received) -> Reply:
             return next(waiting)
 
-        async with asyncio.timeout(60), serve(answer) as model, live(llm_url=model.url, **flags) as one:
+        async with asyncio.timeout(120), serve(answer) as model, live(llm_url=model.url, **flags) as one:
             call, call_id = await one.ring()
             body = {"offhook": {"apology": SORRY} | (own or {})}
             await one.calls.accept(call_id, type="realtime", tools=[TOOL], extra_body=body)

@@ -98,7 +98,7 @@ BOTH = pytest.mark.parametrize("kind", [Sync, Async])
 
 def run(test: Any) -> Any:
     async def whole() -> Any:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             return await test
 
     return asyncio.run(whole())
@@ -449,6 +449,67 @@ def test_tls_carries_requests_to_whom_it_trusts(kind: Any) -> None:
 
     with http_peer(talk) as server:
         run(test(server))
+
+
+@BOTH
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "tunnel"])
+def test_tls_carries_sockets_to_whom_it_trusts(kind: Any, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    shown.load_cert_chain(TLS / "certificate.pem", TLS / "key.pem")
+    trusting = ssl.create_default_context(cafile=TLS / "certificate.pem")
+
+    def talk(peer: Peer) -> bytes:
+        if host == "tunnel":
+            asked = peer.request()
+            assert asked.startswith(b"CONNECT localhost:443 ")
+            peer.say(b"HTTP/1.1 200 OK\r\n\r\n")
+        with shown.wrap_socket(peer.connection, server_side=True) as secured:
+            upgrade = Peer(secured).request()
+            secured.sendall(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n")
+            return upgrade
+
+    async def test(server: HttpPeer) -> None:
+        url = server.url.replace("http:", "https:").replace("127.0.0.1", host)
+        if host == "tunnel":
+            url = "https://localhost/v1"
+            monkeypatch.setenv("https_proxy", server.url.removesuffix("/v1"))
+        async with kind(url) as one:
+            with pytest.raises(offhook.AuthenticationError):
+                await open_socket(one, websocket_connection_options={"ssl": trusting})
+        upgrade: Any = await asyncio.to_thread(server.end)
+        assert upgrade.startswith(b"GET /v1/realtime?")
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+@pytest.mark.usefixtures("no_proxies")
+def test_another_event_loop_carries_both_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    shown.load_cert_chain(TLS / "certificate.pem", TLS / "key.pem")
+    trusting = ssl.create_default_context(cafile=TLS / "certificate.pem")
+    large = b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n" + b"x" * 100_000
+
+    def talk(peer: Peer) -> None:
+        assert peer.request().startswith(b"CONNECT localhost:443 ")
+        peer.say(b"HTTP/1.1 200 OK\r\n\r\n")
+        with shown.wrap_socket(peer.connection, server_side=True) as secured:
+            while b"/hangup" in Peer(secured).request():
+                secured.sendall(large)
+            secured.sendall(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n")
+
+    async def test(server: HttpPeer) -> None:
+        monkeypatch.setenv("https_proxy", server.url.removesuffix("/v1").replace("127.0.0.1", "localhost"))
+        async with Async("https://localhost/v1", transport=AsyncioTransport(tls=trusting)) as one, asyncio.timeout(60):
+            for _ in range(2):
+                assert len((await one.hangup()).content) == 100_000
+            with pytest.raises(offhook.AuthenticationError):
+                await open_socket(one, websocket_connection_options={"ssl": trusting})
+
+    with http_peer(talk) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test(server))
 
 
 @BOTH
@@ -813,6 +874,33 @@ def test_connections_of_a_burst_that_the_server_closes_are_closed_while_one_goes
             await one.hangup()
             assert server.connections == size
         assert await asyncio.to_thread(server.end) == 1
+
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+@BOTH
+def test_connections_of_a_burst_that_grow_old_are_closed_while_one_goes_on(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 5
+    together = threading.Barrier(size)
+
+    def talk(peer: Peer) -> object:
+        peer.request()
+        with contextlib.suppress(threading.BrokenBarrierError):  # one that came after the burst
+            together.wait(PATIENCE_S)
+        peer.say(EMPTY)
+        return answer_all(peer)
+
+    async def test(server: HttpPeer) -> None:
+        async with kind(server.url) as one:
+            await asyncio.gather(*(one.hangup() for _ in range(size)))
+            monkeypatch.setattr(limits, "IDLE_S", 0.2)
+            together.abort()
+            while server.ends.qsize() < size - 1:
+                with contextlib.suppress(offhook.APIConnectionError):  # the one was too old as well
+                    await one.hangup()
 
     with http_peer(talk) as server:
         run(test(server))

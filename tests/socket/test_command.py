@@ -185,6 +185,7 @@ def test_draining_ends_by_itself_with_the_last_call(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
+@pytest.mark.real_time(reruns=3)
 def test_offhook_call_speaks_listens_records_and_measures(tmp_path: Path) -> None:
     async def test() -> None:
         said, heard = tmp_path / "said.wav", tmp_path / "heard.wav"

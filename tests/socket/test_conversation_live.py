@@ -220,7 +220,7 @@ def test_what_the_caller_said_last_is_transcribed_before_the_socket_closes(
             hung_up.set()
 
     async def whole() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await test()
 
     asyncio.run(whole())

@@ -26,6 +26,7 @@ from offhook.model.local.gguf.brain import GgufBrain, GgufOptions
 from offhook.model.registry import ModelOptions, choose_backend
 from offhook.session.inputs import GenerationFinished, TextProduced
 from offhook.session.outputs import Generate
+from offhook.testing.conformance import LanguageModelConformance
 from offhook.wire.session import FunctionTool, ToolChoiceFunction
 
 RUNS = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="llama.cpp is not installed: offhook[llm]")
@@ -46,9 +47,23 @@ def there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return path
 
 
+class TestGgufBrain(LanguageModelConformance):
+    """What any language model promises."""
+
+    long_turns = 20
+    path: Path
+
+    @pytest.fixture(autouse=True)
+    def _installed(self, there: Path) -> None:
+        self.path = there
+
+    def make(self) -> GgufBrain:
+        return GgufBrain(GgufOptions(self.path, 1))
+
+
 def think(path: Path, test: Callable[[GgufBrain], Awaitable[None]], threads: int = 1) -> None:
     async def whole() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             mind = GgufBrain(GgufOptions(path, threads))
             try:
                 await mind.start()
@@ -208,7 +223,7 @@ def test_a_call_outlives_its_brain(there: Path) -> None:
         await call.hang_up()
 
     async def whole() -> None:
-        async with asyncio.timeout(60), live(llm_gguf=str(there)) as one:
+        async with asyncio.timeout(120), live(llm_gguf=str(there)) as one:
             await test(one)
 
     asyncio.run(whole())

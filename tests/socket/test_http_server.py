@@ -20,6 +20,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from offhook.net.http import TEXTS, HttpOptions, HttpServer
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+PATIENCE_S = 20.0
 QUICK = HttpOptions(request_s=0.3, stalled_s=0.3, connections=3)
 UPGRADE = (
     b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
@@ -192,7 +193,7 @@ def test_connections_above_the_limit_are_refused(loop: str) -> None:
         assert (await reader.read(-1)).startswith(b"HTTP/1.1 503 ")
         assert server.connections <= QUICK.connections
 
-    run(test, loop)
+    run(test, loop, replace(QUICK, request_s=PATIENCE_S))
 
 
 @loops

@@ -49,7 +49,7 @@ class Bench:
         return list(self.run(self.heard(Speech(to_bytes(samples), rate_hz, known), **wanted)))
 
     async def heard(self, speech: Speech, **wanted: Any) -> list[Words]:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             return [words async for words in self.ear.transcribe(speech, TranscriptionEcho(**wanted))]
 
 

@@ -26,7 +26,7 @@ needs_voice = pytest.mark.skipif(
 
 def with_voice(voice: LocalVoice, test: Callable[[LocalVoice], Awaitable[None]]) -> None:
     async def whole() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await voice.start()
             try:
                 await test(voice)

@@ -34,7 +34,7 @@ def run(work: Callable[[McpConnections], Coroutine[Any, Any, None]], options: Mc
     async def whole() -> None:
         connections = McpConnections(options)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 await work(connections)
         finally:
             await connections.close()
@@ -148,7 +148,7 @@ def test_a_stream_of_events_may_be_long_and_each_event_may_not() -> None:
     async def read(pieces: list[bytes]) -> int:
         reply = Reply(pieces, content_type="Text/Event-Stream; charset=utf-8")
         async with (
-            asyncio.timeout(60),
+            asyncio.timeout(120),
             serve(answering(reply)) as host,
             guarded_client(GuardedTransport(LOOPBACK), {}, 20) as client,
             client.stream("GET", host.url) as response,

@@ -28,7 +28,7 @@ def with_pool(test: Callable[[Pool], Coroutine[Any, Any, None]], **changes: Any)
     pool = Pool(PoolOptions("the test model", ENGINE, **changes))
 
     async def whole() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await pool.start()
             try:
                 await test(pool)

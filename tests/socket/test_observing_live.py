@@ -81,7 +81,7 @@ def test_a_trace_that_cannot_be_written_does_not_end_the_export_of_the_others() 
         return [Span("1" * 32, "2" * 16, None, "session", 1.0, 2.0, attributes=attributes)]
 
     async def whole() -> None:
-        async with asyncio.timeout(60), serve(lambda _: Reply([b"{}"], content_type="application/json")) as collector:
+        async with asyncio.timeout(120), serve(lambda _: Reply([b"{}"], content_type="application/json")) as collector:
             exporter = OtlpExporter(collector.url.removesuffix("/v1"), "0", FactLog("tests"))
             exporter.start()
             try:

@@ -15,7 +15,7 @@ from offhook.media import limits
 from offhook.net.address import RouteFinder
 from offhook.testing.phone import CallFailedError, Ended, Phone, PhoneCall
 
-PATIENCE_S = 10
+PATIENCE_S = 20
 ELSEWHERE = "192.0.2.1"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,22 +14,23 @@ import pytest
 from tests.socket.cord import Cord, cord_to
 from tests.socket.live import KEY, Live, Socket, live, until
 from tests.socket.model_server import Received, Reply, serve
-from tests.socket.test_sessions_live import FORMATS, SPOKEN_TURN, opened, sound, types
+from tests.socket.test_sessions_live import FORMATS, PCM, SPOKEN_TURN, opened, sound, types
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_sockets
 
 from offhook.audio.tone import find_tones
-from offhook.model.interface import ModelOutput
-from offhook.model.relay import RelayBackend, UpstreamLostError, UpstreamOptions
+from offhook.model.interface import ModelOutput, Speech, Words
+from offhook.model.relay import RelayBackend, Upstream, UpstreamLostError, UpstreamOptions
 from offhook.model.scripted import HEARD, ScriptedBackend, ScriptedOptions
 from offhook.session.outputs import Generate
 from offhook.testing.voice import voice
 from offhook.wire.items import FunctionCallOutput, Message, OutputAudio
+from offhook.wire.session import TranscriptionEcho
 
 TRANSCRIBED = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
 
 
-class Upstream(ScriptedBackend):
+class Model(ScriptedBackend):
     """The scripted model of the upstream, which keeps what it was asked."""
 
     def __init__(self, **options: Any) -> None:
@@ -47,7 +49,7 @@ class Relayed:
 
     here: Live
     there: Live
-    model: Upstream
+    model: Model
     cord: Cord
 
     @contextlib.asynccontextmanager
@@ -56,17 +58,24 @@ class Relayed:
             yield connection, Socket(connection)
 
 
-def run(test: Callable[[Relayed], Awaitable[None]], *, key: str = KEY, answer_ms: int = 500, **flags: Any) -> None:
+def run(
+    test: Callable[[Relayed], Awaitable[None]],
+    *,
+    key: str = KEY,
+    answer_ms: int = 500,
+    model: Model | None = None,
+    **flags: Any,
+) -> None:
     """Run a test with an offhook, and another one that relays to it."""
 
     async def whole() -> None:
-        model = Upstream(answer_ms=answer_ms)
-        async with asyncio.timeout(120), live(backend=model) as there:
+        there_model = model or Model(answer_ms=answer_ms)
+        async with asyncio.timeout(120), live(backend=there_model) as there:
             host, port = there.ready.http.removeprefix("http://").split(":")
             async with cord_to(host, int(port)) as cord:
                 relay = {"relay_url": f"ws://127.0.0.1:{cord.port}", "relay_dialect": "offhook", "relay_key": key}
                 async with live(**(relay | flags)) as here:
-                    await test(Relayed(here, there, model, cord))
+                    await test(Relayed(here, there, there_model, cord))
 
     asyncio.run(whole())
 
@@ -101,6 +110,40 @@ def test_a_call_is_answered_by_the_upstream_in_both_turns() -> None:
         await until(lambda: not len(each.there.server.sessions))
 
     run(test)
+
+
+class SlowEar(Model):
+    """It hears when it is told to."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.may_hear = asyncio.Event()
+
+    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        await self.may_hear.wait()
+        async for words in super().transcribe(speech, wanted):
+            yield words
+
+
+def test_what_was_said_last_is_told_after_the_caller_has_hung_up() -> None:
+    async def test(each: Relayed) -> None:
+        call, call_id = await each.here.talk(TRANSCRIBED)
+        async with each.sideband(call_id) as (_, socket):
+            await call.say(voice(900))
+            await socket.until("input_audio_buffer.committed")
+            await call.hang_up()
+            assert isinstance(each.model, SlowEar)
+            each.model.may_hear.set()
+            events = await socket.until("conversation.item.input_audio_transcription.completed")
+            assert events[-1]["transcript"] == HEARD
+
+    run(test, model=SlowEar(answer_ms=500))
+
+
+def test_what_nobody_reads_is_not_queued_for_ever() -> None:
+    upstream = Upstream(UpstreamOptions("ws://127.0.0.1:1"), "m")
+    sent = [upstream.send(bytes(1024 * 1024)) for _ in range(10)]
+    assert sent.count(True) == 5
 
 
 def test_a_barge_in_stops_the_upstream_and_cuts_what_it_remembers() -> None:
@@ -188,7 +231,7 @@ def test_an_upstream_that_never_answers_fails_the_response_and_not_the_call() ->
 
 def test_a_key_is_not_carried_to_where_an_upstream_redirects() -> None:
     async def whole() -> None:
-        async with asyncio.timeout(60), serve(lambda _: Reply([b"{}"])) as elsewhere:
+        async with asyncio.timeout(120), serve(lambda _: Reply([b"{}"])) as elsewhere:
 
             def away(_: Received) -> Reply:
                 return Reply([], status=302, headers={"location": elsewhere.url.replace("http", "ws")})
@@ -218,7 +261,7 @@ def test_an_upstream_that_talks_nonsense_costs_its_responses_and_no_call() -> No
                 await socket.close(1011)
 
     async def whole() -> None:
-        async with asyncio.timeout(60), serve_sockets(talk, "127.0.0.1", 0) as upstream:
+        async with asyncio.timeout(120), serve_sockets(talk, "127.0.0.1", 0) as upstream:
             port = upstream.sockets[0].getsockname()[1]
             async with live(relay_url=f"ws://127.0.0.1:{port}") as here:
                 call, call_id = await here.talk()
@@ -231,6 +274,53 @@ def test_an_upstream_that_talks_nonsense_costs_its_responses_and_no_call() -> No
                 assert call.end is None
 
     asyncio.run(whole())
+
+
+PROVIDERS = {
+    "openai": ("/v1/realtime?model=there", "authorization", "Bearer sk-there", "response.create"),
+    "azure": ("/openai/v1/realtime?model=there", "api-key", "sk-there", "response.create"),
+    "xai": ("/v1/realtime?model=there", "authorization", "Bearer sk-there", "input_audio_buffer.commit"),
+    "vllm-omni": ("/v1/realtime?model=there", "authorization", "Bearer sk-there", "response.create"),
+}
+
+
+@pytest.mark.parametrize("dialect", PROVIDERS)
+def test_a_provider_is_called_where_and_as_it_wants_to_be(dialect: str) -> None:
+    path, header, key, asks = PROVIDERS[dialect]
+    requests: list[tuple[str, str | None]] = []
+    heard: list[dict[str, Any]] = []
+
+    async def talk(socket: ServerConnection) -> None:
+        assert socket.request is not None
+        requests.append((socket.request.path, socket.request.headers.get(header)))
+        await socket.send(json.dumps({"type": "session.created", "session": {}}))
+        async for text in socket:
+            heard.append(json.loads(text))
+            if heard[-1]["type"] == asks:
+                audio = base64.b64encode(bytes(48_000)).decode()
+                where = {"response_id": "r", "item_id": "i", "output_index": 0, "content_index": 0}
+                for event in (
+                    {"type": "response.created", "response": {"id": "r"}},
+                    {"type": "response.output_audio_transcript.delta", "delta": "We open at nine.", **where},
+                    {"type": "response.output_audio.delta", "delta": audio, **where},
+                    {"type": "response.done", "response": {"id": "r", "status": "completed"}},
+                ):
+                    await socket.send(json.dumps(event))
+
+    async def whole() -> None:
+        async with asyncio.timeout(60), serve_sockets(talk, "127.0.0.1", 0) as upstream:
+            url = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
+            flags = {"relay_dialect": dialect, "relay_model": "there", "relay_key": "sk-there"}
+            async with live(relay_url=url, **flags) as here, opened(here) as client:
+                await client.append(PCM)
+                events = await client.until("response.done")
+                assert events[-1]["response"]["output"][0]["content"][0]["transcript"] == "We open at nine."
+                assert abs(len(sound(events)) - 48_000) <= 960, "a second, in the format of the client"
+
+    asyncio.run(whole())
+    assert requests == [(path, key)]
+    appended = b"".join(base64.b64decode(each["audio"]) for each in heard if "audio" in each)
+    assert len(appended) > 48_000, "the turn, as linear samples"
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -248,6 +338,23 @@ def test_a_session_on_a_socket_is_answered_in_its_format_and_in_the_usual_order(
             per_ms = {"pcm": 48}.get(name, 8)
             assert abs(len(sound(events)) - 500 * per_ms) <= 10 * per_ms
             assert each.there.server.sessions.total == 1
+
+    run(test)
+
+
+def test_a_transcription_session_gets_the_words_that_the_upstream_heard() -> None:
+    async def test(each: Relayed) -> None:
+        async with opened(each.here, "?intent=transcription") as client:
+            assert (await client.receive())["session"]["type"] == "transcription"
+            wanted = {"type": "transcription", "audio": {"input": {"transcription": {"model": "there"}}}}
+            await client.send("session.update", session=wanted)
+            await client.until("session.updated")
+            await client.append(PCM)
+            events = await client.until("conversation.item.input_audio_transcription.completed")
+            assert events[-1]["transcript"] == HEARD
+            (session,) = each.there.server.sessions._active.values()
+            assert session.engine.session.audio.input.transcription.model == "there"
+        assert not each.model.asked
 
     run(test)
 

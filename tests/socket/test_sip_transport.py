@@ -35,7 +35,7 @@ from offhook.sip.output import (
 T = TypeVar("T", bound=Output)
 Kind = Literal["UDP", "TCP"]
 Loop = Callable[[], asyncio.AbstractEventLoop]
-PATIENCE_S = 10.0
+PATIENCE_S = 20.0
 
 
 class End:
@@ -339,7 +339,7 @@ async def _served(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter])
 
 def test_a_connection_with_a_call_outlives_those_without() -> None:
     async def test() -> None:
-        async with ends(unused_timeout_s=0.05) as (one, two):
+        async with ends(unused_timeout_s=0.3) as (one, two):
             answered = await one.hears(Answered, lambda: one.call(two, "TCP"))
             idle = await connect(two)
             assert await _served(idle)
@@ -378,7 +378,7 @@ def test_connection_from_outside_the_allow_list_is_closed() -> None:
 
 def test_silent_and_idle_connections_are_closed() -> None:
     async def test() -> None:
-        async with ends(first_message_timeout_s=0.05, unused_timeout_s=0.05) as (_, two):
+        async with ends(first_message_timeout_s=0.5, unused_timeout_s=0.3) as (_, two):
             silent = await connect(two)
             spoken = await connect(two)
             spoken[1].write(Caller(via="SIP/2.0/TCP h").request("OPTIONS"))

@@ -17,7 +17,7 @@ from offhook.app import limits
 from offhook.app.incoming import IncomingCall
 from offhook.app.tool import Tool
 from offhook.client.async_client import AsyncClient
-from offhook.client.errors import APIError, APIResponseValidationError, InvalidWebhookSignatureError, NotFoundError
+from offhook.client.errors import APIResponseValidationError, InvalidWebhookSignatureError, NotFoundError
 from offhook.errors import ConfigError
 from offhook.wire.calls import RealtimeCallIncoming
 
@@ -122,10 +122,10 @@ class App:
         """
         office = self._office
         if office is not None:
-            try:
-                await office.close(self._drain_s)
-            finally:
-                self._office = None
+            failure = await office.close(self._drain_s)
+            self._office = None
+            if failure is not None:
+                raise failure
 
     def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
         """Serve on its own, until it is stopped; ``options`` are those of ``uvicorn.run``.
@@ -314,11 +314,11 @@ class _Office:
     async def _abandon(self, call: IncomingCall, status_code: int) -> None:
         try:
             await call.abandon(status_code)
-        except (APIError, TimeoutError) as failure:
+        except Exception as failure:  # also of a key's function, which is not ours; the other calls go on
             _log.error("call_id=%s: the call could not be ended: %s", call.call_id, failure)
 
-    async def close(self, drain_s: float) -> None:
-        """Wait for the calls, then end them. Raises what a handler raised that is no Exception."""
+    async def close(self, drain_s: float) -> BaseException | None:
+        """Wait for the calls, then end them. Returns what a handler raised that is no Exception."""
         self._closing = True
         if self._calls:
             _log.info("waiting for %d calls, %g s at most", len(self._calls), drain_s)
@@ -329,8 +329,7 @@ class _Office:
         await asyncio.gather(*left, return_exceptions=True)
         if self._owns_client:
             await self._client.close()
-        if self._failure is not None:
-            raise self._failure
+        return self._failure
 
 
 def _is_stopping() -> bool:

@@ -16,7 +16,7 @@ from offhook.app.floor import Action, Floor, RequestFailed, RunFunctions, SendEv
 from offhook.app.functions import Functions, function_name
 from offhook.app.socket import OVER, REFUSED, Lost, Socket
 from offhook.app.tool import Tool
-from offhook.client.errors import APIError, APIResponseValidationError, ConnectionClosedError, NotFoundError
+from offhook.client.errors import APIResponseValidationError, ConnectionClosedError, NotFoundError
 from offhook.client.events import Event, EventGroups, decode_event
 from offhook.wire.client_events import ClientEvent, ResponseCreate
 from offhook.wire.limits import MAX_SENTENCE_CHARS
@@ -228,7 +228,7 @@ class CallSession(EventGroups[Awaitable[None]]):
             # Nobody steers the call any more, and whoever called should not talk to a machine without its functions.
             try:
                 await self._client.realtime.calls.hangup(self.call_id, timeout=limits.LAST_ACTION_S, max_retries=0)
-            except APIError as failure:
+            except Exception as failure:  # also of a key's function, which is not ours: the session ends all the same
                 _log.debug("call_id=%s: the call could not be hung up: %s", self.call_id, failure)
         self._finish(end)
 
@@ -347,6 +347,9 @@ class CallSession(EventGroups[Awaitable[None]]):
 
     async def _run_functions(self, calls: tuple[facts.OutputItem, ...]) -> None:
         ours = [each for each in calls if self._known_functions.is_ours(each.name)]
+        for each in calls:
+            if each not in ours:
+                _log.debug("call_id=%s: the function %r is left to whoever answers it", self.call_id, each.name)
         outputs = await asyncio.gather(*(self._run_function(each) for each in ours))
         if self._end is not None or not ours:
             return

@@ -30,6 +30,8 @@ _TAPS_PER_LOW_SAMPLE: Final = 48
 _KAISER_BETA: Final = 8.0
 # Outputs a row of the product: few enough to waste little of the band, many enough for the BLAS.
 _BLOCK_SAMPLES: Final = 20
+# Of a batch: the overlapping rows of more streams leave the cache before they are multiplied.
+_STREAMS_AT_A_TIME: Final = 8
 
 
 class _Filter(NamedTuple):
@@ -144,7 +146,11 @@ class BatchResampler:
             np.ndarray(((len(stream) - history) // taken, taken + history), np.int16, stream, 0, (taken * 2, 2))
             for stream in streams
         ]
-        return saturate(np.concatenate(rows).astype(np.float64) @ matrix).reshape(-1)
+        products = [
+            np.concatenate(rows[start : start + _STREAMS_AT_A_TIME]).astype(np.float64) @ matrix
+            for start in range(0, len(rows), _STREAMS_AT_A_TIME)
+        ]
+        return saturate(np.concatenate(products)).reshape(-1)
 
 
 def resample(samples: Samples, rate_in_hz: int, rate_out_hz: int) -> Samples:

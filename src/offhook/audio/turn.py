@@ -206,6 +206,23 @@ class TurnDetector:
                 events += self._try_stop(state)
         return events
 
+    def rest(self, levels_dbfs: Sequence[float], until_ms: int) -> bool:
+        """Take levels, and windows up to ``until_ms``, at once if nobody speaks and none of them is loud.
+
+        Says whether it did; `hear` and `judge`, window by window and with a probability of 0, come to the same.
+        """
+        if self._likely or self.awake or not isinstance(self._state, _Listening):
+            return False
+        floor_dbfs = self._gate.floor_dbfs
+        if self._gate.follow(levels_dbfs, speech=False):
+            self._gate.floor_dbfs = floor_dbfs
+            return False
+        self._active = (self._active << len(levels_dbfs)) & _HISTORY
+        self._heard_ms += len(levels_dbfs) * STEP_MS
+        if until_ms > self._judged_ms:
+            self.judge(0.0, until_ms)
+        return True
+
     def judge(self, probability: float, until_ms: int) -> Sequence[TurnEvent]:
         """Take the probability that the window which ended at ``until_ms`` holds speech."""
         self._judged_ms = until_ms

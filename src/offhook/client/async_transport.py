@@ -121,6 +121,10 @@ class _Wire(asyncio.BufferedProtocol):
         if self._failure is not None:
             raise self._failure
 
+    def is_fresh(self, now: float) -> bool:
+        """Whether it may be used again: not old, and the server has not ended it."""
+        return not self.lost and now - self.idle_since <= limits.IDLE_S
+
     def finish(self, now: float) -> bool:
         """The answer is no longer wanted. Returns whether the connection may be used again."""
         self._deadline = None
@@ -197,7 +201,7 @@ class _Pool:
         self.closed = False
         self._free = max_connections
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._idle: dict[str, list[_Wire]] = {}
+        self._idle: dict[str, deque[_Wire]] = {}
         self._busy: set[_Wire] = set()
         self._routes: dict[str, Route] = {}
 
@@ -226,8 +230,13 @@ class _Pool:
     def release(self, wire: _Wire) -> None:
         """Keep a connection for the next request, or close it."""
         self._busy.discard(wire)
-        if wire.finish(self.loop.time()) and not self.closed:
-            self._idle.setdefault(wire.origin, []).append(wire)
+        now = self.loop.time()
+        if wire.finish(now) and not self.closed:
+            # Those that waited longest go while they are of no use: the newest are taken first, nobody else would.
+            for idle in self._idle.values():
+                while idle and not idle[0].is_fresh(now):
+                    idle.popleft().abort()
+            self._idle.setdefault(wire.origin, deque()).append(wire)
         else:
             wire.abort()
         self._give_slot()
@@ -249,7 +258,7 @@ class _Pool:
         idle = self._idle.get(origin)
         while idle:
             wire = idle.pop()
-            if not wire.lost and self.loop.time() - wire.idle_since <= limits.IDLE_S:
+            if wire.is_fresh(self.loop.time()):
                 return wire
             wire.abort()
         return None

@@ -30,6 +30,10 @@ class _Streamed:
         """Whether the answer was let go."""
         self._body: bytes | None = None
 
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise ValueError("the answer was let go before it was read: read it within its with")
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.status_code}>"
 
@@ -48,7 +52,11 @@ class StreamedResponse(_Streamed, Generic[T]):
         self._parse = parse
 
     def iter_bytes(self) -> Iterator[bytes]:
-        """Yield the body as it comes in. Raises APIConnectionError when it breaks off."""
+        """Yield the body as it comes in.
+
+        Raises APIConnectionError when it breaks off, ValueError when the answer was let go.
+        """
+        self._check_open()
         while chunk := self._opened.next_chunk():
             yield chunk
 
@@ -104,7 +112,11 @@ class AsyncStreamedResponse(_Streamed, Generic[T]):
         self._parse = parse
 
     async def iter_bytes(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes in. Raises APIConnectionError when it breaks off."""
+        """Yield the body as it comes in.
+
+        Raises APIConnectionError when it breaks off, ValueError when the answer was let go.
+        """
+        self._check_open()
         while chunk := await self._opened.next_chunk():
             yield chunk
 

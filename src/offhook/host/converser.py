@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from offhook.audio.pcm import Samples
+from offhook.model.metering import Used
 from offhook.session import inputs as talk
 from offhook.telemetry.log import FactLog
 from offhook.wire.session import NoiseReduction, Session, TurnDetection
@@ -76,6 +77,10 @@ class Converser(Protocol):
 
     def take(self, event: talk.Input) -> None:
         """Take what happened."""
+        ...
+
+    def note_use(self, used: Used) -> None:
+        """Take down what a model did for it, also after its end."""
         ...
 
     def finish_later(self, work: Coroutine[Any, Any, None]) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from math import exp
 from typing import Any, cast
-
-from msgspec.structs import replace
 
 from offhook.call.call import Output
 from offhook.host.converser import Converser, Sound
@@ -18,12 +15,11 @@ from offhook.host.filling import Filling
 from offhook.host.mcp_calls import McpCalls
 from offhook.host.services import Services
 from offhook.model.interface import EarlyHearing, HearsSoFar, ModelError, Speech, Words
+from offhook.model.metering import metered
 from offhook.model.verbatim import say_verbatim
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.session.input_audio import linear
-from offhook.wire import server_events as ev
-from offhook.wire.items import InputAudio, Message
 from offhook.wire.server_events import encode_event
 from offhook.wire.session import Transcription, TranscriptionEcho
 
@@ -148,7 +144,8 @@ class Conversing:
                 pass
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(work)
+        # What the models do in it, and in the tasks that they begin, is done for this conversation.
+        return asyncio.get_running_loop().create_task(work, context=metered(self._owner.note_use))
 
     # -- thinking and speaking
 
@@ -304,13 +301,16 @@ class Conversing:
         take, item_id = self._owner.take, wanted.item_id
         texts: list[str] = []
         logprobs: list[Any] = []
+        language, usage = "", None
         try:
             async with aclosing(cast("Any", self._words(wanted, speech, early))) as pieces:
                 async for piece in pieces:
                     texts.append(piece.text)
                     logprobs += piece.logprobs
-                    self._language = piece.language or self._language
-                    take(talk.TranscriptGrew(item_id, piece.text, piece.logprobs))
+                    language, usage = piece.language or language, piece.usage or usage
+                    self._language = language or self._language
+                    if piece.text:
+                        take(talk.TranscriptGrew(item_id, piece.text, piece.logprobs))
         except ModelError as failure:
             self._owner.log.warning("transcription failed", code=failure.code, why=failure.message)
             take(talk.TranscriptFailed(item_id, failure.code, failure.message))
@@ -318,18 +318,13 @@ class Conversing:
             self._owner.log.error("model adapter failed", failure=bug)
             take(talk.TranscriptFailed(item_id, "server_error", "The model adapter failed."))
         else:
-            take(talk.TranscriptCompleted(item_id, "".join(texts), speech.seconds, tuple(logprobs)))
+            text = "".join(texts)
+            take(talk.TranscriptCompleted(item_id, text, speech.seconds, tuple(logprobs), language, usage))
 
     def _send_with_audio(self, wanted: do.SendWithAudio) -> None:
-        item, line = wanted.item, self._owner.line
-        if isinstance(item, Message) and line is not None:
-            audio = base64.b64encode(line.retrieved_audio(wanted.start_ms, wanted.end_ms)).decode()
-            content = tuple(
-                replace(part, audio=audio) if isinstance(part, InputAudio) else part for part in item.content
-            )
-            item = replace(item, content=content)
-        event = ev.ConversationItemRetrieved(event_id=wanted.event_id, item=item)
-        self._owner.send_to(wanted.origin, encode_event(event))
+        line = self._owner.line
+        audio = b"" if line is None else line.retrieved_audio(wanted.start_ms, wanted.end_ms)
+        self._owner.send_to(wanted.origin, encode_event(wanted.event(audio)))
 
 
 def _certainty(words: list[Words]) -> float | None:

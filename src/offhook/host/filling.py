@@ -13,6 +13,7 @@ from offhook.audio.resample import resample_whole
 from offhook.host.converser import Converser
 from offhook.host.services import Services
 from offhook.model.interface import ModelError, Sound
+from offhook.model.metering import metered
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.wire.own import Beep, PlayClip, Say
@@ -58,7 +59,9 @@ class Filling:
             case PlayClip(name=name) if line is not None and name in self._services.clips:
                 line.fill(number, self._services.clips[name], loops=True)
             case Say(text=text):
-                self._speaking = number, asyncio.get_running_loop().create_task(self._speak(wanted, text))
+                context = metered(self._owner.note_use)
+                task = asyncio.get_running_loop().create_task(self._speak(wanted, text), context=context)
+                self._speaking = number, task
             case Beep() | PlayClip():
                 self._owner.take(talk.FillerEnded(number, 0))
             case other:

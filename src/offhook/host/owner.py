@@ -29,6 +29,7 @@ from offhook.host.services import Services
 from offhook.host.sideband import Closing, Sideband
 from offhook.host.socket_session import expired_reason
 from offhook.host.watching import Watch
+from offhook.model.metering import Used
 from offhook.session import inputs as talk
 from offhook.session.settings import without_effect
 from offhook.telemetry.trace import Span
@@ -64,7 +65,8 @@ class CallOwner:
         self._directory = directory
         self._conversing = converse(self, services)
         epoch_s = services.wall_s() - services.clock()
-        self._watch = Watch(services.metrics, seed=call.seed, epoch_s=epoch_s, call_id=call.id, project=project.id)
+        names = {"call_id": call.id, "project": project.id}
+        self._watch = Watch(services.metrics, seed=call.seed, epoch_s=epoch_s, prices=services.prices, **names)
         self._inbox: deque[Input | Tick] = deque()
         self._working = False
         self._replies: dict[int, ApiProblem | None] = {}
@@ -161,6 +163,7 @@ class CallOwner:
             "refer": None if refer is None else _shown_refer(refer),
             "webhook": self._webhook,
             "usage": self._watch.usage_shown(),
+            "cost": self._watch.cost.shown(),
             "early_events_refused": self._early.refused,
         }
 
@@ -327,6 +330,13 @@ class CallOwner:
             self.log.info("caller on hold" if line.held else "caller back")
             self.tell_own("offhook.call.hold", call_id=self.call.id, on_hold=line.held)
 
+    def note_use(self, used: Used) -> None:
+        """Take down what a model did; of an answer that the end cut, that is known after the end."""
+        self._watch.cost.add(used)
+        if self._ended_s is not None and self._services.prices:
+            self._save()
+            self._directory.update(self)
+
     def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something of a call that has ended come to its own end."""
         self._directory.part_with(work)
@@ -381,6 +391,8 @@ class CallOwner:
             sip_status=end.sip_status,
             detail=end.detail or None,
             seconds=seconds,
+            cost=self._watch.cost.total,
+            currency=services.prices.currency or None,
         )
         services.metrics.count("offhook_calls_total", result=str(end.result))
         self._watch.stop(services.clock())

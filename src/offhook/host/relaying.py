@@ -58,7 +58,7 @@ class Relaying(Conversing):
                 self._take(turn)
             case do.HearGiven(item_id=item_id, audio=audio, format=audio_format, transcription=wanted):
                 pcm, rate_hz = linear(audio, audio_format)
-                self._take(steps.TurnSpoken(item_id, -1, -1, pcm, rate_hz, wanted is not None))
+                self._take(steps.AudioGiven(item_id, pcm, rate_hz, wanted is not None))
             case do.HearEarly() | do.HearSoFar() | do.DropEarly():
                 pass
             case do.Send(event=event):
@@ -71,9 +71,9 @@ class Relaying(Conversing):
     @property
     def hearing(self) -> frozenset[asyncio.Task[None]]:
         """What is still being transcribed."""
-        if self._relay is None or not self._relay.awaits_words:
-            return frozenset()
         if self._last_words is None:
+            if self._relay is None or not self._relay.awaits_words:
+                return frozenset()
             self._last_words = self._spawn(self._hear_last_words())
         return frozenset((self._last_words,))
 

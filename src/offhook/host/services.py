@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from offhook.audio.pcm import Samples
 from offhook.call.machine import CallOptions
 from offhook.host.answer import Answer, AnswerByWebhook
+from offhook.host.cost import Prices
 from offhook.host.preparing import Preparing
 from offhook.mcp.policy import McpOptions
 from offhook.model.interface import Backend
@@ -82,5 +83,6 @@ class Services:
     turn_ends: TurnEnds | None = None
     preparing: Preparing = field(default_factory=Preparing)
     mcp: McpOptions = field(default_factory=McpOptions)
+    prices: Prices = field(default_factory=Prices)
     metrics: Metrics = field(default_factory=Metrics)
     span_sinks: Sequence[SpanSink] = ()

@@ -17,6 +17,7 @@ from offhook.host.relaying import converse
 from offhook.host.sideband import Closing, Sideband
 from offhook.host.socket_line import SocketLine
 from offhook.host.watching import Watch
+from offhook.model.metering import Used
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.session.engine import Engine
@@ -75,12 +76,14 @@ class SocketSession:
         self.line = SocketLine(self, sessions.listening, lines.options, lines.noise)
         self._conversing = converse(self, services)
         epoch_s = services.wall_s() - services.clock()
-        self._watch = Watch(services.metrics, seed=self.id.encode(), epoch_s=epoch_s, project=project.id)
+        prices = services.prices
+        self._watch = Watch(services.metrics, seed=self.id.encode(), epoch_s=epoch_s, prices=prices, project=project.id)
         self._opened_s = services.wall_s()
         self._expires = now + session_s if session_s else None
         self._inbox: deque[talk.Input] = deque()
         self._working = False
         self._closed = False
+        self._ended_s: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for: float | None = None
         if ignored := without_effect(start, reasons=services.backend.capabilities.reasons):
@@ -190,6 +193,12 @@ class SocketSession:
         del number
         self.socket.put(text)
 
+    def note_use(self, used: Used) -> None:
+        """Take down what a model did; of an answer that the end cut, that is known after the end."""
+        self._watch.cost.add(used)
+        if self._closed and self._services.prices:
+            self._save()
+
     def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something that goes on beyond the end come to its own."""
         self._sessions.directory.part_with(work)
@@ -219,6 +228,7 @@ class SocketSession:
         if self._closed:
             return
         self._closed = True
+        self._ended_s = self._services.wall_s()
         self._inbox.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -228,9 +238,12 @@ class SocketSession:
         if spans := self._watch.close(self._services.clock()):
             for sink in self._services.span_sinks:
                 sink.save_spans(self.id, spans)
+        self._save()
+        self._sessions.ended(self)
+
+    def _save(self) -> None:
         if self._services.store is not None:
             self._services.store.save(self._record())
-        self._sessions.ended(self)
 
     def _record(self) -> dict[str, Any]:
         """Return what is kept of the session: what it was, how it ended, and what it has used."""
@@ -242,9 +255,10 @@ class SocketSession:
             "type": "realtime" if self.engine.door.answers else "transcription",
             "model": self.session.model,
             "came_in_at": self._opened_s,
-            "ended_at": self._services.wall_s(),
+            "ended_at": self._ended_s,
             "end": None if closing is None else {"code": closing.code, "reason": closing.reason},
             "usage": self._watch.usage_shown(),
+            "cost": self._watch.cost.shown(),
         }
 
 

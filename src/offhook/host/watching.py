@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from offhook.host.cost import Cost, Prices
+from offhook.model.metering import Used, used_tokens
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.telemetry.metrics import Metrics
@@ -50,8 +52,11 @@ class Usage(msgspec.Struct):
 class Watch:
     """Sees every input of one session with its outputs. ``epoch_s`` is the Unix time of the clock's zero."""
 
-    def __init__(self, metrics: Metrics, *, seed: bytes, epoch_s: float, **names: str) -> None:
+    def __init__(
+        self, metrics: Metrics, *, seed: bytes, epoch_s: float, prices: Prices | None = None, **names: str
+    ) -> None:
         self.usage = Usage()
+        self.cost = Cost(prices or Prices(), metrics)
         self._metrics = metrics
         self._seed = seed
         self._epoch_s = epoch_s
@@ -149,6 +154,8 @@ class Watch:
 
     def _transcript_completed(self, event: happened.TranscriptCompleted, now: float) -> None:
         self.usage.heard_seconds += event.seconds
+        if whole := self.cost.prices.whole:
+            self.cost.add(Used("backend", whole, audio_s=event.seconds))
         self._transcript_ended(event.item_id, now, "completed")
 
     def _transcript_failed(self, event: happened.TranscriptFailed, now: float) -> None:
@@ -218,6 +225,8 @@ class Watch:
         self.usage.responses += 1
         tokens: dict[str, int] = {}
         if used is not None:
+            if whole := self.cost.prices.whole:
+                self.cost.add(used_tokens("backend", whole, used))
             tokens = {
                 "input_tokens": used.input_tokens,
                 "cached_tokens": used.input_token_details.cached_tokens,

@@ -24,10 +24,12 @@ from offhook.model.local.whisper import folder
 from offhook.model.openai_audio import SpokenOverHttp, Transcriptions
 from offhook.model.openai_http import ChatCompletions, ChatOptions
 from offhook.model.plugin import ModelPlugin
+from offhook.model.relay import RelayBackend, UpstreamOptions
 from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
 from offhook.model.settings import EAR_MODEL, wyoming_address
 from offhook.model.wyoming import WyomingEar, WyomingServer, WyomingVoice
-from offhook.wire.url import check_url
+from offhook.session.relay.dialect import DialectName
+from offhook.wire.url import check_socket_url, check_url
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=600)]
 Workers: TypeAlias = Annotated[int, Meta(ge=0, le=64)]
@@ -126,6 +128,13 @@ def gguf(
     return GgufBrain(GgufOptions(path, threads, context_tokens, seconds))
 
 
+def relay(
+    *, url: str, dialect: DialectName = "openai", model: str = "", key: str | None = None, seconds: Seconds = SILENCE_S
+) -> Backend:
+    """Whole sessions on a realtime WebSocket upstream."""
+    return RelayBackend(UpstreamOptions(check_socket_url("url", url), dialect, model, key, seconds))
+
+
 def scripted() -> Backend:
     """Tones, for tests."""
     return ScriptedBackend()
@@ -138,4 +147,5 @@ WYOMING: Final = ModelPlugin(stt=wyoming_ear, tts=wyoming_voice)
 LOCAL: Final = ModelPlugin(stt=whisper, tts=installed_voice)
 GGUF: Final = ModelPlugin(llm=gguf)
 DEMO: Final = ModelPlugin(llm=DemoBrain)
+RELAY: Final = ModelPlugin(backend=relay)
 SCRIPTED: Final = ModelPlugin(stt=ScriptedEar, tts=ScriptedVoice, backend=scripted)

@@ -129,7 +129,7 @@ class Order(Generic[P]):
                     async for output in outputs:
                         begun = True
                         yield seat, output
-            except Exception:
+            except Exception:  # what parts fail with has no common type; it is taken down, and the next one is asked
                 if begun or is_last:
                     raise
             else:

@@ -22,6 +22,7 @@ from offhook.session.inputs import (
 )
 from offhook.session.outputs import Generate
 from offhook.wire.items import LogProb
+from offhook.wire.server_events import TokensUsage
 from offhook.wire.session import TranscriptionEcho, Voice
 
 
@@ -72,11 +73,15 @@ class Speech:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Some words of a transcript, in order; together they are all of it. ``language``: the speech's, where sure."""
+    """Some words of a transcript, in order; together they are all of it. ``language``: the speech's, where sure.
+
+    ``usage``: the tokens of the whole transcript, where the recogniser counts them; the last that is told holds.
+    """
 
     text: str
     logprobs: tuple[LogProb, ...] = ()
     language: str = ""
+    usage: TokensUsage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 from pyreqwest.multipart import FormBuilder, PartBuilder
 from pyreqwest.response import Response
 
@@ -20,6 +21,7 @@ from offhook.audio.wav import write_wav
 from offhook.model.http import AnswerRefusedError, ModelServer
 from offhook.model.interface import ModelError, Sound, Speech, Words
 from offhook.model.sse import SseError, data_lines
+from offhook.wire.server_events import TokensUsage
 from offhook.wire.session import CustomVoice, TranscriptionEcho, Voice
 
 # Nobody says so much in a turn.
@@ -88,27 +90,32 @@ class Transcriptions:
         if wanted is not None and wanted.prompt:
             form = form.text("prompt", wanted.prompt)
         async with self._server.stream(self._server.request("/audio/transcriptions").multipart(form)) as response:
-            read = self._streamed if _mime(response) == _EVENTS else self._whole
-            async with aclosing(cast("Any", read(response))) as pieces:
+            chunks = self._server.chunks(response)
+            first = b""
+            while not first.strip() and (chunk := await anext(chunks, None)) is not None:
+                first = chunk
+            read = self._streamed if _is_stream(response, first) else self._whole
+            async with aclosing(cast("Any", read(_behind(first, chunks)))) as pieces:
                 async for words in pieces:
                     yield words
 
-    async def _whole(self, response: Response) -> AsyncIterator[Words]:
+    async def _whole(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Words]:
         body = bytearray()
-        async for chunk in self._server.chunks(response):
+        async for chunk in chunks:
             body += chunk
             if len(body) > MAX_TRANSCRIPT_BYTES:
                 raise self._endless()
         answer = _object(bytes(body))
         if not isinstance(answer.get("text"), str):
             raise ModelError("transcription_error", f"The {self._server.name} sent no transcript.")
-        if text := answer["text"].strip():
-            yield Words(text)
+        text, usage = answer["text"].strip(), _usage(answer.get("usage"))
+        if text or usage:
+            yield Words(text, usage=usage)
 
-    async def _streamed(self, response: Response) -> AsyncIterator[Words]:
+    async def _streamed(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Words]:
         said, size_bytes, is_whole = "", 0, False
         try:
-            async with aclosing(data_lines(self._server.chunks(response))) as lines:
+            async with aclosing(data_lines(chunks)) as lines:
                 async for line in lines:
                     if line == _DONE:
                         is_whole = True
@@ -118,9 +125,10 @@ class Transcriptions:
                         raise self._endless()
                     piece = _piece(_object(line), said)
                     is_whole = is_whole or piece.ends
-                    if text := piece.text if said else piece.text.lstrip():
+                    text = piece.text if said else piece.text.lstrip()
+                    if text or piece.usage:
                         said += text
-                        yield Words(text)
+                        yield Words(text, usage=piece.usage)
         except SseError as broken:
             raise ModelError("transcription_error", f"The {self._server.name} sent {broken}.") from broken
         if not is_whole:
@@ -136,6 +144,7 @@ class _Piece:
 
     text: str
     ends: bool = False
+    usage: TokensUsage | None = None
 
 
 def _piece(event: dict[str, Any], said: str) -> _Piece:
@@ -148,7 +157,8 @@ def _piece(event: dict[str, Any], said: str) -> _Piece:
             return _Piece(_text(event.get("delta")))
         case "transcript.text.done":
             # All of it once more; what was streamed stays as it was.
-            return _Piece("" if said else _text(event.get("text")), ends=True)
+            text = "" if said else _text(event.get("text"))
+            return _Piece(text, ends=True, usage=_usage(event.get("usage")))
         case str():
             return _Piece("")
         case _:
@@ -163,6 +173,28 @@ def _piece(event: dict[str, Any], said: str) -> _Piece:
     text = _text(event.get("text"))
     apart = bool(text and said and not text[0].isspace() and not said[-1].isspace())
     return _Piece(f" {text}" if apart else text, ends=True)
+
+
+def _usage(given: object) -> TokensUsage | None:
+    """Return the tokens of a transcript, of a server that counts these; others tell a duration, or nothing."""
+    if not isinstance(given, dict) or given.get("type") != "tokens":
+        return None
+
+    def number(source: dict[str, Any], name: str) -> int:
+        value = source.get(name)
+        return value if isinstance(value, int) and value >= 0 else 0
+
+    read, written = number(given, "input_tokens"), number(given, "output_tokens")
+    if not read and not written:
+        return None
+    details = given.get("input_token_details")
+    kinds = ("text_tokens", "audio_tokens")
+    return TokensUsage(
+        input_tokens=read,
+        output_tokens=written,
+        total_tokens=read + written,
+        input_token_details={kind: number(details, kind) for kind in kinds} if isinstance(details, dict) else UNSET,
+    )
 
 
 class SpokenOverHttp:
@@ -261,8 +293,19 @@ def _begin(head: bytes) -> tuple[bytes, int | None] | None:
     return None
 
 
-def _mime(response: Response) -> str:
-    return (response.get_header("content-type") or "").partition(";")[0].strip().lower()
+def _is_stream(response: Response, first: bytes) -> bool:
+    """Whether an answer is one of events, by how it begins; not every server gives it the type of what it is."""
+    mime = (response.get_header("content-type") or "").partition(";")[0].strip().lower()
+    beginning = first.lstrip()[:6]
+    return beginning.startswith((b"data:", b"event:")) or (mime == _EVENTS and not beginning.startswith(b"{"))
+
+
+async def _behind(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield what has been read already, and what comes behind it."""
+    if first:
+        yield first
+    async for chunk in chunks:
+        yield chunk
 
 
 def _object(text: bytes) -> dict[str, Any]:

@@ -216,7 +216,7 @@ class _Speaker:
                         duration_ms += sound.duration_ms
                         yield Sound(sound.pcm, sound.rate_hz) if broke_off else sound
                 return
-            except Exception:
+            except Exception:  # as in any order of parts: the next one says the sentence
                 if is_last:
                     raise
                 self._left.pop(0)

@@ -33,6 +33,7 @@ OURS: Final[Mapping[str, str]] = types.MappingProxyType(
         "local": "offhook.model.builtin:LOCAL",
         "gguf": "offhook.model.builtin:GGUF",
         "demo": "offhook.model.builtin:DEMO",
+        "relay": "offhook.model.builtin:RELAY",
         "scripted": "offhook.model.builtin:SCRIPTED",
     }
 )

@@ -141,7 +141,9 @@ class RelayBackend:
     def __init__(self, options: UpstreamOptions) -> None:
         self.options = options
         self.name = "relay"
-        self.capabilities = Capabilities(needs_transcripts=False, reasons=True)
+        self.capabilities = Capabilities(
+            needs_transcripts=False, reasons="reasoning" in DIALECTS[options.dialect].fields
+        )
         self.sockets = 0
         self.lost = 0
         self.refused = 0

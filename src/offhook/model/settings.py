@@ -20,6 +20,11 @@ ROLES: Final[Mapping[Role, str]] = types.MappingProxyType(
     {"stt": "speech to text", "llm": "language model", "tts": "text to speech", "backend": "whole backend"}
 )
 
+BUILT_IN: Final = frozenset(
+    {"chat", "transcriptions", "speech", "wyoming", "local", "gguf", "demo", "scripted", "relay"}
+)
+"""Names of backends that need no table: those of our plugins, and of what the flags of our own make."""
+
 WYOMING: Final = "wyoming"
 """The scheme of a speech server's URL."""
 
@@ -64,9 +69,9 @@ def _read_backend(where: str, name: str, members: Any) -> BackendTable:
     return BackendTable(name, plugin, options, patience, where)
 
 
-def check_name(where: str, name: str) -> str:
+def check_name(where: str, name: Any) -> str:
     """Return the name of a backend, which shows in logs and metrics. Raises ConfigError."""
-    if _NAME.fullmatch(name) is None:
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         raise ConfigError(where, f"'{name}' is no name of a backend", "take letters, digits, '-', '_' and '.'")
     return name
 

@@ -8,7 +8,7 @@ import msgspec
 
 from offhook.wire.client_events import ClientEvent
 from offhook.wire.items import LogProb, McpHttpError, McpListedTool, McpProtocolError, McpToolExecutionError
-from offhook.wire.server_events import Usage
+from offhook.wire.server_events import TokensUsage, Usage
 
 
 class ClientSent(msgspec.Struct, frozen=True):
@@ -213,12 +213,17 @@ class TranscriptGrew(msgspec.Struct, frozen=True):
 
 
 class TranscriptCompleted(msgspec.Struct, frozen=True):
-    """All that the caller said in an item, and how long the audio was."""
+    """All that the caller said in an item, and how long the audio was.
+
+    ``language`` is empty where it was not found out; ``usage`` is what the recogniser counted, if it counts tokens.
+    """
 
     item_id: str
     text: str
     seconds: float
     logprobs: tuple[LogProb, ...] = ()
+    language: str = ""
+    usage: TokensUsage | None = None
 
 
 class TranscriptFailed(msgspec.Struct, frozen=True):

@@ -167,6 +167,18 @@ class Ear:
         self._sound = np.concatenate((self._sound, sound))
         self._levels += levels
 
+    def rest(self) -> None:
+        """Pass over what was made if nothing of it is loud and nobody speaks, as with most of what comes."""
+        if self._turns is None:
+            return
+        windows = max(len(self._sound) - CONTEXT_SAMPLES, 0) // WINDOW_SAMPLES
+        judged = self._judged + windows * WINDOW_SAMPLES
+        if self._turns.rest(self._levels, self._base_ms + judged // _TICKS_PER_MS):
+            self._heard += len(self._levels)
+            self._levels.clear()
+            self._sound = self._sound[windows * WINDOW_SAMPLES :]
+            self._judged = judged
+
     def advance(self) -> Samples | None:
         """Listen as far as the next window ends; return that window, None when it is not whole yet."""
         turns = self._turns
@@ -296,6 +308,7 @@ class Listening:
             for ear, stream in streams:
                 end = start + (len(stream) - history) // per_ms * _TICKS_PER_MS
                 ear.hear(sound[start:end], levels[start // _STEP : end // _STEP])
+                ear.rest()
                 start = end
 
     def _round(self, ears: Sequence[Ear]) -> int:

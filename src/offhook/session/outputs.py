@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from binascii import b2a_base64
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
-from offhook.wire.items import Item
+from offhook.wire.items import InputAudio, Item, Message
 from offhook.wire.own import Beep, PlayClip, Say
-from offhook.wire.server_events import ServerEvent
+from offhook.wire.server_events import ConversationItemRetrieved, ServerEvent
 from offhook.wire.session import (
     AudioFormat,
     McpTool,
@@ -47,6 +49,17 @@ class SendWithAudio(msgspec.Struct, frozen=True):
     start_ms: int
     end_ms: int
     origin: int
+
+    def event(self, audio: bytes) -> ConversationItemRetrieved:
+        """Return what is to be sent, with the audio in the session's input format."""
+        item = self.item
+        if isinstance(item, Message) and audio:
+            text = b2a_base64(audio, newline=False).decode("ascii")
+            content = tuple(
+                replace(part, audio=text) if isinstance(part, InputAudio) else part for part in item.content
+            )
+            item = replace(item, content=content)
+        return ConversationItemRetrieved(event_id=self.event_id, item=item)
 
 
 class Generate(msgspec.Struct, frozen=True):

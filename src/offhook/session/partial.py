@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import UNSET
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
@@ -20,16 +21,20 @@ if TYPE_CHECKING:
 STREAMING_MODEL: Final = "gpt-realtime-whisper"
 # Each hearing is of the turn from its start: oftener costs more than the words are newer.
 EVERY_S: Final = 1.0
+# The API's ``delay`` says how long the model may wait for a better transcript, and gives no figures; these are ours.
+_EVERY_S: Final = {"minimal": 0.5, "low": 0.75, "medium": EVERY_S, "high": 1.5, "xhigh": 2.5}
 
 
 class _Listening(msgspec.Struct, frozen=True):
     """The turn that becomes ``item_id`` is heard next at ``due``, None while it is being heard.
 
-    ``last`` are the words of the hearing before, of which the first ``told`` have been sent.
+    It is heard again ``every_s``. ``last`` are the words of the hearing before; the first ``told`` of them have been
+    sent.
     """
 
     item_id: str
     due: float | None
+    every_s: float
     last: tuple[str, ...] = ()
     told: int = 0
 
@@ -52,7 +57,8 @@ class Partials:
         self._state = None
         wanted = engine.session.audio.input.transcription
         if item_id is not None and engine.options.hears_early and wanted and wanted.model == STREAMING_MODEL:
-            self._state = _Listening(item_id, engine.now + EVERY_S)
+            every_s = EVERY_S if wanted.delay is UNSET else _EVERY_S.get(wanted.delay, EVERY_S)
+            self._state = _Listening(item_id, engine.now + every_s, every_s)
 
     def deadline(self) -> float | None:
         """Return when the turn is to be heard again."""
@@ -73,7 +79,7 @@ class Partials:
         engine, state = self._engine, self._state
         if state is None or state.item_id != event.item_id:
             return
-        due = engine.now + EVERY_S
+        due = engine.now + state.every_s
         if event.text is None:  # there was no time for it
             self._state = msgspec.structs.replace(state, due=due)
             return
@@ -89,4 +95,4 @@ class Partials:
             state = msgspec.structs.replace(state, told=agreed)
         # The words that were sent stay those that later ones have to follow.
         last = state.last[: state.told] + words[state.told :] if state.told else words
-        self._state = _Listening(state.item_id, due, last, state.told)
+        self._state = _Listening(state.item_id, due, state.every_s, last, state.told)

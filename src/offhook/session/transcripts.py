@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,6 +15,9 @@ from offhook.wire.session import TranscriptionEcho
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
+
+# Source: API reference, "conversation.item.input_audio_transcription.completed".
+TELL_LANGUAGES: Final = frozenset({"gpt-transcribe", "gpt-live-transcribe"})
 
 
 class Transcripts:
@@ -92,14 +95,16 @@ class Transcripts:
         if isinstance(item, Message):
             item = msgspec.structs.replace(item, content=(InputAudio(transcript=event.text),))
             engine.conversation.replace(item)
-        if self._expected.pop(event.item_id) is not None:
+        wanted = self._expected.pop(event.item_id)
+        if wanted is not None:
             engine.send(
                 ev.TranscriptionCompleted(
                     event_id=engine.ids.event(),
                     item_id=event.item_id,
                     content_index=0,
                     transcript=event.text,
-                    usage=ev.DurationUsage(seconds=round(event.seconds, 3)),
+                    usage=event.usage or ev.DurationUsage(seconds=round(event.seconds, 3)),
+                    languages=_languages(wanted, event.language),
                     logprobs=self._logprobs(event.logprobs),
                 )
             )
@@ -123,3 +128,10 @@ class Transcripts:
 
     def _logprobs(self, given: tuple[LogProb, ...]) -> tuple[LogProb, ...] | UnsetType:
         return given if given and self._engine.session.include else UNSET
+
+
+def _languages(wanted: TranscriptionEcho, language: str) -> tuple[ev.SpokenLanguage, ...] | UnsetType:
+    """Return the languages that were found, for the models that tell; none is one that could not be found out."""
+    if wanted.model not in TELL_LANGUAGES:
+        return UNSET
+    return (ev.SpokenLanguage(code=language),) if language else ()

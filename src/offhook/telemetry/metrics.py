@@ -21,8 +21,11 @@ COUNTERS: Final = {
     "offhook_interruptions_total": "responses that the caller broke into",
     "offhook_tokens_total": "tokens of responses: input (with the cached ones), cached, output",
     "offhook_transcripts_total": "turns whose words were wanted, by result",
+    "offhook_cost_total": "what the backends cost, as far as they have prices",
     "offhook_tool_calls_total": "calls of functions and of MCP tools, by kind and result",
 }
+# Without prices there is no figure: a zero would be one.
+_ABSENT_AT_FIRST: Final = frozenset({"offhook_cost_total"})
 HISTOGRAMS: Final = {
     "offhook_hear_seconds": "from the end of a turn to its words",
     "offhook_think_seconds": "from the request to the model's first word or call",
@@ -69,6 +72,8 @@ class Metrics:
 
     def _counter_lines(self) -> Iterator[str]:
         for name, what in COUNTERS.items():
+            if name in _ABSENT_AT_FIRST and not self._counters[name]:
+                continue
             yield from _head(name, what, "counter")
             values = self._counters[name] or {"": 0}
             for labels, value in values.items():

@@ -205,11 +205,11 @@ class JumpLoop(asyncio.SelectorEventLoop):
     def _executed(self, _: object) -> None:
         self._executing -= 1
 
-    async def shutdown_default_executor(self) -> None:
-        """Wait for the threads, which end in their own time."""
+    async def shutdown_default_executor(self, *timeout_s: float | None) -> None:
+        """Wait for the threads, which end in their own time; since Python 3.12 for so many seconds at most."""
         self._executing += 1
         try:
-            await super().shutdown_default_executor()
+            await super().shutdown_default_executor(*timeout_s)
         finally:
             self._executing -= 1
 

@@ -99,7 +99,7 @@ class Conformance(ABC, Generic[P]):
                     break
         except ModelError:
             raise
-        except Exception as failure:
+        except Exception as failure:  # whatever it is, an author has to be told that it is not the promised one
             raise AssertionError(f"it raised {type(failure).__name__} ({failure}), not ModelError") from failure
         finally:
             close = getattr(outputs, "aclose", None)

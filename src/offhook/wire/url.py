@@ -30,6 +30,19 @@ def check_url(key: str, url: str) -> str:
     return url
 
 
+def check_socket_url(key: str, url: str) -> str:
+    """Return the URL of a WebSocket (``ws``, ``wss``, or the same in ``http`` or ``https``) as it came.
+
+    Raises ConfigError as `check_url` does.
+    """
+    try:
+        check_url(key, "http" + url.removeprefix("ws") if url.startswith(("ws:", "wss:")) else url)
+    except ConfigError as problem:
+        message = problem.message.replace("an http or https URL", "a ws or wss URL")
+        raise ConfigError(key, message, "write it as wss://HOST:PORT/PATH") from None
+    return url
+
+
 def _is_host(host: str) -> bool:
     """Whether a request could be made to it: an IP address, or a name (underscores too, which containers have)."""
     if ":" in host:

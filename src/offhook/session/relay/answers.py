@@ -106,7 +106,7 @@ class Answers:
         self._start_call(run, item.id, item.name, item.call_id)
 
     def _start_call(self, run: Run, item_id: str, name: str | None, call_id: str | None) -> None:
-        if item_id not in run.calls and name:
+        if item_id not in run.calls and name and len(run.calls) < limits.MAX_OUTPUT_ITEMS:
             run.calls[item_id] = call_id or ""
             self._post.tell([happened.ToolCallStarted(run.number, run.call_index(item_id), name, call_id or None)])
 
@@ -115,13 +115,13 @@ class Answers:
 
     def _say(self, run: Run, item_id: str, words: str) -> None:
         if words:
-            run.message_number(item_id)
-            run.worded.add(item_id)
+            run.worded.add(run.messages[run.message_number(item_id)])
             self._post.tell([happened.TextProduced(run.number, words)])
 
     def _words_done(self, run: Run, event: UpstreamEvent) -> None:
         item_id = event.item_id or _ONLY
-        if item_id not in run.worded:
+        is_one_too_many = item_id not in run.messages and len(run.messages) >= limits.MAX_OUTPUT_ITEMS
+        if item_id not in run.worded and not is_one_too_many:
             self._say(run, item_id, event.transcript or event.text or "")
 
     def _sound(self, run: Run, event: UpstreamEvent) -> None:
@@ -132,7 +132,8 @@ class Answers:
             return
         duration_ms = len(pcm) / 2 * 1000 / rate_hz
         number = run.message_number(item_id)
-        run.produced_ms[item_id] = run.produced_ms.get(item_id, 0.0) + duration_ms
+        named = run.messages[number]
+        run.produced_ms[named] = run.produced_ms.get(named, 0.0) + duration_ms
         self._post.tell([happened.AudioProduced(run.number, pcm, rate_hz, duration_ms, message=number)])
 
     def _arguments(self, run: Run, event: UpstreamEvent) -> None:

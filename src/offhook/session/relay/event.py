@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from offhook.errors import RemoteError
+from offhook.wire.items import LogProb
 from offhook.wire.server_events import Usage
 
 
@@ -73,10 +74,12 @@ class UpstreamEvent(msgspec.Struct, frozen=True):
     response: Response | None = None
     error: Problem | str | None = None
     message: str | None = None
+    logprobs: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _decoder = msgspec.json.Decoder(UpstreamEvent)
 _usage_decoder = msgspec.json.Decoder(Usage | None)
+_logprobs_decoder = msgspec.json.Decoder(tuple[LogProb, ...] | None)
 
 
 def decode_upstream(text: str | bytes) -> UpstreamEvent:
@@ -96,6 +99,15 @@ def problem_of(event: UpstreamEvent) -> Problem:
             return Problem(message=message)
         case _:
             return Problem(message=event.message)
+
+
+def logprobs_of(event: UpstreamEvent) -> tuple[LogProb, ...]:
+    """Return how probable the words of a transcript are; nothing where that is not said, or cannot be read."""
+    try:
+        logprobs: tuple[LogProb, ...] | None = _logprobs_decoder.decode(event.logprobs)
+    except (msgspec.MsgspecError, RecursionError):
+        return ()
+    return logprobs or ()
 
 
 def usage_of(response: Response) -> Usage | None:

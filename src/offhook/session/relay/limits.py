@@ -20,8 +20,15 @@ MAX_APPEND_BYTES: Final = 256 * 1024
 MAX_KEPT_AUDIO_BYTES: Final = 1024 * 1024
 """Turns whose words nobody knows yet, kept in case the connection breaks: two minutes of G.711. The oldest go first."""
 
+MAX_SPARE_AUDIO_BYTES: Final = 512 * 1024
+"""The part of it that upstream has already: without transcripts nothing else could tell it again what was said. A
+minute of G.711, ten seconds of linear samples."""
+
 MAX_RUNS: Final = 64
 """Responses that are remembered, to tell which item upstream is which here; the oldest are forgotten."""
+
+MAX_OUTPUT_ITEMS: Final = 128
+"""Items of one response: as many as a session has tools. Further messages go on in the last one, calls are left out."""
 
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 """One event from upstream: its audio deltas have some kilobytes, an item that was sent to it may come back whole."""

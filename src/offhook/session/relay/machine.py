@@ -19,9 +19,9 @@ from offhook.session.outputs import Generate
 from offhook.session.relay import limits, steps
 from offhook.session.relay.answers import Answers
 from offhook.session.relay.dialect import Dialect, FormatName, format_for
-from offhook.session.relay.event import Problem, UpstreamError, UpstreamEvent, decode_upstream, problem_of
+from offhook.session.relay.event import Problem, UpstreamError, UpstreamEvent, decode_upstream, logprobs_of, problem_of
 from offhook.session.relay.mirror import Mirror
-from offhook.session.relay.phrase import Members, item_members, nested, response_members, session_members
+from offhook.session.relay.phrase import Members, item_members, left_out, nested, response_members, session_members
 from offhook.session.relay.post import ForItem, ForNobody, ForRun, ForSession, ForTurn, Post
 from offhook.session.relay.runs import Answering, Asked, Ending, Over, Run, Runs, Waiting
 from offhook.session.relay.steps import Input, Output
@@ -30,6 +30,7 @@ from offhook.wire import server_events as ev
 from offhook.wire.ids import Ids
 from offhook.wire.items import Item
 from offhook.wire.session import AudioFormat, Session, tag_of
+from offhook.wire.transcription import TranscriptionSessionUpdated
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Relay:
         self._answers = Answers(dialect, self._format_out, self._post, self._mirror, self._runs, options.patience_s)
         self._told: Members = {}
         self._bad_events = 0
-        self.reconnects = 0
+        self._warned: frozenset[str] = frozenset()
         self.state: Connecting | Pausing | Online | Refused | Closed = Connecting(0)
 
     # -- driving
@@ -116,8 +117,8 @@ class Relay:
                 self._turns.grow(event)
             case steps.Told(event=told):
                 self._told_clients(told)
-            case steps.TurnSpoken():
-                self._turns.take(event, is_online=isinstance(self.state, Online))
+            case steps.TurnSpoken() | steps.AudioGiven():
+                self._spoken(event)
             case steps.Requested(request=request):
                 self._requested(request)
             case steps.Cancelled(run=run):
@@ -212,7 +213,6 @@ class Relay:
         if is_refused:
             self._refuse(f"The model's server refused the connection: {lost.why}.")
             return
-        self.reconnects += 1
         pause_s = limits.BACKOFF_S[min(attempt, len(limits.BACKOFF_S) - 1)]
         self.state = Pausing(attempt + 1, self._now + pause_s)
 
@@ -229,11 +229,21 @@ class Relay:
         if not isinstance(self.state, Online):
             return
         wanted = session_members(self._session, self._dialect, self._format_in, self._format_out)
+        self._warn_of(left_out(self._session, self._dialect))
         changed = {path: value for path, value in wanted.items() if path not in self._told or self._told[path] != value}
         self._told = wanted
         if changed:
-            session: dict[str, Any] = {"type": "realtime"} if self._dialect.typed_session else {}
-            self._post.send("session.update", ForSession(), session=session | nested(changed))
+            self._send_update(changed)
+
+    def _send_update(self, members: Members) -> None:
+        session: dict[str, Any] = {"type": "realtime"} if self._dialect.typed_session else {}
+        self._post.send("session.update", ForSession(members), session=session | nested(members))
+
+    def _warn_of(self, members: frozenset[str]) -> None:
+        """Say once of each member of the session that it does nothing."""
+        if news := members - self._warned:
+            self._warned |= news
+            self._post.do(steps.Warn("session members without effect upstream", ",".join(sorted(news))))
 
     # -- what the conversation here does
 
@@ -246,9 +256,25 @@ class Relay:
         self._session = event.session
         self._update_session()
 
+    def _transcription_updated(self, event: TranscriptionSessionUpdated) -> None:
+        shown = event.session.audio.input
+        heard = replace(self._session.audio.input, format=shown.format, transcription=shown.transcription)
+        audio = replace(self._session.audio, input=heard)
+        self._session = replace(self._session, audio=audio, include=event.session.include)
+        self._update_session()
+
     def _speech_started(self, event: ev.SpeechStarted) -> None:
         if isinstance(self.state, Online):
             self._turns.begin(event.audio_start_ms, self._now)
+
+    def _spoken(self, event: steps.TurnSpoken | steps.AudioGiven) -> None:
+        is_online = isinstance(self.state, Online)
+        if isinstance(event, steps.TurnSpoken):
+            self._turns.take(event, is_online=is_online)
+        else:
+            self._turns.take_given(event, is_online=is_online)
+        if isinstance(self.state, Refused):
+            self._turns.fail_all("server_error", self.state.why)
 
     def _item_truncated(self, event: ev.ConversationItemTruncated) -> None:
         upstream_id = self._mirror.upstream_id(event.item_id)
@@ -277,6 +303,7 @@ class Relay:
 
     _TOLD: ClassVar[dict[type, Callable[..., None]]] = {
         ev.SessionUpdated: _session_updated,
+        TranscriptionSessionUpdated: _transcription_updated,
         ev.SpeechStarted: _speech_started,
         ev.SpeechStopped: lambda relay, _: relay._turns.pause(),
         ev.InputCleared: lambda relay, _: relay._turns.forget(),
@@ -405,13 +432,13 @@ class Relay:
     def _words_grew(self, event: UpstreamEvent) -> None:
         item_id = self._mirror.turn(event.item_id or "")
         if item_id is not None and event.delta:
-            self._turns.hear(item_id, event.delta)
+            self._turns.hear(item_id, event.delta, logprobs_of(event))
 
     def _words_completed(self, event: UpstreamEvent) -> None:
         item_id = self._mirror.turn(event.item_id or "")
         # Some send what they have heard so far by the same name.
         if item_id is not None and event.status != "in_progress":
-            self._turns.complete(item_id, event.transcript or "")
+            self._turns.complete(item_id, event.transcript or "", logprobs_of(event))
 
     def _words_failed(self, event: UpstreamEvent) -> None:
         item_id = self._mirror.turn(event.item_id or "")
@@ -434,12 +461,18 @@ class Relay:
                     self._refused_run(run, problem, message)
             case ForTurn(item_id=item_id):
                 self._mirror.drop(item_id)
-                self._turns.fail(item_id, str(problem.code or "server_error"), message)
+                self._turns.refuse(item_id, str(problem.code or "server_error"), message)
             case ForItem(item_id=item_id):
+                # It would be refused again, so it counts as sent.
                 self._mirror.drop(item_id)
+                self._mirror.put(item_id, None)
                 self._complain(problem, message, is_told=is_told)
             case ForNobody():
                 pass
+            case ForSession(members=members) if len(members) > 1:
+                # It is refused as a whole for one of them: without the others nothing would work.
+                for path, value in members.items():
+                    self._send_update({path: value})
             case ForSession():
                 self._complain(problem, message, is_told=is_told)
             case None:

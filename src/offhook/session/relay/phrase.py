@@ -73,6 +73,24 @@ def session_members(session: Session, dialect: Dialect, format_in: FormatName, f
     return members
 
 
+def left_out(session: Session, dialect: Dialect) -> frozenset[str]:
+    """Return the members of a session that were asked for, and that this upstream does not have."""
+    voice = session.audio.output.voice
+    asked = {
+        "include": session.include is not None,
+        "max_output_tokens": session.max_output_tokens != "inf",
+        "output_modalities": session.output_modalities != ("audio",),
+        "parallel_tool_calls": session.parallel_tool_calls is not UNSET,
+        "reasoning": session.reasoning is not UNSET,
+        "speed": session.audio.output.speed != 1.0,
+        "truncation": session.truncation != "auto",
+    }
+    missing = {name for name, is_asked in asked.items() if is_asked and name not in dialect.fields}
+    if not _voice_members(voice, dialect):
+        missing.add("voice")
+    return frozenset(missing)
+
+
 def _format(name: FormatName, pcm_hz: int) -> dict[str, Any]:
     return {"type": name, "rate": pcm_hz} if name == "audio/pcm" else {"type": name}
 

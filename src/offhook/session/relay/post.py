@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from offhook.session.inputs import Input as EngineInput
+from offhook.session.relay.phrase import Members
 from offhook.session.relay.steps import Output, SendUpstream, Tell
 from offhook.wire.ids import Ids
 
@@ -34,7 +35,9 @@ class ForItem(msgspec.Struct, frozen=True):
 
 
 class ForSession(msgspec.Struct, frozen=True):
-    """It changed the session."""
+    """It changed these members of the session."""
+
+    members: Members
 
 
 class ForNobody(msgspec.Struct, frozen=True):

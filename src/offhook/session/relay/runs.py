@@ -68,6 +68,8 @@ class Run(msgspec.Struct):
     def message_number(self, item_id: str) -> int:
         """Return the number of a message among those of the response; it begins with its first content."""
         if item_id not in self.messages:
+            if len(self.messages) >= limits.MAX_OUTPUT_ITEMS:
+                return len(self.messages) - 1
             self.messages.append(item_id)
         return self.messages.index(item_id)
 

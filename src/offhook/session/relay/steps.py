@@ -69,12 +69,30 @@ class TurnSpoken(msgspec.Struct, frozen=True):
     is_wanted: bool
 
 
+class AudioGiven(msgspec.Struct, frozen=True):
+    """A client has brought the audio of an item."""
+
+    item_id: str
+    pcm: bytes
+    rate_hz: int
+    is_wanted: bool
+
+
 class DeadlinePassed(msgspec.Struct, frozen=True):
     """The time that ``next_deadline`` named has come."""
 
 
 Input = (
-    Connected | ConnectionLost | UpstreamSent | Told | Requested | Cancelled | SpokenSoFar | TurnSpoken | DeadlinePassed
+    Connected
+    | ConnectionLost
+    | UpstreamSent
+    | Told
+    | Requested
+    | Cancelled
+    | SpokenSoFar
+    | TurnSpoken
+    | AudioGiven
+    | DeadlinePassed
 )
 
 # -- what to do

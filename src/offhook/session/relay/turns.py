@@ -10,7 +10,8 @@ from offhook.session.relay.dialect import Dialect, FormatName
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.post import ForNobody, ForTurn, Post
 from offhook.session.relay.speech import SpeechOut, pieces
-from offhook.session.relay.steps import ReadInput, SpokenSoFar, TurnSpoken
+from offhook.session.relay.steps import AudioGiven, ReadInput, SpokenSoFar, TurnSpoken
+from offhook.wire.items import LogProb
 
 
 class _Stream(msgspec.Struct):
@@ -38,8 +39,6 @@ class Turns:
         self._is_dirty = False
         self._kept: dict[str, bytes] = {}
         self._awaited: dict[str, float] = {}
-        self.lost = 0
-        """Turns that were given up because too much had to be kept."""
 
     @property
     def awaited(self) -> bool:
@@ -111,11 +110,7 @@ class Turns:
     def take(self, event: TurnSpoken, *, is_online: bool) -> None:
         """A turn has become an item: send what is left of it and commit it, or keep it until that is possible."""
         stream, self._stream = self._stream, None
-        self._awaited[event.item_id] = len(event.pcm) / 2 / event.rate_hz
-        if not event.is_wanted:
-            self.fail(event.item_id, "not_wanted", "No transcript was asked for.")
-        elif not self._dialect.transcribes:
-            self.fail(event.item_id, "not_supported", f"The model ({self._dialect.name}) does not tell what it heard.")
+        self._expect_words(event)
         if stream is not None and is_online and stream.out is not None and _is_begun(stream, stream.out, event):
             per_ms = event.rate_hz // 1000 * 2
             rest = event.pcm[(stream.upto_ms - stream.start_ms) * per_ms :]
@@ -123,6 +118,21 @@ class Turns:
             self._keep(event.item_id, bytes(stream.sent))
             self._commit(event.item_id)
             return
+        self._send_whole(event, is_online=is_online)
+
+    def take_given(self, event: AudioGiven, *, is_online: bool) -> None:
+        """A client has added audio; whoever is speaking meanwhile is heard as a whole later."""
+        self._expect_words(event)
+        self._send_whole(event, is_online=is_online)
+
+    def _expect_words(self, event: TurnSpoken | AudioGiven) -> None:
+        self._awaited[event.item_id] = len(event.pcm) / 2 / event.rate_hz
+        if not event.is_wanted:
+            self.fail(event.item_id, "not_wanted", "No transcript was asked for.")
+        elif not self._dialect.transcribes:
+            self.fail(event.item_id, "not_supported", f"The model ({self._dialect.name}) does not tell what it heard.")
+
+    def _send_whole(self, event: TurnSpoken | AudioGiven, *, is_online: bool) -> None:
         out = SpeechOut(event.rate_hz, self._spoken, self._dialect)
         self._keep(event.item_id, out.push(event.pcm) + out.finish())
         if is_online and not self._dialect.commit_answers:
@@ -130,12 +140,17 @@ class Turns:
 
     def _keep(self, item_id: str, audio: bytes) -> None:
         self._kept[item_id] = audio
-        total_bytes = sum(map(len, self._kept.values()))
-        while total_bytes > limits.MAX_KEPT_AUDIO_BYTES and len(self._kept) > 1:
+        self._trim()
+
+    def _trim(self) -> None:
+        """Give up what is too much, the oldest first; turns that upstream has are the first to go."""
+        spare = [each for each in self._kept if each in self._mirror]
+        while sum(len(self._kept[each]) for each in spare) > limits.MAX_SPARE_AUDIO_BYTES:
+            del self._kept[spare.pop(0)]
+        while sum(map(len, self._kept.values())) > limits.MAX_KEPT_AUDIO_BYTES and len(self._kept) > 1:
             oldest = next(iter(self._kept))
-            total_bytes -= len(self._kept.pop(oldest))
+            del self._kept[oldest]
             if oldest not in self._mirror:
-                self.lost += 1
                 self.fail(oldest, "overloaded", "Too much was said while there was no connection to the model.")
 
     def has(self, item_id: str) -> bool:
@@ -143,7 +158,8 @@ class Turns:
         return item_id in self._kept
 
     def commit(self, item_id: str) -> None:
-        """Send a turn that is kept."""
+        """Send a turn that is kept; one that is being spoken goes as a whole when it is over."""
+        self._stream = None
         self._clear()
         self._post.append(pieces(self._kept[item_id]))
         self._commit(item_id)
@@ -152,6 +168,7 @@ class Turns:
         self._is_dirty = False
         self._mirror.commit(item_id)
         self._post.send("input_audio_buffer.commit", ForTurn(item_id))
+        self._trim()
 
     def commit_awaited(self) -> None:
         """Send the turns whose words somebody waits for, and that upstream does not have."""
@@ -163,22 +180,27 @@ class Turns:
 
     # -- its words
 
-    def hear(self, item_id: str, words: str) -> None:
+    def hear(self, item_id: str, words: str, logprobs: tuple[LogProb, ...]) -> None:
         """Some words of a turn came."""
         if item_id in self._awaited:
-            self._post.tell([happened.TranscriptGrew(item_id, words)])
+            self._post.tell([happened.TranscriptGrew(item_id, words, logprobs)])
 
-    def complete(self, item_id: str, words: str) -> None:
+    def complete(self, item_id: str, words: str, logprobs: tuple[LogProb, ...]) -> None:
         """All words of a turn are known."""
         seconds = self._awaited.pop(item_id, None)
         self._kept.pop(item_id, None)
         if seconds is not None:
-            self._post.tell([happened.TranscriptCompleted(item_id, words, seconds)])
+            self._post.tell([happened.TranscriptCompleted(item_id, words, seconds, logprobs)])
 
     def fail(self, item_id: str, code: str, message: str) -> None:
         """The words of a turn will not be known."""
         if self._awaited.pop(item_id, None) is not None:
             self._post.tell([happened.TranscriptFailed(item_id, code, message)])
+
+    def refuse(self, item_id: str, code: str, message: str) -> None:
+        """Upstream does not take a turn, and would not take it a second time."""
+        self._kept.pop(item_id, None)
+        self.fail(item_id, code, message)
 
     def fail_all(self, code: str, message: str) -> None:
         """No words will come any more."""

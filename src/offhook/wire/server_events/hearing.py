@@ -87,6 +87,12 @@ class TokensUsage(Tagged, frozen=True, kw_only=True, tag_field="type", tag="toke
     input_token_details: dict[str, int] | UnsetType = UNSET
 
 
+class SpokenLanguage(Struct, frozen=True, kw_only=True):
+    """A language that was found in the caller's audio, ISO-639-1."""
+
+    code: str
+
+
 class TranscriptionCompleted(
     ServerEventBase,
     frozen=True,
@@ -100,6 +106,7 @@ class TranscriptionCompleted(
     content_index: int
     transcript: str
     usage: DurationUsage | TokensUsage
+    languages: tuple[SpokenLanguage, ...] | UnsetType = UNSET
     logprobs: tuple[LogProb, ...] | None | UnsetType = UNSET
 
 
