@@ -72,7 +72,8 @@ class SocketSession:
         named = transcribes or start.model is not UNSET
         door = TranscriptionDoor if transcribes else SocketDoor
         self.engine = Engine(session, ids, options, now, model_named=named, own=start.offhook, door=door)
-        self.line = SocketLine(self, sessions.listening, sessions.directory.lines.options)
+        lines = sessions.directory.lines
+        self.line = SocketLine(self, sessions.listening, lines.options, lines.noise)
         self._conversing = converse(self, services)
         epoch_s = services.wall_s() - services.clock()
         prices = services.prices
