@@ -276,7 +276,8 @@ def test_overrides_of_one_response_are_asked_for_and_nothing_else() -> None:
     talk = RelayTalk(instructions="Be brief.")
     talk.client("response.create", response={"instructions": "Greet.", "max_output_tokens": 100})
     (asked,) = talk.asked("response.create")
-    assert asked["response"] == {"instructions": "Greet.", "max_output_tokens": 100}
+    mark = {"metadata": {"offhook_run": str(talk.run)}}
+    assert asked["response"] == {"instructions": "Greet.", "max_output_tokens": 100} | mark
 
 
 def test_an_item_that_upstream_refuses_is_told_once_and_not_sent_again() -> None:
@@ -456,6 +457,41 @@ def test_a_response_that_nobody_asked_for_is_cancelled_and_not_heard() -> None:
     assert talk.asked("response.cancel")[0]["response_id"] == "own"
     assert talk.speaks("Hello!", 500, response_id="own") == []
     assert talk.ends(response_id="own") == []
+
+
+@pytest.mark.parametrize("ending", ["speaks", "ends"])
+def test_what_still_comes_of_a_response_that_nobody_asked_for_is_no_part_of_the_next(ending: str) -> None:
+    talk = RelayTalk()
+    talk.begins("own", "item_own")
+    talk.says()
+    late = talk.ends("cancelled", "own") if ending == "ends" else talk.speaks("Stale.", 500, "own", "item_own")
+    assert late == []
+    done = one(talk.answers_upstream("Fresh."), "response.done")["response"]
+    assert done["status"] == "completed"
+    assert done["output"][0]["content"][0]["transcript"] == "Fresh."
+
+
+def test_a_response_that_begins_when_it_was_given_up_does_not_stand_for_the_next() -> None:
+    talk = RelayTalk()
+    talk.says()
+    talk.waits(PATIENCE_S + limits.CANCEL_S + 0.2)
+    talk.says()
+    first, second = (event["response"]["metadata"] for event in talk.asked("response.create"))
+    talk.says_upstream("response.created", response={"id": "late", "metadata": first})
+    assert talk.asked("response.cancel")[-1]["response_id"] == "late"
+    assert talk.speaks("Stale.", 500, "late", "item_late") == []
+    talk.says_upstream("response.created", response={"id": "resp_there_2", "metadata": second})
+    talk.speaks("Fresh.", 500, "resp_there_2", "item_there_2")
+    done = one(talk.ends(response_id="resp_there_2"), "response.done")["response"]
+    assert done["output"][0]["content"][0]["transcript"] == "Fresh."
+
+
+@pytest.mark.parametrize("metadata", [None, "odd", {"offhook_run": 7}, {"offhook_run": "x" * 50}, {"other": "1"}])
+def test_a_response_without_the_metadata_it_was_asked_for_with_is_the_one_that_was_asked_for(metadata: object) -> None:
+    talk = RelayTalk()
+    talk.client("response.create")
+    talk.says_upstream("response.created", response={"id": "resp_there_1", "metadata": metadata})
+    assert one(talk.ends(), "response.done")["response"]["status"] == "completed"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,15 @@ from offhook.session.outputs import Generate
 from offhook.session.relay import limits, steps
 from offhook.session.relay.answers import Answers
 from offhook.session.relay.dialect import Dialect, FormatName, format_for
-from offhook.session.relay.event import Problem, UpstreamError, UpstreamEvent, decode_upstream, logprobs_of, problem_of
+from offhook.session.relay.event import (
+    Problem,
+    UpstreamError,
+    UpstreamEvent,
+    decode_upstream,
+    logprobs_of,
+    metadata_for,
+    problem_of,
+)
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.phrase import (
     DEFAULTS,
@@ -215,6 +223,7 @@ class Relay:
         self._told = {}
         self._mirror.clear()
         self._turns.disconnected()
+        self._runs.forget_foreign()
         self._post.forget()
 
     def _connection_lost(self, lost: steps.ConnectionLost) -> None:
@@ -383,6 +392,8 @@ class Relay:
         members = response_members(request, self._told, self._dialect)
         if request.aside:
             members["conversation"] = "none"
+        if self._dialect.echoes_metadata:
+            members["metadata"] = metadata_for(run.number)
         if request.chosen:
             members["input"] = self._chosen(request.items)
         event_id = self._post.send("response.create", ForRun(run.number), response=members)
