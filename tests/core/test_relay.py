@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from tests.core.relay_talk import PATIENCE_S, TRANSCRIBED, RelayTalk
@@ -11,8 +12,10 @@ from tests.core.talk import RESPONSE_END, SPOKEN_ITEM, SPOKEN_ITEM_END, function
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.relay import limits, steps
+from offhook.session.relay.dialect import DIALECTS
 from offhook.wire.items import McpListedTool
 
+WORDS = "conversation.item.input_audio_transcription"
 REFUSED = "The model's server refused the connection: HTTP 401."
 
 # -- a turn and its answer
@@ -711,6 +714,36 @@ def test_what_is_kept_of_turns_without_a_connection_is_bounded() -> None:
         talk.says(60_000)
     failed = [event for event in talk.sent if event["type"].endswith("input_audio_transcription.failed")]
     assert len(failed) == 3, "131 seconds fit, which are two turns"
+
+
+@pytest.mark.parametrize("dialect", ["openai", "linear"])
+def test_a_long_turn_whose_words_nobody_knows_goes_to_the_next_connection(
+    dialect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linear = replace(DIALECTS["openai"], formats=frozenset(("audio/pcm",)))
+    monkeypatch.setitem(DIALECTS, "linear", linear)
+    talk = type("Talk", (RelayTalk,), {"dialect": dialect})(audio=TRANSCRIBED)
+    talk.says(70_000)
+    talk.lose()
+    talk.waits(0.1)
+    talk.upstream.clear()
+    talk.connect()
+    assert len(talk.asked("input_audio_buffer.commit")) == 1
+    assert talk.relay.awaits_words
+
+
+def test_a_turn_that_is_not_kept_and_whose_words_did_not_come_has_a_failed_transcript() -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    for number in (1, 2):
+        talk.says(50_000)
+        talk.answers_upstream(number=number)
+    told = talk.lose()
+    first, _ = (each["item_id"] for each in talk.sent if each["type"] == "input_audio_buffer.committed")
+    assert one(told, f"{WORDS}.failed")["item_id"] == first
+    talk.waits(0.1)
+    talk.connect()
+    talk.says_upstream(f"{WORDS}.completed", item_id="item_there_9", transcript="When?")
+    assert not talk.relay.awaits_words
 
 
 def test_a_cut_answer_is_told_as_it_was_heard_after_a_new_connection() -> None:

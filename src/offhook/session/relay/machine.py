@@ -221,8 +221,8 @@ class Relay:
 
     def _forget_upstream(self) -> None:
         self._told = {}
-        self._mirror.clear()
         self._turns.disconnected()
+        self._mirror.clear()
         self._runs.forget_foreign()
         self._post.forget()
 
@@ -428,6 +428,8 @@ class Relay:
             members = item_members(item, self._mirror.call_ids, self._dialect)
             if members is not None:
                 before = self._create_item(item_id, members, before if place < last_known else None)
+            elif self._turns.has(item_id):
+                self._turns.fail(item_id, "server_error", "The model was given a later turn, and takes one at a time.")
         return False
 
     def _create_item(self, item_id: str, item: dict[str, Any], before: str | None) -> str | None:
