@@ -203,6 +203,35 @@ def test_a_cut_is_never_beyond_what_upstream_said() -> None:
         assert cut["audio_end_ms"] <= 4000
 
 
+def test_each_message_of_a_response_is_one_here_and_is_cut_for_itself() -> None:
+    talk = RelayTalk()
+    talk.says()
+    talk.begins()
+    talk.speaks("One moment. ", 500)
+    told = talk.speaks("We open at nine.", 2000, item_id="item_there_1b")
+    talk.ends()
+    assert "conversation.item.done" in types(told)
+    announced = [each["item"]["id"] for each in talk.sent if each["type"] == "response.output_item.added"]
+    assert len(announced) == 2
+    talk.happens(happened.PlayoutStarted(talk.run))
+    talk.happens(happened.VoiceStarted(talk.input_ms), after_s=0.3)
+    talk.happens(happened.PlayoutStopped(talk.run, 300))
+    cuts = [(each["item_id"], each["audio_end_ms"]) for each in talk.asked("conversation.item.truncate")]
+    assert cuts == [("item_there_1", 300), ("item_there_1b", 0)]
+    told_cuts = [each["item_id"] for each in talk.sent if each["type"] == "conversation.item.truncated"]
+    assert told_cuts == announced
+
+
+def test_the_messages_of_a_written_response_are_several() -> None:
+    talk = RelayTalk()
+    talk.client("response.create", response={"output_modalities": ["text"]})
+    talk.says_upstream("response.created", response={"id": "r", "status": "in_progress"})
+    for item_id, words in (("a", " "), ("a", "Nine."), ("b", "Or ten.")):
+        talk.says_upstream("response.output_text.delta", response_id="r", item_id=item_id, delta=words)
+    output = one(talk.ends(response_id="r"), "response.done")["response"]["output"]
+    assert [item["content"][0]["text"] for item in output] == ["Nine.", "Or ten."]
+
+
 # -- items
 
 

@@ -116,9 +116,17 @@ class Answers:
         self._say(run, event.item_id or _ONLY, event.delta or "")
 
     def _say(self, run: Run, item_id: str, words: str) -> None:
-        if words:
-            run.worded.add(run.messages[run.message_number(item_id)])
+        if words.strip() or (words and item_id in run.messages):
+            run.worded.add(run.messages[self._message(run, item_id)])
             self._post.tell([happened.TextProduced(run.number, words)])
+
+    def _message(self, run: Run, item_id: str) -> int:
+        """Return the number of a message; one that follows another ends it, also here."""
+        known = len(run.messages)
+        number = run.message_number(item_id)
+        if 0 < known < len(run.messages):
+            self._post.tell([happened.MessageEnded(run.number)])
+        return number
 
     def _words_done(self, run: Run, event: UpstreamEvent) -> None:
         item_id = event.item_id or _ONLY
@@ -133,7 +141,7 @@ class Answers:
         if not pcm:
             return
         duration_ms = len(pcm) / 2 * 1000 / rate_hz
-        number = run.message_number(item_id)
+        number = self._message(run, item_id)
         named = run.messages[number]
         run.produced_ms[named] = run.produced_ms.get(named, 0.0) + duration_ms
         self._post.tell([happened.AudioProduced(run.number, pcm, rate_hz, duration_ms, message=number)])
