@@ -194,6 +194,40 @@ def test_a_response_that_is_cancelled_before_it_began_upstream_is_cancelled_ther
     assert talk.speaks("nobody", 100) == []
 
 
+@pytest.mark.parametrize("ending", ["done", "never"])
+def test_upstream_forgets_an_answer_of_which_nobody_heard_anything(ending: str) -> None:
+    talk = RelayTalk()
+    talk.says()
+    talk.begins()
+    talk.client("response.cancel")
+    talk.speaks("Your balance is four hundred.", 2500)
+    assert not talk.asked("conversation.item.delete"), "it may not be there yet"
+    if ending == "done":
+        talk.ends("cancelled")
+    else:
+        talk.waits(limits.CANCEL_S + 0.1)
+    assert [each["item_id"] for each in talk.asked("conversation.item.delete")] == ["item_there_1"]
+    talk.client("response.create")
+    assert talk.sent_types()[-2:] == ["conversation.item.delete", "response.create"]
+
+
+def test_upstream_forgets_the_messages_of_an_answer_that_nobody_asked_for() -> None:
+    talk = RelayTalk()
+    talk.begins("own", "item_own")
+    talk.speaks("Hello!", 500, "own", "item_own")
+    talk.ends("cancelled", "own")
+    talk.ends("cancelled", "own")
+    assert [each["item_id"] for each in talk.asked("conversation.item.delete")] == ["item_own"]
+
+
+def test_an_answer_that_was_heard_in_part_is_cut_and_not_forgotten() -> None:
+    talk = interrupted()
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    talk.happens(happened.PlayoutStopped(talk.run, 940))
+    talk.ends("cancelled")
+    assert not talk.asked("conversation.item.delete")
+
+
 def test_a_cut_is_never_beyond_what_upstream_said() -> None:
     """Upstream refuses to cut a message at more than it has, and what is played is rounded here."""
     talk = interrupted(3900)

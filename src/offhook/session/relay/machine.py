@@ -197,6 +197,7 @@ class Relay:
                 return
             case Ending(response_id=response_id, until=until) if self._now >= until:
                 run.state = Over(response_id)
+                self._answers.clean_up(run)
             case Waiting(until=until) if self._now >= until:
                 self._fail(run, "The model could not be reached.")
             case Asked(until=until) | Answering(until=until) if self._now >= until:
