@@ -327,10 +327,6 @@ class Relay:
                 content_index=0,
                 audio_end_ms=heard_ms,
             )
-        elif self._dialect.deletes:
-            # What was heard of it goes there before the next response.
-            self._post.send("conversation.item.delete", ForNobody(), item_id=upstream_id)
-            self._mirror.drop(event.item_id)
 
     def _item_deleted(self, event: ev.ConversationItemDeleted) -> None:
         upstream_id = self._mirror.upstream_id(event.item_id)
