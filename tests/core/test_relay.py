@@ -474,6 +474,30 @@ def test_a_response_that_upstream_refuses_fails_with_that_error() -> None:
     assert one(told, "response.done")["response"]["status_details"]["error"]["code"] == "insufficient_quota"
 
 
+@pytest.mark.parametrize(
+    "blamed",
+    [
+        {"code": "invalid_value", "event_id": "event_of_long_ago"},
+        {"code": "item_create_invalid_role"},
+        {"code": "input_audio_buffer_append_failed"},
+        {"code": "session_update_failed", "event_id": None},
+    ],
+)
+def test_an_error_about_something_else_is_told_and_costs_no_response(blamed: dict[str, str]) -> None:
+    talk = RelayTalk()
+    talk.client("response.create")
+    assert types(talk.says_upstream("error", error={"message": "No.", **blamed})) == ["error"]
+    assert one(talk.answers_upstream(), "response.done")["response"]["status"] == "completed"
+
+
+@pytest.mark.parametrize("code", ["rate_limit_exceeded", "conversation_already_has_active_response", None])
+def test_an_error_that_says_nothing_of_its_event_is_about_the_response_that_was_asked_for(code: str | None) -> None:
+    talk = RelayTalk()
+    talk.client("response.create")
+    told = talk.says_upstream("error", error={"code": code, "message": "No."})
+    assert one(told, "response.done")["response"]["status"] == "failed"
+
+
 def test_a_cancellation_that_came_too_late_costs_the_next_response_nothing() -> None:
     talk = interrupted()
     talk.client("response.cancel")

@@ -58,6 +58,9 @@ _TOO_LATE: Final = frozenset(
     )
 )
 
+# Codes of errors begin with what they are about; these are about no response.
+_OF_OTHERS: Final = ("conversation_item_", "input_audio_", "item_", "session_")
+
 
 @dataclass(frozen=True, slots=True)
 class RelayOptions:
@@ -518,7 +521,7 @@ class Relay:
             case None if problem.code in _TOO_LATE:
                 pass
             case None:
-                run = self._runs.asked()
+                run = None if _is_about_others(problem) else self._runs.asked()
                 if run is not None:
                     self._refused_run(run, problem, message)
                 else:
@@ -549,6 +552,11 @@ class Relay:
 
 TOLD = frozenset(Relay._TOLD)
 """The events for clients that a relay reads; it need not be given the others."""
+
+
+def _is_about_others(problem: Problem) -> bool:
+    """Say whether an error is about an event of ours that is forgotten, or about no response at all."""
+    return bool(problem.event_id) or str(problem.code or "").startswith(_OF_OTHERS)
 
 
 def _format_for(dialect: Dialect, wanted: AudioFormat) -> FormatName:
