@@ -423,6 +423,26 @@ def test_logprobs_come_through() -> None:
     assert not one(told, name).get("logprobs")
 
 
+@pytest.mark.parametrize("names_commits", [False, True])
+def test_words_without_an_id_are_those_of_the_first_turn_that_has_none(names_commits: bool) -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    for number in (1, 2):
+        talk.says()
+        if names_commits:
+            talk.says_upstream("input_audio_buffer.committed", item_id=f"turn_there_{number}")
+        talk.answers_upstream(number=number)
+    for words in ("One", "Two"):
+        talk.says_upstream(f"{WORDS}.delta", delta=words)
+        talk.says_upstream(f"{WORDS}.completed", transcript=words)
+    turns = [each["item_id"] for each in talk.sent if each["type"] == "input_audio_buffer.committed"]
+    heard = [(each["item_id"], each["transcript"]) for each in talk.sent if each["type"] == f"{WORDS}.completed"]
+    assert heard == list(zip(turns, ("One", "Two"), strict=True))
+    assert not talk.relay.awaits_words
+    talk.says()
+    talk.says_upstream(f"{WORDS}.failed", error={"message": "No."})
+    assert not talk.relay.awaits_words
+
+
 def test_a_minute_of_turns_that_upstream_has_is_kept_for_another_connection() -> None:
     talk = RelayTalk()
     for number in range(3):

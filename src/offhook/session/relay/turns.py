@@ -195,6 +195,10 @@ class Turns:
 
     # -- its words
 
+    def first_awaited(self) -> str | None:
+        """Return the first turn that upstream has and has not told the words of."""
+        return next((each for each in self._awaited if each in self._mirror), None)
+
     def hear(self, item_id: str, words: str, logprobs: tuple[LogProb, ...]) -> None:
         """Some words of a turn came."""
         if item_id in self._awaited:
@@ -204,6 +208,7 @@ class Turns:
         """All words of a turn are known."""
         seconds = self._awaited.pop(item_id, None)
         self._kept.pop(item_id, None)
+        self._mirror.heard(item_id)
         if seconds is not None:
             self._post.tell([happened.TranscriptCompleted(item_id, words, seconds, logprobs)])
 
