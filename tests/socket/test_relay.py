@@ -291,6 +291,17 @@ def test_a_key_is_not_carried_to_where_an_upstream_redirects() -> None:
     asyncio.run(whole())
 
 
+@pytest.mark.parametrize(("status", "is_final"), [(400, True), (402, True), (404, True), (429, False), (503, False)])
+def test_an_answer_that_would_be_the_same_the_next_time_is_final(status: int, is_final: bool) -> None:
+    async def whole() -> None:
+        async with asyncio.timeout(60), serve(lambda _: Reply([], status=status)) as upstream:
+            with pytest.raises(UpstreamLostError) as lost:
+                await RelayBackend(UpstreamOptions(upstream.url)).greeting("m")
+            assert lost.value.is_refused is is_final
+
+    asyncio.run(whole())
+
+
 def test_an_upstream_that_talks_nonsense_costs_its_responses_and_no_call() -> None:
     async def talk(socket: ServerConnection) -> None:
         for text in ("{", "[]", json.dumps({"type": "error"}), json.dumps({"type": "response.done"}), b"\x00\xff"):

@@ -23,8 +23,8 @@ from offhook.session.relay.event import UpstreamError, decode_upstream, problem_
 from offhook.session.relay.machine import RelayOptions
 from offhook.wire.session import TranscriptionEcho, Voice
 
-# What an upstream will answer the next time too; 404 and 400 name a model that it does not have.
-_REFUSALS: Final = frozenset((400, 401, 403, 404))
+# What an upstream will answer the next time too; 404 and 400 name a model that it does not have, 402 is for no credit.
+_REFUSALS: Final = frozenset((400, 401, 402, 403, 404))
 OPEN_S: Final = 10.0
 CLOSE_S: Final = 1.0
 
