@@ -222,6 +222,8 @@ class Mind:
                 await asyncio.Event().wait()
             if self.then == "bug":
                 raise ZeroDivisionError
+            if self.then == "own time-out":
+                raise TimeoutError
             if self.says:
                 yield TextProduced(request.run, self.says)
             if self.then == "break":
@@ -359,6 +361,19 @@ def test_an_answer_that_broke_off_is_not_begun_again_by_another() -> None:
 def test_a_bug_of_the_only_backend_comes_out_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
         think(OrderedMind(Order("llm", seats(Mind("", "bug")), Clock())))
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_time_out_of_a_backends_own_is_not_told_as_our_patience(
+    caplog: pytest.LogCaptureFixture, others: int
+) -> None:
+    mind = OrderedMind(Order("llm", seats(Mind("", "own time-out"), *[Mind("Nine.")] * others), Clock()))
+    if others:
+        assert think(mind) == "Nine."
+        assert "why=TimeoutError" in caplog.text
+    else:
+        with pytest.raises(TimeoutError):
+            think(mind)
 
 
 def test_one_turn_tries_whether_a_backend_is_back_and_the_others_do_not_wait_for_it() -> None:

@@ -149,10 +149,13 @@ class Order(Generic[P]):
         begun = False
         try:
             async with closing_outputs(begin(seat.part)) as pieces:
+                patience = asyncio.timeout(seat.patience_s if has_other else None)
                 try:
-                    async with asyncio.timeout(seat.patience_s if has_other else None):
+                    async with patience:
                         piece = await anext(pieces)
                 except TimeoutError:
+                    if not patience.expired():  # it is the backend's own
+                        raise
                     raise ModelError("model_timeout", f"{seat.model} gave nothing for {seat.patience_s:g} s.") from None
                 while True:
                     if not begun:
