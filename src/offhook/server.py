@@ -106,6 +106,7 @@ class Server:
         self._made_secret = "whsec_" + secrets.token_urlsafe(24).replace("-", "+").replace("_", "/")
         self._began_at = around.clock()
         self._background: set[asyncio.Task[None]] = set()
+        self._wait_unknown = False
         self._draining = False
 
         self.backend = around.backend(model_options(config))
@@ -184,7 +185,7 @@ class Server:
             sessions=self.sessions,
             opened=lambda: self.lines.opened,
             stayed=self.directory.stayed,
-            model_wait_ms=lambda: self.backend.queue_wait_ms,
+            model_wait_ms=self._model_wait_ms,
             clock=around.clock,
             cpu_clock=around.cpu_clock,
         )
@@ -243,7 +244,16 @@ class Server:
             return "scripted: callers hear tones, and nobody understands them"
         if brain == DEMO:
             brain = "the demo brain, which repeats what it hears (give --llm-url or --llm-gguf)"
+        ear, brain, voice = (
+            name + self._others(role) for role, name in (("ear", ear), ("brain", brain), ("voice", voice))
+        )
         return f"hears with {ear}, thinks with {brain}, speaks with {voice}"
+
+    def _others(self, role: str) -> str:
+        """Return the names of those that stand in for who plays a part."""
+        part = self.backend.report().get(role)
+        order = part.get("order", [])[1:] if isinstance(part, dict) else []
+        return f" (else {', '.join(each['name'] for each in order)})" if order else ""
 
     def _warn(self) -> None:
         config = self._config
@@ -299,7 +309,21 @@ class Server:
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self._log.error("a task of the server failed", failure=bug)
+
+    def _model_wait_ms(self) -> float:
+        try:
+            return self.backend.queue_wait_ms
+        except Exception as bug:  # a plugin's: it must not end the measuring of all else
+            if not self._wait_unknown:
+                self._log.error("the model's queue cannot be told", failure=bug)
+            self._wait_unknown = True
+            return 0.0
 
     def _deliver_edges(self, edges: list[Edge]) -> None:
         """Called by the media thread: hand its edges to the loop."""

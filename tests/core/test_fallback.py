@@ -101,7 +101,7 @@ def answer(voice: OrderedVoice) -> list[tuple[str, str]]:
 
 def shown(backend: str, name: str, *, resting: bool = False, failures: int = 0, stood_in: int = 0) -> dict[str, Any]:
     figures = {"ready": True, "resting": resting, "failures": failures, "stood_in": stood_in}
-    return {"backend": backend, "name": name} | figures
+    return {"part": "tts", "backend": backend, "name": name} | figures
 
 
 def test_the_first_failure_in_an_answer_finishes_it_with_the_local_voice() -> None:
@@ -164,6 +164,17 @@ def test_without_a_local_voice_the_failure_is_told(caplog: pytest.LogCaptureFixt
     assert "nothing stands in" in caplog.text
     with pytest.raises(ModelError, match="answered 500"):
         answer(voice)
+
+
+@pytest.mark.parametrize("failure", [ConfigError("backends.b1", "cannot start: no"), OSError("no")])
+def test_a_backend_that_was_named_and_cannot_start_refuses_to_start(failure: Exception) -> None:
+    class Broken(Ear):
+        async def start(self) -> None:
+            raise failure
+
+    order = Order("stt", seats(Ear("one"), Broken("two")), Clock())
+    with pytest.raises(ConfigError, match=r"backends\.b1: cannot start: .*no"):
+        asyncio.run(order.start())
 
 
 # -- words and answers

@@ -89,6 +89,9 @@ def test_an_update_is_validated_here_and_only_what_changed_is_sent() -> None:
     assert talk.asked("session.update")[-1]["session"] == {"type": "realtime", "instructions": "Sing."}
     talk.client("session.update", session={"type": "realtime", "instructions": "Sing."})
     assert len(talk.asked("session.update")) == 2
+    for speed in (1.2, 1.0):
+        talk.client("session.update", session={"type": "realtime", "audio": {"output": {"speed": speed}}})
+        assert talk.asked("session.update")[-1]["session"]["audio"] == {"output": {"speed": speed}}
 
 
 def test_a_member_that_upstream_refuses_costs_none_of_the_others() -> None:
@@ -402,6 +405,17 @@ def test_a_response_that_upstream_refuses_fails_with_that_error() -> None:
     }
     told = talk.says_upstream("error", error=problem)
     assert one(told, "response.done")["response"]["status_details"]["error"]["code"] == "insufficient_quota"
+
+
+def test_a_cancellation_that_came_too_late_costs_the_next_response_nothing() -> None:
+    talk = interrupted()
+    talk.client("response.cancel")
+    talk.ends("completed")
+    talk.client("response.create")
+    late = {"code": "response_cancel_not_active", "message": "Cancellation failed: no active response found"}
+    assert talk.says_upstream("error", error=late) == []
+    talk.answers_upstream(number=2)
+    assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
 
 
 @pytest.mark.parametrize("reason", ["max_output_tokens", "content_filter"])

@@ -192,6 +192,9 @@ def test_a_call_outlives_its_connection_to_the_upstream() -> None:
             await socket.until("response.done")
             assert done(socket)[-1]["status"] == "completed"
             assert "session.created" not in {event["type"] for event in socket.events}
+        counted = (await each.here.http("GET", "/metrics")).text
+        assert 'offhook_upstream_connections_total{result="opened"} 3' in counted
+        assert 'offhook_upstream_connections_total{result="lost"} 2' in counted
         texts = [str(item) for item in each.model.asked[1].items]
         assert len(texts) == 2
         assert "Remember me." in texts[0]

@@ -76,9 +76,10 @@ class Order(Generic[P]):
             try:
                 await call(seat.part, "start")
                 seat.is_ready = True
-            except ConfigError as problem:
+            except Exception as failure:  # a plugin is not ours; whatever it raises is told at the start
+                problem = failure if isinstance(failure, ConfigError) else _broken(seat, failure)
                 if not seat.is_reserve:
-                    raise
+                    raise problem from failure.__cause__
                 seat.is_ready = False
                 self._log.warning("nothing stands in for the backend", role=self.role, missing=seat.name, why=problem)
 
@@ -95,8 +96,8 @@ class Order(Generic[P]):
         return figures | {"order": [self._shown(seat) for seat in self.seats]}
 
     def _shown(self, seat: Seat[P]) -> dict[str, Any]:
-        shown = {"backend": seat.name, "name": seat.model, "ready": seat.is_ready, "resting": self._rests(seat)}
-        return shown | {"failures": seat.failures, "stood_in": seat.stood_in}
+        shown = {"part": self.role, "backend": seat.name, "name": seat.model, "ready": seat.is_ready}
+        return shown | {"resting": self._rests(seat), "failures": seat.failures, "stood_in": seat.stood_in}
 
     @property
     def queue_wait_ms(self) -> float:
@@ -192,11 +193,17 @@ class Order(Generic[P]):
         seat.rests_until = now + min(REST_S * 2 ** min(seat.in_a_row - 1, 8), MOST_REST_S)
 
 
+def _broken(seat: Seat[Any], failure: Exception) -> ConfigError:
+    return ConfigError(
+        f"backends.{seat.name}", f"cannot start: {type(failure).__name__}: {failure}", "mend it, or name another"
+    )
+
+
 @asynccontextmanager
 async def closing_outputs(outputs: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
     """Close what is left of an iterator that can be closed, as generators can."""
     try:
-        yield outputs
+        yield aiter(outputs)
     finally:
         close = getattr(outputs, "aclose", None)
         if close is not None:

@@ -75,3 +75,5 @@ MAX_SOCKET_SESSIONS: Final = 1_000
 MAX_SOCKET_BACKLOG: Final = 4_000
 # Audio that was appended and not listened to yet; beyond it the socket is not read until it is.
 MAX_UNHEARD_MS: Final = 1_000
+# A longer append is a recording and not cleaned of noise: this much takes 30 ms, in which nobody else is served.
+MAX_CLEANED_MS: Final = 5_000

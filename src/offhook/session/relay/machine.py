@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, assert_never
+from typing import Any, ClassVar, Final, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -21,7 +21,15 @@ from offhook.session.relay.answers import Answers
 from offhook.session.relay.dialect import Dialect, FormatName, format_for
 from offhook.session.relay.event import Problem, UpstreamError, UpstreamEvent, decode_upstream, logprobs_of, problem_of
 from offhook.session.relay.mirror import Mirror
-from offhook.session.relay.phrase import Members, item_members, left_out, nested, response_members, session_members
+from offhook.session.relay.phrase import (
+    DEFAULTS,
+    Members,
+    item_members,
+    left_out,
+    nested,
+    response_members,
+    session_members,
+)
 from offhook.session.relay.post import ForItem, ForNobody, ForRun, ForSession, ForTurn, Post
 from offhook.session.relay.runs import Answering, Asked, Ending, Over, Run, Runs, Waiting
 from offhook.session.relay.steps import Input, Output
@@ -31,6 +39,16 @@ from offhook.wire.ids import Ids
 from offhook.wire.items import Item
 from offhook.wire.session import AudioFormat, Session, tag_of
 from offhook.wire.transcription import TranscriptionSessionUpdated
+
+# What tidying up meets when it comes too late; some upstreams do not say which event they mean.
+_TOO_LATE: Final = frozenset(
+    (
+        "response_cancel_not_active",
+        "item_truncate_invalid_item_id",
+        "item_delete_invalid_item_id",
+        "item_already_truncated",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +248,8 @@ class Relay:
             return
         wanted = session_members(self._session, self._dialect, self._format_in, self._format_out)
         self._warn_of(left_out(self._session, self._dialect))
-        changed = {path: value for path, value in wanted.items() if path not in self._told or self._told[path] != value}
+        known = DEFAULTS | self._told
+        changed = {path: value for path, value in wanted.items() if path not in known or known[path] != value}
         self._told = wanted
         if changed:
             self._send_update(changed)
@@ -366,7 +385,7 @@ class Relay:
             upstream_id = self._mirror.upstream_id(str(item.id))
             if upstream_id is not None:
                 chosen.append({"type": "item_reference", "id": upstream_id})
-            elif (members := item_members(item, self._mirror.call_ids)) is not None:
+            elif (members := item_members(item, self._mirror.call_ids, self._dialect)) is not None:
                 chosen.append(members)
         return chosen
 
@@ -386,7 +405,7 @@ class Relay:
                 if self._dialect.commit_answers:
                     return True
                 continue
-            members = item_members(item, self._mirror.call_ids)
+            members = item_members(item, self._mirror.call_ids, self._dialect)
             if members is not None:
                 before = self._create_item(item_id, members, before if place < last_known else None)
         return False
@@ -475,6 +494,8 @@ class Relay:
                     self._send_update({path: value})
             case ForSession():
                 self._complain(problem, message, is_told=is_told)
+            case None if problem.code in _TOO_LATE:
+                pass
             case None:
                 run = self._runs.asked()
                 if run is not None:
