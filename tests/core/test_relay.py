@@ -584,6 +584,34 @@ def test_attempts_to_connect_wait_longer_and_longer() -> None:
     assert pauses == pytest.approx([0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0])
 
 
+def test_an_upstream_that_greets_and_closes_is_not_dialled_without_pause() -> None:
+    talk = RelayTalk()
+    pauses = []
+    for _ in range(6):
+        talk.says_upstream("error", error={"code": "insufficient_quota", "message": "Pay."})
+        talk.lose("closed with 1000 quota")
+        pauses.append((talk.relay.next_deadline() or 0.0) - talk.now)
+        talk.waits(8.0)
+        talk.connect()
+    assert pauses == pytest.approx([0.0, 0.5, 1.0, 2.0, 4.0, 8.0])
+
+
+@pytest.mark.parametrize("proof", ["an answer", "some time"])
+def test_a_connection_that_was_good_is_opened_again_at_once(proof: str) -> None:
+    talk = RelayTalk()
+    for _ in range(3):
+        talk.lose()
+        talk.waits(1.0)
+        talk.connect()
+    if proof == "an answer":
+        talk.client("response.create")
+        talk.answers_upstream()
+    else:
+        talk.waits(limits.PROVEN_S)
+    talk.lose()
+    assert talk.relay.next_deadline() == pytest.approx(talk.now)
+
+
 def test_a_response_waits_for_a_connection_and_is_given_up_in_the_end() -> None:
     talk = RelayTalk(is_online=False)
     talk.client("response.create")
@@ -625,6 +653,11 @@ def test_errors_that_repeat_are_told_a_few_times() -> None:
     talk = RelayTalk()
     for _ in range(100):
         talk.says_upstream("error", error={"code": "odd", "message": "Again."})
+    assert len([event for event in talk.sent if event["type"] == "error"]) == limits.MAX_ERRORS_TOLD
+    talk.lose()
+    talk.waits(0.1)
+    talk.connect()
+    talk.says_upstream("error", error={"code": "odd", "message": "Again."})
     assert len([event for event in talk.sent if event["type"] == "error"]) == limits.MAX_ERRORS_TOLD
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, assert_never
+from typing import Any, ClassVar, Final, Literal, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -74,11 +74,18 @@ class Pausing(msgspec.Struct, frozen=True):
 
 
 class Online(msgspec.Struct, frozen=True):
-    """There is a socket. ``has_spoken``: upstream has said something that is no error, so it takes this session."""
+    """There is a socket, ``since`` that time. ``said``: what upstream has said at most, errors apart.
+
+    After anything it takes this session. Only after an answer, or a while, it is one that can be used.
+    """
 
     attempt: int
-    has_spoken: bool = False
-    errors: int = 0
+    since: float
+    said: Literal["nothing", "something", "an answer"] = "nothing"
+
+    def is_proven(self, now: float) -> bool:
+        """Say whether the next loss is the first one."""
+        return self.said == "an answer" or now - self.since >= limits.PROVEN_S
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -109,6 +116,7 @@ class Relay:
         self._answers = Answers(dialect, self._format_out, self._post, self._mirror, self._runs, options.patience_s)
         self._told: Members = {}
         self._bad_events = 0
+        self._errors = 0
         self._warned: frozenset[str] = frozenset()
         self.state: Connecting | Pausing | Online | Refused | Closed = Connecting(0)
 
@@ -195,7 +203,7 @@ class Relay:
 
     def _connected(self, session: Session) -> None:
         attempt = self.state.attempt if isinstance(self.state, Connecting) else 0
-        self.state = Online(attempt)
+        self.state = Online(attempt, self._now)
         self._session = session
         self._bad_events = 0
         self._forget_upstream()
@@ -214,8 +222,9 @@ class Relay:
         match self.state:
             case Connecting(attempt=attempt):
                 pass
-            case Online(attempt=tried, has_spoken=was_taken):
-                attempt = 0 if was_taken else tried
+            case Online(attempt=tried, said=said) as online:
+                attempt = 0 if online.is_proven(self._now) else tried
+                was_taken = said != "nothing"
             case _:
                 pass
         is_refused = lost.is_refused and not was_taken
@@ -434,8 +443,11 @@ class Relay:
             self._bad_event(failure)
             return
         self._bad_events = 0
-        if isinstance(self.state, Online) and not self.state.has_spoken and kind != "error":
-            self.state = replace(self.state, has_spoken=True)
+        if isinstance(self.state, Online) and kind != "error":
+            if kind == "response.done":
+                self.state = replace(self.state, said="an answer")
+            elif self.state.said == "nothing":
+                self.state = replace(self.state, said="something")
 
     def _bad_event(self, failure: UpstreamError) -> None:
         self._bad_events += 1
@@ -468,9 +480,8 @@ class Relay:
     def _errored(self, event: UpstreamEvent) -> None:
         problem = problem_of(event)
         message = problem.message or "No reason was given."
-        is_told = isinstance(self.state, Online) and self.state.errors < limits.MAX_ERRORS_TOLD
-        if isinstance(self.state, Online):
-            self.state = replace(self.state, errors=self.state.errors + 1)
+        is_told = self._errors < limits.MAX_ERRORS_TOLD
+        self._errors += 1
         if is_told:
             self._post.do(steps.Warn("upstream error", f"{problem.code}: {message}"[:500]))
         match self._post.purpose(problem.event_id):
