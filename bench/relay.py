@@ -44,6 +44,8 @@ def main() -> int:
             upstream_core.append((upstream.cpu_s() - cpu_s) / (time.monotonic() - began) * 100)
             time.sleep(1)
         lost = relay.health()["models"]["lost"]
+    if lost:
+        table.invalid.append(f"{lost} connections were refused by the upstream, which had too much to do, or lost")
     for run in direct + relayed:
         table.check({"late_p99_ms": run.late_ms})
     before = np.concatenate([run.heard.turns for run in direct])
@@ -57,7 +59,6 @@ def main() -> int:
     table.add("turns without an answer", sum(run.heard.missed_turns for run in relayed), 0)
     table.add("interruptions not obeyed", sum(run.heard.missed_barges for run in relayed), 0)
     table.add("memory of a call (RSS)", relayed[0].mb, None, "MB", beside=f"{direct[0].mb:.2f} without")
-    table.add("connections lost", lost, 0)
     table.add("upstream's share of the callers' core", median(upstream_core), None, "%")
     return table.show()
 

@@ -27,6 +27,7 @@ from paced_server import PIECE_MS
 APPEND_MS = 100
 SPOKEN_MS = 2000
 CYCLE_MS = 7000
+RETRY_S, RETRIES = 0.5, 40
 
 
 def frame(text: bytes) -> bytes:
@@ -85,6 +86,9 @@ class Client(asyncio.Protocol):
             head, blank, rest = bytes(self._data).partition(b"\r\n\r\n")
             if not blank:
                 return
+            if head.startswith(b"HTTP/1.1 429"):
+                self.transport.close()
+                return
             assert head.startswith(b"HTTP/1.1 101"), head
             self._upgraded, self._data = True, bytearray(rest)
         place = 0
@@ -141,20 +145,29 @@ class Generator:
         self._late_ms: list[float] = []
         self._clients: list[Client] = []
         self._frames = microphone()
+        self._refused = 0
         self._chance = random.Random(1)
 
     async def _connect(self) -> Client:
+        """Open a session; a server that has no room is asked again."""
         loop = asyncio.get_running_loop()
-        _, client = await loop.create_connection(lambda: Client(self._key, self._late_ms), "127.0.0.1", self._port)
-        await client.ready
-        return client
+        for _ in range(RETRIES):
+            _, client = await loop.create_connection(lambda: Client(self._key, self._late_ms), "127.0.0.1", self._port)
+            try:
+                await client.ready
+            except ConnectionError:
+                self._refused += 1
+                await asyncio.sleep(RETRY_S)
+            else:
+                return client
+        raise ConnectionError("no session")
 
     async def open(self, count: int) -> dict[str, Any]:
         for _ in range(count):
             self._clients.append(await self._connect())
             # Spread over the cycle, as callers are.
             self._clients[-1].place = self._chance.randrange(len(self._frames))
-        return {"open": len(self._clients)}
+        return {"open": len(self._clients), "refused": self._refused}
 
     async def talk(self, seconds: float) -> dict[str, Any]:
         self._late_ms.clear()
@@ -197,7 +210,7 @@ class Generator:
                 await client.gone
 
         await asyncio.gather(*(some() for _ in range(8)))
-        return {"churned": count}
+        return {"churned": count, "refused": self._refused}
 
 
 def percentile(values: list[float], share: int) -> float:

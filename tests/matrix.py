@@ -213,8 +213,13 @@ class Sightings:
     def begin(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Look at which tests will run, and what they prove."""
         given = [Path(config.invocation_params.dir, arg) for arg in config.args]
-        chosen = any(config.getoption(name, None) for name in ("keyword", "markexpr", "deselect", "lf"))
-        self.whole = not chosen and all(any(path in (folder, *folder.parents) for path in given) for folder in FOLDERS)
+        chosen = any(config.getoption(name, None) for name in ("keyword", "markexpr", "deselect", "ignore", "lf"))
+        shared = hasattr(config, "workerinput")
+        self.whole = (
+            not chosen
+            and not shared
+            and all(any(path in (folder, *folder.parents) for path in given) for folder in FOLDERS)
+        )
         for item in items:
             for mark in item.iter_markers("obeys"):
                 kind, *paths = mark.args

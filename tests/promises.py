@@ -42,8 +42,6 @@ class Judge:
         self.outputs_open: dict[str, str] = {}
         self.parts: dict[str, Part] = {}
         self.speaking: str | None = None
-        self.stopped: str | None = None
-        self.asked_again: set[str] = set()
         self.sounding: set[str] = set()
         self.sounded: set[str] = set()
         self.told_transcripts: set[str] = set()
@@ -182,7 +180,7 @@ class Judge:
                 assert part is not None, "a delta of what was added"
                 assert part.words_done is None, "no delta after the end"
                 part.text += delta
-            case ev.OutputAudioDelta():
+            case ev.OutputAudioDelta() | ev.SentAudioDelta():
                 assert part is not None
                 assert not part.sound_done, "a message is done when its sound is"
             case ev.OutputAudioDone():
@@ -216,7 +214,7 @@ class Judge:
                 self.speaking = item_id
             case ev.SpeechStopped():
                 assert self.speaking is not None, "speech that stops had started"
-                self.stopped, self.speaking = event.item_id, None
+                self.speaking = None
             case ev.SessionUpdated(session=session) if session.audio.input.turn_detection is None:
                 self.speaking = None  # nobody listens for the end of it any more
             case ev.InputCommitted(item_id=item_id, previous_item_id=previous_id):

@@ -383,8 +383,8 @@ class Config:
     tts_voice: str | None = _setting(None, _text, "its voice; else the session's voice is asked for", show="NAME")
     tts_rate: int = _setting(
         24000,
-        _integer(8000, 48000),
-        "samples per second of its pcm format: 8000 to 48000, 22050 and 44100 too",
+        _integer(8000, 192_000),
+        "samples per second of its pcm format: any from 8000 to 192000 in a simple ratio to 8000, as 22050 is",
         show="HZ",
     )
     tts_key: str | None = _setting(None, _text, "its key", show="KEY")

@@ -50,13 +50,10 @@ from offhook.media.vad import load_silero
 from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DEMO
 from offhook.model.interface import Capabilities
-from offhook.model.local.ear import EarOptions
-from offhook.model.local.gguf.brain import CONTEXT_TOKENS, GgufOptions
-from offhook.model.local.voice import VoiceOptions
-from offhook.model.registry import EndpointOptions, ModelOptions
-from offhook.model.relay import RelayBackend, UpstreamOptions
+from offhook.model.relay import RelayBackend
 from offhook.model.scripted import SCRIPTED
 from offhook.model.turn_end import TurnEnds, load_turn_end
+from offhook.model_settings import context_tokens, model_options
 from offhook.net.address import parse_public_address
 from offhook.net.http import HttpServer
 from offhook.net.rtp import raise_descriptor_limit
@@ -106,6 +103,7 @@ class Server:
         self._made_secret = "whsec_" + secrets.token_urlsafe(24).replace("-", "+").replace("_", "/")
         self._began_at = around.clock()
         self._background: set[asyncio.Task[None]] = set()
+        self._wait_unknown = False
         self._draining = False
 
         self.backend = around.backend(model_options(config))
@@ -184,7 +182,7 @@ class Server:
             sessions=self.sessions,
             opened=lambda: self.lines.opened,
             stayed=self.directory.stayed,
-            model_wait_ms=lambda: self.backend.queue_wait_ms,
+            model_wait_ms=self._model_wait_ms,
             clock=around.clock,
             cpu_clock=around.cpu_clock,
         )
@@ -243,7 +241,16 @@ class Server:
             return "scripted: callers hear tones, and nobody understands them"
         if brain == DEMO:
             brain = "the demo brain, which repeats what it hears (give --llm-url or --llm-gguf)"
+        ear, brain, voice = (
+            name + self._others(role) for role, name in (("ear", ear), ("brain", brain), ("voice", voice))
+        )
         return f"hears with {ear}, thinks with {brain}, speaks with {voice}"
+
+    def _others(self, role: str) -> str:
+        """Return the names of those that stand in for who plays a part."""
+        part = self.backend.report().get(role)
+        order = part.get("order", [])[1:] if isinstance(part, dict) else []
+        return f" (else {', '.join(each['name'] for each in order)})" if order else ""
 
     def _warn(self) -> None:
         config = self._config
@@ -299,7 +306,21 @@ class Server:
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self._log.error("a task of the server failed", failure=bug)
+
+    def _model_wait_ms(self) -> float:
+        try:
+            return self.backend.queue_wait_ms
+        except Exception as bug:  # a plugin's: it must not end the measuring of all else
+            if not self._wait_unknown:
+                self._log.error("the model's queue cannot be told", failure=bug)
+            self._wait_unknown = True
+            return 0.0
 
     def _deliver_edges(self, edges: list[Edge]) -> None:
         """Called by the media thread: hand its edges to the loop."""
@@ -347,59 +368,6 @@ class Server:
 # -- from the settings to the options of each part
 
 
-def model_options(config: Config) -> ModelOptions:
-    """Return the settings of the models."""
-
-    def endpoint(url: str | None, model: str, key: str | None) -> EndpointOptions | None:
-        return EndpointOptions(url, model, key, config.llm_seconds) if url is not None else None
-
-    llm = endpoint(config.llm_url, config.llm_model, config.llm_key)
-    if llm is not None:
-        llm = replace(llm, sees=config.llm_sees, reasons=config.llm_reasons)
-    return ModelOptions(
-        which=config.models,
-        llm=llm,
-        gguf=_gguf_options(config),
-        stt=endpoint(config.stt_url, config.stt_model, config.stt_key),
-        tts=endpoint(config.tts_url, config.tts_model, config.tts_key),
-        voice=config.tts_voice,
-        rate_hz=config.tts_rate,
-        names=dict(config.model_names),
-        ear=EarOptions(config.whisper, config.stt_workers),
-        speaker=VoiceOptions(config.voices),
-        apology=config.apology,
-        orders=config.orders,
-        tables=config.backends,
-        relay=_upstream(config),
-    )
-
-
-def _upstream(config: Config) -> UpstreamOptions | None:
-    if config.relay_url is None:
-        return None
-    return UpstreamOptions(
-        config.relay_url, config.relay_dialect, config.relay_model, config.relay_key, config.relay_seconds
-    )
-
-
-def _gguf_options(config: Config) -> GgufOptions | None:
-    if config.llm_gguf is None:
-        return None
-    return GgufOptions(config.llm_gguf, config.llm_threads, _context_tokens(config), config.llm_seconds)
-
-
-def _context_tokens(config: Config) -> int:
-    """Return what a conversation may fill of the model: of one on this machine no more than there is memory for."""
-    most = [config.context_tokens]
-    if config.llm_gguf is not None:
-        most.append(CONTEXT_TOKENS)
-    for table in filter(None, map(config.backends.get, config.llm)):
-        if table.plugin == "gguf":
-            size = table.options.get("context_tokens")
-            most.append(size if isinstance(size, int) else CONTEXT_TOKENS)
-    return min(most)
-
-
 def own_defaults(config: Config, clips: Collection[str]) -> Own:
     """Return what a session gets that asks for nothing of ours. Raises ConfigError for a clip that there is not."""
     filling = config.while_waiting
@@ -426,8 +394,8 @@ def _host_options(config: Config, model: Capabilities, clips: Collection[str]) -
             strict_models=frozenset(config.model_names) if config.strict_models else None,
             clips=frozenset(clips),
             defaults=defaults,
-            context_tokens=_context_tokens(config),
-            output_tokens=min(config.output_tokens, _context_tokens(config) // 2),
+            context_tokens=context_tokens(config),
+            output_tokens=min(config.output_tokens, context_tokens(config) // 2),
         ),
         answer=config.answer,
         model_names=tuple(config.model_names),

@@ -14,7 +14,7 @@ from tests.oracle import schema_errors, schema_names
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.relay import steps
-from offhook.session.relay.dialect import DIALECTS
+from offhook.session.relay.dialect import DialectName, dialect_of
 from offhook.session.relay.machine import Relay, RelayOptions
 from offhook.wire.ids import Ids
 
@@ -32,7 +32,8 @@ def assert_client_event(event: dict[str, Any]) -> dict[str, Any]:
 class RelayTalk(Talk):
     """Every event for the clients is judged as always; what goes to the hosted service is judged by its schema."""
 
-    dialect = "openai"
+    dialect: DialectName = "openai"
+    url = "wss://there.example"
 
     def __init__(self, *, is_online: bool = True, **session: Any) -> None:
         self.upstream: list[dict[str, Any]] = []
@@ -57,7 +58,7 @@ class RelayTalk(Talk):
         if self._relay is None:
             numbers = itertools.count(1)
             ids = Ids(lambda size: f"u{next(numbers):0{size - 1}d}")
-            options = RelayOptions(DIALECTS[self.dialect], "there", PATIENCE_S)
+            options = RelayOptions(dialect_of(self.dialect, self.url), "there", PATIENCE_S)
             self._relay = Relay(options, self.engine.session, ids, self.now)
             self._do(self._relay.start())
         return self._relay

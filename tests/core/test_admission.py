@@ -8,6 +8,13 @@ from offhook.host.admission import LEAST_COST, TARGET_BUSY, Admission, Load
 from offhook.host.sampler import observe
 
 
+def admit(admission: Admission, calls: int) -> str | None:
+    """Let another call come in beside so many, or say why not."""
+    if (why := admission.refuse(calls)) is None:
+        admission.take()
+    return why
+
+
 class Machine:
     """A machine on which a call costs so much, with callers who try again and again."""
 
@@ -19,7 +26,7 @@ class Machine:
     def run(self, seconds: int, offered_per_s: int = 20, **late_ms: float) -> None:
         for _ in range(seconds):
             for _ in range(offered_per_s):
-                if self.admission.admit(self.calls) is None:
+                if admit(self.admission, self.calls) is None:
                     self.calls += 1
             wanted = self.calls * self.cost
             late = late_ms or {"tick_late_ms": 50.0 if wanted > 1 else 0.0}
@@ -77,8 +84,8 @@ def test_one_late_second_is_an_accident() -> None:
 def test_a_cap_by_configuration_holds() -> None:
     """Users' complaint: a worker could not reliably be capped at one job."""
     admission = Admission(1)
-    assert admission.admit(0) is None
-    assert admission.admit(1) == "1 calls are the limit"
+    assert admit(admission, 0) is None
+    assert admit(admission, 1) == "1 calls are the limit"
     assert admission.refused == 1
 
 
@@ -86,7 +93,7 @@ def test_one_call_is_always_taken() -> None:
     machine = Machine(3.0)
     machine.run(100)
     assert machine.admission.limit == 1
-    assert machine.admission.admit(0) is None
+    assert admit(machine.admission, 0) is None
 
 
 def test_short_calls_do_not_pass_for_dear_ones() -> None:
@@ -124,10 +131,10 @@ def test_an_idle_machine_that_was_suspended_takes_a_burst_of_calls() -> None:
     admission = Admission(0)
     for _ in range(5):
         admission.observe(Load(0.0, loop_late_ms=4000.0))
-    assert all(admission.admit(calls) is None for calls in range(4))
+    assert all(admit(admission, calls) is None for calls in range(4))
     for _ in range(20):
         admission.observe(Load(0.0))
-    assert all(admission.admit(calls) is None for calls in range(20))
+    assert all(admit(admission, calls) is None for calls in range(20))
 
 
 def test_calls_that_are_over_at_once_are_not_refused_for_audio_that_nobody_hears_late() -> None:
@@ -135,7 +142,7 @@ def test_calls_that_are_over_at_once_are_not_refused_for_audio_that_nobody_hears
     admission = Admission(0)
     for _ in range(60):
         admission.observe(Load(0.99, legs=16, opened=1000, stayed=0, tick_late_ms=25.0))
-        assert all(admission.admit(calls) is None for calls in range(16))
+        assert all(admit(admission, calls) is None for calls in range(16))
     assert admission.reason == ""
 
 
@@ -148,7 +155,7 @@ class Flood:
 
     def run(self, seconds: int, *, offered_per_s: int, held: int = 40) -> None:
         for _ in range(seconds):
-            self.taken = sum(self.admission.admit(held) is None for _ in range(offered_per_s))
+            self.taken = sum(admit(self.admission, held) is None for _ in range(offered_per_s))
             busy = held * 0.004 + self.taken * 0.001
             late = 30.0 if busy > 0.6 else 1.0
             load = Load(min(busy, 1.0), legs=held, opened=self.taken, stayed=held, tick_late_ms=late)
@@ -177,8 +184,8 @@ def test_some_new_calls_a_second_are_taken_however_late_it_is() -> None:
     admission = Admission(0)
     for _ in range(200):
         admission.observe(Load(0.9, legs=20, opened=400, stayed=20, tick_late_ms=80.0))
-    assert [admission.admit(20) for _ in range(10)] == [None] * 10
-    assert admission.admit(20) == "10 new calls a second are the limit"
+    assert [admit(admission, 20) for _ in range(10)] == [None] * 10
+    assert admit(admission, 20) == "10 new calls a second are the limit"
     assert admission.refused == 1
 
 
@@ -250,5 +257,44 @@ def test_a_late_server_takes_fewer_sessions_and_says_so() -> None:
     for _ in range(10):
         observe(calls, Load(busy=0.9, loop_late_ms=400.0), sessions, 0)
     assert sessions.admission.limit < 60
-    assert sessions.admission.admit(100) == "100 sessions are the limit"
+    assert admit(sessions.admission, 100) == "100 sessions are the limit"
     assert "event loop" in sessions.admission.reason
+
+
+def test_an_idle_server_that_was_late_has_room_for_all_that_it_had() -> None:
+    """Lateness that no call makes is no reason to refuse calls."""
+    admission = Admission(0)
+    before = admission.limit
+    for _ in range(5):
+        admission.observe(Load(0.3, loop_late_ms=400.0))
+    assert admission.limit >= before * 0.9
+    assert admission.reason == ""
+
+
+def test_lateness_is_made_up_for_by_those_who_make_more_of_it() -> None:
+    calls, sessions = Admission(0), Sessions()
+    before = calls.limit
+    sessions.held = 150
+    for _ in range(5):
+        observe(calls, Load(busy=0.9, legs=2, loop_late_ms=400.0), sessions, 0)
+    assert sessions.admission.reason
+    assert calls.reason == ""
+    assert calls.limit < before, "for want of room only"
+
+
+@pytest.mark.parametrize("busy_before", [0.3, 0.9])
+def test_what_kept_a_server_busy_before_its_calls_is_not_taken_to_stay(busy_before: float) -> None:
+    admission = Admission(0)
+    for _ in range(20):
+        admission.observe(Load(busy_before))
+    for _ in range(10):
+        admission.observe(Load(40 * 0.004, legs=40))
+    assert admission.limit == pytest.approx(TARGET_BUSY / 0.004, rel=0.45)
+
+
+def test_calls_that_are_refused_for_other_reasons_are_no_new_calls() -> None:
+    """Scanners that call nobody's number must not use up what callers may."""
+    admission = Admission(0)
+    for _ in range(200):
+        admission.observe(Load(0.9, legs=20, opened=400, stayed=20, tick_late_ms=80.0))
+    assert [admission.refuse(20) for _ in range(50)] == [None] * 50

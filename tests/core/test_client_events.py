@@ -15,6 +15,7 @@ import offhook
 from offhook import types
 from offhook.client.events import EventGroups, decode_event, encode_client_event
 from offhook.wire.decode import decode_client_event
+from offhook.wire.server_events import SentAudioDelta, encode_event
 
 SPEECH = b'{"type":"input_audio_buffer.speech_started","event_id":"event_1","audio_start_ms":5,"item_id":"item_1"}'
 
@@ -37,6 +38,13 @@ def test_every_recorded_event_arrives_with_all_its_members() -> None:
 def test_a_known_event_has_its_type() -> None:
     event = decode_event(SPEECH)
     assert event == types.SpeechStarted(event_id="event_1", audio_start_ms=5, item_id="item_1")
+
+
+def test_the_audio_of_an_answer_is_base64_as_with_the_official_package() -> None:
+    place = {"response_id": "resp_1", "item_id": "item_1", "output_index": 0, "content_index": 0}
+    sent = SentAudioDelta(event_id="event_1", delta=b"\x00\x01\xff", **place)  # type: ignore[arg-type]
+    event = decode_event(encode_event(sent))
+    assert event == types.OutputAudioDelta(event_id="event_1", delta="AAH/", **place)  # type: ignore[arg-type]
 
 
 def test_an_event_without_an_id_has_its_type_too() -> None:

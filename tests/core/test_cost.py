@@ -17,7 +17,7 @@ from offhook.host.cost import Cost, Price, Prices
 from offhook.host.watching import Watch
 from offhook.model.fallback import Order
 from offhook.model.interface import ModelError, Sound, Speech
-from offhook.model.metering import Used, metered, tell, used_tokens
+from offhook.model.metering import Used, metered, tell, used_to_hear, used_tokens
 from offhook.model.ordered import OrderedEar, OrderedMind, OrderedVoice
 from offhook.model.plugin import OURS
 from offhook.model.scripted import ScriptedVoice
@@ -25,7 +25,7 @@ from offhook.model.settings import BUILT_IN
 from offhook.session.inputs import GenerationFinished, TextProduced, TranscriptCompleted
 from offhook.telemetry.metrics import Metrics
 from offhook.wire import server_events as ev
-from offhook.wire.server_events import CachedTokens, InputTokens, OutputTokens, Usage
+from offhook.wire.server_events import CachedTokens, InputTokens, OutputTokens, TokensUsage, Usage
 
 CHAT = Price(per_million_input_tokens=1.0, per_million_cached_tokens=0.25, per_million_output_tokens=4.0)
 TOKENS = Used("llm", "chat", input_tokens=1000, cached_tokens=4000, output_tokens=500)
@@ -47,6 +47,19 @@ def test_speech_costs_by_the_minute_or_by_the_letter() -> None:
     assert Price().of(said) is None
     heard = Used("stt", "ears", audio_s=30.0)
     assert Price(per_million_characters=15.0).of(heard) is None, "a recogniser is given no letters"
+
+
+def test_a_recogniser_that_counts_tokens_is_paid_by_them_or_by_the_minute() -> None:
+    usage = TokensUsage(
+        input_tokens=1100, output_tokens=200, total_tokens=1300, input_token_details={"audio_tokens": 1000}
+    )
+    heard = used_to_hear("ears", 30.0, usage)
+    assert heard == Used("stt", "ears", input_tokens=100, output_tokens=200, audio_input_tokens=1000, audio_s=30.0)
+    tokens = Price(per_million_input_tokens=1.0, per_million_output_tokens=10.0, per_million_audio_input_tokens=6.0)
+    assert tokens.of(heard) == pytest.approx(0.0001 + 0.002 + 0.006)
+    assert Price(per_audio_minute=0.006).of(heard) == pytest.approx(0.003)
+    assert Price(per_million_input_tokens=1.0).of(heard) is None
+    assert tokens.of(used_to_hear("ears", 30.0, None)) is None, "it may count tokens, and did not"
 
 
 def test_a_price_that_is_missing_leaves_no_figure_and_one_of_zero_does() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from offhook.audio import g711
 from offhook.audio.g711 import Codec
-from offhook.audio.pcm import Samples, saturate
+from offhook.audio.pcm import Samples, from_bytes, saturate, to_bytes
 from offhook.host.line import noise_level
-from offhook.media.noise import LEVELS, NoiseReducer, load_processors
+from offhook.media.noise import LEVELS, NoiseReducer, PcmNoiseReducer, load_processors
 from offhook.testing.voice import voice
 from offhook.wire.session import NoiseReduction
 
@@ -82,6 +82,18 @@ def test_packets_of_any_size_keep_the_line_and_are_a_step_late_at_most(size: int
     assert len(other) == len(sound)
     late = next(late for late in range(80) if np.array_equal(other[late:], usual[: len(usual) - late]))
     assert late == 0 or size % 80
+
+
+@pytest.mark.parametrize("size", [2, 100, 960, 4802, 48000])
+def test_a_line_of_24_khz_keeps_its_length_and_is_15_ms_late_however_it_is_cut(size: int) -> None:
+    tone = saturate(9000 * np.sin(2 * np.pi * 1000 * np.arange(24000) / 24000))
+    reducer, audio = PcmNoiseReducer(Nothing(), 24000), to_bytes(tone)
+    pieces = [audio[at : at + size] for at in range(0, len(audio), size)]
+    cleaned = [reducer.clean(piece) for piece in pieces]
+    assert [len(piece) for piece in cleaned] == [len(piece) for piece in pieces]
+    late = 358
+    difference = from_bytes(b"".join(cleaned))[late + 500 :].astype(float) - tone[500:-late]
+    assert np.abs(difference).max() <= 2
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,9 @@ def test_an_update_is_validated_here_and_only_what_changed_is_sent() -> None:
     assert talk.asked("session.update")[-1]["session"] == {"type": "realtime", "instructions": "Sing."}
     talk.client("session.update", session={"type": "realtime", "instructions": "Sing."})
     assert len(talk.asked("session.update")) == 2
+    for speed in (1.2, 1.0):
+        talk.client("session.update", session={"type": "realtime", "audio": {"output": {"speed": speed}}})
+        assert talk.asked("session.update")[-1]["session"]["audio"] == {"output": {"speed": speed}}
 
 
 def test_a_member_that_upstream_refuses_costs_none_of_the_others() -> None:
@@ -404,6 +407,17 @@ def test_a_response_that_upstream_refuses_fails_with_that_error() -> None:
     assert one(told, "response.done")["response"]["status_details"]["error"]["code"] == "insufficient_quota"
 
 
+def test_a_cancellation_that_came_too_late_costs_the_next_response_nothing() -> None:
+    talk = interrupted()
+    talk.client("response.cancel")
+    talk.ends("completed")
+    talk.client("response.create")
+    late = {"code": "response_cancel_not_active", "message": "Cancellation failed: no active response found"}
+    assert talk.says_upstream("error", error=late) == []
+    talk.answers_upstream(number=2)
+    assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
+
+
 @pytest.mark.parametrize("reason", ["max_output_tokens", "content_filter"])
 def test_an_incomplete_response_is_incomplete_here(reason: str) -> None:
     talk = RelayTalk()
@@ -570,6 +584,34 @@ def test_attempts_to_connect_wait_longer_and_longer() -> None:
     assert pauses == pytest.approx([0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0])
 
 
+def test_an_upstream_that_greets_and_closes_is_not_dialled_without_pause() -> None:
+    talk = RelayTalk()
+    pauses = []
+    for _ in range(6):
+        talk.says_upstream("error", error={"code": "insufficient_quota", "message": "Pay."})
+        talk.lose("closed with 1000 quota")
+        pauses.append((talk.relay.next_deadline() or 0.0) - talk.now)
+        talk.waits(8.0)
+        talk.connect()
+    assert pauses == pytest.approx([0.0, 0.5, 1.0, 2.0, 4.0, 8.0])
+
+
+@pytest.mark.parametrize("proof", ["an answer", "some time"])
+def test_a_connection_that_was_good_is_opened_again_at_once(proof: str) -> None:
+    talk = RelayTalk()
+    for _ in range(3):
+        talk.lose()
+        talk.waits(1.0)
+        talk.connect()
+    if proof == "an answer":
+        talk.client("response.create")
+        talk.answers_upstream()
+    else:
+        talk.waits(limits.PROVEN_S)
+    talk.lose()
+    assert talk.relay.next_deadline() == pytest.approx(talk.now)
+
+
 def test_a_response_waits_for_a_connection_and_is_given_up_in_the_end() -> None:
     talk = RelayTalk(is_online=False)
     talk.client("response.create")
@@ -611,6 +653,11 @@ def test_errors_that_repeat_are_told_a_few_times() -> None:
     talk = RelayTalk()
     for _ in range(100):
         talk.says_upstream("error", error={"code": "odd", "message": "Again."})
+    assert len([event for event in talk.sent if event["type"] == "error"]) == limits.MAX_ERRORS_TOLD
+    talk.lose()
+    talk.waits(0.1)
+    talk.connect()
+    talk.says_upstream("error", error={"code": "odd", "message": "Again."})
     assert len([event for event in talk.sent if event["type"] == "error"]) == limits.MAX_ERRORS_TOLD
 
 

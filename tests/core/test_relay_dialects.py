@@ -13,7 +13,7 @@ from tests.core.talk import function, one, types
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
-from offhook.session.relay.dialect import DIALECTS, DialectName, socket_url
+from offhook.session.relay.dialect import DIALECTS, DialectName, dialect_of, socket_url
 from offhook.wire.decode import decode_client_event
 
 # -- where
@@ -78,6 +78,43 @@ def test_another_offhook_takes_all_that_is_sent() -> None:
 
 class AzureTalk(RelayTalk):
     dialect = "azure"
+    url = "wss://one.openai.azure.com/openai/realtime?api-version=2025-04-01-preview"
+
+
+def test_a_dated_version_gets_the_session_of_the_preview() -> None:
+    talk = AzureTalk(
+        audio=TRANSCRIBED | {"output": {"voice": "alloy"}}, instructions="Be brief.", truncation="disabled"
+    )
+    (update,) = talk.asked("session.update")
+    assert update["session"] == {
+        "turn_detection": None,
+        "input_audio_format": "g711_ulaw",
+        "output_audio_format": "g711_ulaw",
+        "input_audio_transcription": {"model": "whisper-1"},
+        "voice": "alloy",
+        "instructions": "Be brief.",
+        "modalities": ["audio", "text"],
+        "max_response_output_tokens": "inf",
+        "tools": [],
+        "tool_choice": "auto",
+    }
+    assert talk.warnings == ["session members without effect upstream: truncation"]
+    said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello."}]}
+    talk.client("conversation.item.create", item=said)
+    talk.client("response.create", response={"output_modalities": ["text"], "max_output_tokens": 50})
+    assert talk.asked("conversation.item.create")[0]["item"]["content"] == [{"type": "text", "text": "Hello."}]
+    (asked,) = talk.asked("response.create")
+    assert asked["response"] == {"modalities": ["text"], "max_response_output_tokens": 50}
+
+
+def test_azure_without_a_date_is_as_the_hosted_service() -> None:
+    assert dialect_of("azure", "wss://one.openai.azure.com/openai/v1/realtime") is DIALECTS["azure"]
+    assert session_of("azure") == session_of("openai")
+
+
+def session_of(name: DialectName) -> object:
+    talk = type("Talk", (RelayTalk,), {"dialect": name})()
+    return talk.asked("session.update")[0]["session"]
 
 
 def test_the_names_of_the_preview_are_understood() -> None:

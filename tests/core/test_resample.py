@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from offhook.audio.pcm import Samples
-from offhook.audio.resample import Resampler, resample
+from offhook.audio.resample import RATES_HZ, Resampler, is_convertible, resample
 from offhook.errors import LocalError
 
 PAIRS = [
@@ -23,6 +23,11 @@ PAIRS = [
     (12000, 8000),
     (32000, 8000),
     (22050, 24000),
+    (20000, 8000),
+    (18900, 8000),
+    (18900, 24000),
+    (96000, 8000),
+    (176400, 24000),
 ]
 
 
@@ -107,5 +112,18 @@ def test_a_20_ms_tick_of_24_khz_gives_160_samples_each_time() -> None:
 
 
 def test_an_unknown_rate_is_refused_by_name() -> None:
-    with pytest.raises(LocalError, match="44000 Hz"):
-        Resampler(44000, 8000)
+    with pytest.raises(LocalError, match="44001 Hz"):
+        Resampler(44001, 8000)
+
+
+@pytest.mark.parametrize("rate_hz", [*RATES_HZ, 8025, 14700, 18900, 20000, 37800, 88200, 96000, 176400, 192000])
+def test_sound_of_any_rate_in_a_simple_ratio_to_the_telephones_can_be_converted(rate_hz: int) -> None:
+    assert is_convertible(rate_hz)
+    assert len(resample(tone(440.0, rate_hz, rate_hz // 10), rate_hz, 8000)) == -(-(rate_hz // 10) * 8000 // rate_hz)
+
+
+@pytest.mark.parametrize("rate_hz", [-8000, 0, 7999, 4000, 8001, 16001, 44101, 47999, 192025, 384000])
+def test_sound_of_a_rate_whose_filter_would_be_huge_is_refused(rate_hz: int) -> None:
+    assert not is_convertible(rate_hz)
+    with pytest.raises(LocalError, match="cannot convert"):
+        Resampler(rate_hz, 8000)

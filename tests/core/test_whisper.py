@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offhook.errors import ConfigError
-from offhook.model.local.whisper import doubt
+from offhook.model.local.whisper import doubt, silence
+from offhook.model.local.whisper.engine import views
 from offhook.model.local.whisper.features import log_mel, mel_filters
 from offhook.model.local.whisper.folder import find_folder
 from offhook.model.local.whisper.split import LONGEST_S, split_speech
@@ -234,6 +235,29 @@ def test_text_that_says_the_same_over_and_over_or_never_ends_runs_on() -> None:
     assert not doubt.runs_on(
         "Please enter your password followed by the pound key, then wait for the tone.", [1, 2], 40
     )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "place"),
+    [
+        ([7, 8, 9, 7, 8, 9], 3),
+        ([1, 2, 7, 8, 9, 4, 7, 8, 9, 4, 7], 6),
+        ([5, 1, 5, 1, 5, 9], None),
+        ([7, 8, 9, 1, 7, 8, 9], None),
+        ([], None),
+    ],
+)
+def test_a_sentence_that_begins_once_more_is_found(tokens: list[int], place: int | None) -> None:
+    assert doubt.said_again(tokens) == place
+
+
+def test_most_of_the_silence_behind_speech_is_not_encoded_again() -> None:
+    assert silence.span_s(2.4) == 3.0
+    assert silence.span_s(2.6) == 3.5
+    (first, *others) = views(2.4, prompted=False)
+    assert first == (15, 3.0)
+    assert others == views(2.4, prompted=True) == views(14.4, prompted=False) == [(15, 15), (30, 30)]
+    assert views(20.0, prompted=False) == [(30, 30)]
 
 
 # -- where the weights are

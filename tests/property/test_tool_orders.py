@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core.talk import Talk
+from tests.core.talk import Judged, Talk
 
 from offhook.model.openai_http import chat_messages
 from offhook.session import inputs as happened
@@ -109,10 +109,10 @@ def assert_context_is_valid(request: do.Generate) -> None:
 @settings(max_examples=60)
 def test_any_order_of_tool_events_keeps_the_promises(script: list[Any]) -> None:
     options = EngineOptions(needs_transcripts=False, context_tokens=1_000, output_tokens=100)
-    talk = Talk(options=options, tools=[{"type": "function", "name": "f"}, OPEN, SERVER], instructions="x")
+    talk = Judged(options=options, tools=[{"type": "function", "name": "f"}, OPEN, SERVER], instructions="x")
     for action in script:
         perform(talk, action)
-    talk._take(talk.engine.close(talk.now))
+    talk.ends()
 
     added: Counter[str] = Counter()
     done: Counter[str] = Counter()

@@ -23,7 +23,7 @@ async def collect(outputs: AsyncIterator[Any]) -> list[Any]:
 
 
 def with_server(
-    reply: Reply, use: Callable[[ModelServer, ModelHost], Coroutine[Any, Any, None]], timeout_s: float = 5
+    reply: Reply, use: Callable[[ModelServer, ModelHost], Coroutine[Any, Any, None]], timeout_s: float = 20
 ) -> None:
     async def talk() -> None:
         async with serve(lambda _: reply) as host:

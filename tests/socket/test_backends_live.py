@@ -68,6 +68,7 @@ def test_a_call_goes_on_with_the_backend_that_stands_in_and_costs_what_that_one_
             serve(lambda _: said("We open at nine.")) as host,
             live(toml=settings(tmp_path, host.url), store=str(tmp_path / "store")) as one,
         ):
+            assert "thinks with default at http://127.0.0.1:1/v1 (else default at" in one.server.models()
             call_id = await _answer(one)
             health = (await one.http("GET", "/health", key=None)).json()
             away, large = health["models"]["brain"]["order"]
@@ -90,9 +91,9 @@ def test_a_call_goes_on_with_the_backend_that_stands_in_and_costs_what_that_one_
             assert parts["stt", "scripted"]["audio_s"] > 0.5
 
             lines = (await one.http("GET", "/metrics", key=None)).text.splitlines()
-            assert 'offhook_backend_failures_total{part="brain",backend="away"} 1' in lines
-            assert 'offhook_backend_resting{part="brain",backend="large"} 0' in lines
-            assert 'offhook_backend_stood_in_total{part="brain",backend="large"} 1' in lines
+            assert 'offhook_backend_failures_total{part="llm",backend="away"} 1' in lines
+            assert 'offhook_backend_resting{part="llm",backend="large"} 0' in lines
+            assert 'offhook_backend_stood_in_total{part="llm",backend="large"} 1' in lines
             assert 'offhook_cost_total{part="llm",backend="large",currency="EUR"} 0.004' in lines
 
     caplog.set_level("INFO", "offhook")

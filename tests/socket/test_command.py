@@ -117,8 +117,8 @@ def test_without_ready_json_people_are_told_how_to_call_it() -> None:
         (("--models", "local", "--tts-url", NOBODY, "--whisper", "/nowhere"), NO_FOLDER),
         (("--webhook-url", "file:///etc/passwd"), "--webhook-url"),
         (
-            ("--llm-url", "http://127.0.0.1:1", "--tts-url", "http://127.0.0.1:1", "--tts-rate", "22000"),
-            "--tts-rate: sound of 22000 Hz cannot be played",
+            ("--llm-url", "http://127.0.0.1:1", "--tts-url", "http://127.0.0.1:1", "--tts-rate", "22001"),
+            "--tts-rate: sound of 22001 Hz cannot be played",
         ),
         (("--stt-url", "http://127.0.0.1:1/v1"), "--llm-url: is missing"),
         (("--answer", "always:nowhere.json"), "--answer: cannot read"),

@@ -101,6 +101,24 @@ def test_recorded_callers_are_understood(tiny: Bench) -> None:
 
 
 @needs_model
+def test_what_is_said_twice_is_heard_twice(tiny: Bench) -> None:
+    text = "Please call me back tomorrow."
+    (words,) = tiny.hear(np.concatenate([said(text), silence(250), said(text)]))
+    assert plain_words(words.text) == plain_words(text) * 2
+
+
+@needs_model
+def test_what_is_said_once_is_heard_once(tiny: Bench) -> None:
+    """Of some of them the decoder begins a second time, with silence that comes ready-made."""
+    clips = [clip for clip in recordings(200) if clip.name in {"vm-calldiffnum", "vm-torerecord"}]
+    if not clips:
+        pytest.skip(MISSING)
+    for clip in clips:
+        heard = "".join(words.text for words in tiny.hear(clip.samples))
+        assert len(plain_words(heard)) < 1.5 * len(plain_words(clip.words)), heard
+
+
+@needs_model
 def test_every_token_has_its_probability_and_together_they_are_the_text(tiny: Bench) -> None:
     (words,) = tiny.hear(said("Please call me back tomorrow."))
     assert "".join(each.token for each in words.logprobs) == words.text

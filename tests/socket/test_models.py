@@ -65,7 +65,7 @@ async def collect(outputs: AsyncIterator[Any]) -> list[Any]:
     return [output async for output in outputs]
 
 
-def chat(reply: Reply, wanted: Generate | None = None, timeout_s: float = 5.0) -> tuple[list[ModelOutput], ModelHost]:
+def chat(reply: Reply, wanted: Generate | None = None, timeout_s: float = 20) -> tuple[list[ModelOutput], ModelHost]:
     async def talk() -> tuple[list[ModelOutput], ModelHost]:
         async with serve(lambda _: reply) as host:
             mind = ChatCompletions(
@@ -81,7 +81,7 @@ def chat(reply: Reply, wanted: Generate | None = None, timeout_s: float = 5.0) -
     return asyncio.run(talk())
 
 
-def failure(reply: Reply, timeout_s: float = 5.0) -> ModelError:
+def failure(reply: Reply, timeout_s: float = 20) -> ModelError:
     with pytest.raises(ModelError) as caught:
         chat(reply, timeout_s=timeout_s)
     assert "sk-model" not in str(caught.value)

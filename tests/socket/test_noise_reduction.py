@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 
 import numpy as np
 import pytest
 from tests.socket.live import Live, Socket, run_jumping, until
+from tests.socket.test_sessions_live import Client, opened
 
 from offhook import server as wiring
+from offhook.audio.g711 import Codec, decode, encode
 from offhook.audio.level import levels_dbfs
-from offhook.audio.pcm import saturate, silence
+from offhook.audio.pcm import Samples, from_bytes, saturate, silence, to_bytes
 from offhook.media.noise import load_processors
 
 FAR = {"type": "realtime", "audio": {"input": {"noise_reduction": {"type": "far_field"}}}}
@@ -66,3 +69,42 @@ def test_a_call_goes_on_without_it_where_it_is_not_installed(
     run_jumping(test)
     (fact,) = [message for message in caplog.messages if message.startswith("noise reduction is not installed")]
     assert "offhook[noise]" in fact
+
+
+async def heard(client: Client, noise: Samples, rate_hz: int, *, piece: int = 9600) -> Samples:
+    """Append noise as a turn of its own; return what the session has heard of it."""
+    audio = to_bytes(noise) if rate_hz == 24000 else encode(noise, Codec.PCMU)
+    await client.append(audio, piece=piece)
+    await client.send("input_audio_buffer.commit")
+    (item,) = [each["item"] for each in await client.until("conversation.item.done") if "item" in each][-1:]
+    await client.send("conversation.item.retrieve", item_id=item["id"])
+    kept = base64.b64decode((await client.until("conversation.item.retrieved"))[-1]["item"]["content"][0]["audio"])
+    assert len(kept) == len(audio)
+    return from_bytes(kept) if rate_hz == 24000 else decode(kept, Codec.PCMU)
+
+
+def loudness(samples: Samples, rate_hz: int) -> float:
+    return float(np.median(levels_dbfs(samples[-rate_hz // 2 :], rate_hz // 100)))
+
+
+@pytest.mark.skipif(load_processors() is None, reason="noise reduction is not installed: offhook[noise]")
+@pytest.mark.parametrize(
+    ("kind", "rate_hz"), [({"type": "audio/pcm", "rate": 24000}, 24000), ({"type": "audio/pcmu"}, 8000)]
+)
+def test_the_noise_of_a_socket_is_reduced_when_the_client_wants_it(kind: dict[str, object], rate_hz: int) -> None:
+    async def test(one: Live) -> None:
+        # Of 24 kHz only what a voice has is left; so that both sides have the same band, the noise has no more.
+        noise = np.random.default_rng(1).normal(0, 330, 3 * rate_hz)
+        noise = saturate(np.convolve(noise, np.ones(rate_hz // 8000) / (rate_hz // 8000) ** 0.5, "same"))
+        async with opened(one) as client:
+            manual = {"input": {"format": kind, "turn_detection": None}}
+            await client.update(audio=manual)
+            before = loudness(await heard(client, noise, rate_hz), rate_hz)
+            await client.update(audio={"input": {"noise_reduction": {"type": "far_field"}}})
+            assert loudness(await heard(client, noise, rate_hz), rate_hz) < before - 10
+            whole = await heard(client, np.tile(noise, 2), rate_hz, piece=10**9)
+            assert abs(loudness(whole, rate_hz) - before) < 1, "a recording is left as it is"
+            await client.update(audio={"input": {"noise_reduction": None}})
+            assert abs(loudness(await heard(client, noise, rate_hz), rate_hz) - before) < 1
+
+    run_jumping(test)

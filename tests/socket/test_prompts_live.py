@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from openai import BadRequestError
 from tests.socket.live import Live, Socket, run_jumping
+
+from offhook.testing.phone import CallFailedError
 
 
 def test_a_call_speaks_from_a_stored_prompt(tmp_path: Path) -> None:
@@ -39,3 +42,28 @@ def test_a_call_speaks_from_a_stored_prompt(tmp_path: Path) -> None:
         await call.hang_up()
 
     run_jumping(test, prompts=str(tmp_path))
+
+
+def test_a_prompt_that_has_changed_under_a_server_that_answers_by_itself_costs_only_the_calls(tmp_path: Path) -> None:
+    """Such a call is refused, and leaves no room taken behind."""
+    (tmp_path / "greet").mkdir()
+    (tmp_path / "greet" / "1.md").write_text("Be kind.")
+    session = tmp_path / "session.json"
+    session.write_text(json.dumps({"type": "realtime", "prompt": {"id": "greet"}}))
+
+    async def test(one: Live) -> None:
+        call = await one.dial()
+        await call.answered()
+        await call.hang_up()
+        place = "/offhook/v1/prompts/greet/versions"
+        assert (await one.http("POST", place, json={"instructions": "Be kind to {{name}}."})).status_code == 201
+        with pytest.raises(CallFailedError) as caught:
+            await (await one.dial()).answered()
+        assert caught.value.status == 500
+        assert one.server.directory.calls == 0
+        assert (await one.http("POST", place, json={"instructions": "Be kind again."})).status_code == 201
+        call = await one.dial()
+        await call.answered()
+        await call.hang_up()
+
+    run_jumping(test, prompts=str(tmp_path), answer=f"always:{session}")

@@ -23,6 +23,7 @@ from offhook.model.interface import ModelOutput, Speech, Words
 from offhook.model.relay import RelayBackend, Upstream, UpstreamLostError, UpstreamOptions
 from offhook.model.scripted import HEARD, ScriptedBackend, ScriptedOptions
 from offhook.session.outputs import Generate
+from offhook.testing.clock import JumpLoop
 from offhook.testing.voice import voice
 from offhook.wire.items import FunctionCallOutput, Message, OutputAudio
 from offhook.wire.session import TranscriptionEcho
@@ -77,7 +78,8 @@ def run(
                 async with live(**(relay | flags)) as here:
                     await test(Relayed(here, there, there_model, cord))
 
-    asyncio.run(whole())
+    with asyncio.Runner(loop_factory=JumpLoop) as runner:
+        runner.run(whole())
 
 
 def done(socket: Socket) -> list[dict[str, Any]]:
@@ -190,6 +192,9 @@ def test_a_call_outlives_its_connection_to_the_upstream() -> None:
             await socket.until("response.done")
             assert done(socket)[-1]["status"] == "completed"
             assert "session.created" not in {event["type"] for event in socket.events}
+        counted = (await each.here.http("GET", "/metrics")).text
+        assert 'offhook_upstream_connections_total{result="opened"} 3' in counted
+        assert 'offhook_upstream_connections_total{result="lost"} 2' in counted
         texts = [str(item) for item in each.model.asked[1].items]
         assert len(texts) == 2
         assert "Remember me." in texts[0]

@@ -81,11 +81,11 @@ def _gauges(state: dict[str, Any]) -> dict[str, tuple[str, float | Mapping[str, 
 
 def _backends(models: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Return the figures of the backends that stand in for each other, by their labels."""
-    orders = {part: value["order"] for part, value in models.items() if isinstance(value, dict) and "order" in value}
+    orders = [value["order"] for value in models.values() if isinstance(value, dict) and "order" in value]
     return {
         figure: {
-            labels_text({"part": part, "backend": each["backend"]}): float(each[figure])
-            for part, order in orders.items()
+            labels_text({"part": each["part"], "backend": each["backend"]}): float(each[figure])
+            for order in orders
             for each in order
         }
         for figure in ("failures", "stood_in", "resting")

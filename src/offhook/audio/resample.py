@@ -19,10 +19,12 @@ from offhook.audio.pcm import Samples, saturate, silence
 from offhook.errors import LocalError
 
 RATES_HZ: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-"""The rates that can be converted into each other: those of speech models, and those of the compact disc and its parts.
+"""The usual rates: those of speech models, and those of the compact disc and its parts."""
 
-Others have no small ratio to 8 kHz, and the table of a filter grows with both of its sides.
-"""
+_TELEPHONE_HZ: Final = 8000
+_MOST_HZ: Final = 192_000
+# 11,025 to 8,000 Hz is 441 to 320. The table of a filter grows with both of its sides.
+_MOST_TERM: Final = 480
 
 # Counted at the lower of the two rates: a transition band of 0.21 of its Nyquist, so flat to 3.5 kHz at 8 kHz.
 _TAPS_PER_LOW_SAMPLE: Final = 48
@@ -42,6 +44,12 @@ class _Filter(NamedTuple):
     given: int
     history: int
     lead: int
+
+
+def is_convertible(rate_hz: int) -> bool:
+    """Whether sound of a rate can be converted: from 8 to 192 kHz, in a ratio to 8 kHz that small numbers make."""
+    divisor = gcd(rate_hz, _TELEPHONE_HZ)
+    return _TELEPHONE_HZ <= rate_hz <= _MOST_HZ and rate_hz // divisor <= _MOST_TERM
 
 
 @lru_cache(maxsize=16)
@@ -66,15 +74,17 @@ class Resampler:
     """Converts a stream from one rate to another; any cut of the input gives the same output.
 
     `push` returns what can be known so far, `finish` the rest: together ``ceil(n * rate_out / rate_in)`` samples for n
-    given, in time with the input (the filter's delay is taken out). Raises `LocalError` for rates not in `RATES_HZ`.
+    given, in time with the input (the filter's delay is taken out). Raises `LocalError` for a rate that is not
+    `is_convertible`.
     """
 
     __slots__ = ("_filter", "_given", "_rest", "_taken", "rate_in_hz", "rate_out_hz")
 
     def __init__(self, rate_in_hz: int, rate_out_hz: int) -> None:
         for rate_hz in (rate_in_hz, rate_out_hz):
-            if rate_hz not in RATES_HZ:
-                raise LocalError(f"cannot convert audio of {rate_hz} Hz, only of {', '.join(map(str, RATES_HZ))} Hz")
+            if not is_convertible(rate_hz):
+                usual = ", ".join(map(str, RATES_HZ))
+                raise LocalError(f"cannot convert audio of {rate_hz} Hz; the usual rates are {usual} Hz")
         self.rate_in_hz = rate_in_hz
         self.rate_out_hz = rate_out_hz
         self._filter = _filter(rate_in_hz, rate_out_hz) if rate_in_hz != rate_out_hz else None

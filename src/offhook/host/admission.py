@@ -37,6 +37,8 @@ LEAST_LIMIT: Final = 1
 # So many new calls a second are always taken while there is room, and none was ever set up for less processor time.
 LEAST_SETUPS: Final = 10
 LEAST_SETUP_S: Final = 0.0003
+# An idle server takes less than a hundredth of a core; what it does beyond this is not for ever.
+MOST_IDLE_BUSY: Final = 0.05
 # So few calls that do not keep the machine busy are not what makes it late; a neighbour, or a suspension, is.
 BLAMELESS: Final = 4
 _NONE: Final = float("inf")
@@ -82,8 +84,9 @@ class CostOfCalls:
     calls and set-ups only come together.
     """
 
-    def __init__(self) -> None:
-        self.call = GUESSED_COST
+    def __init__(self, guess: float) -> None:
+        self._guess = guess
+        self.call = guess
         """Share of a core."""
         self.setup_s = GUESSED_SETUP_S
         """Seconds of a core."""
@@ -99,7 +102,7 @@ class CostOfCalls:
         self._opened_busy = old * self._opened_busy + new * opened * busy
         weight = GUESS_WEIGHT * GUESS_WEIGHT
         a, b, c = self._legs2 + weight, self._legs_opened, self._opened2 + weight
-        p, q = self._legs_busy + weight * GUESSED_COST, self._opened_busy + weight * GUESSED_SETUP_S
+        p, q = self._legs_busy + weight * self._guess, self._opened_busy + weight * GUESSED_SETUP_S
         determinant = a * c - b * b  # Never zero: the guesses are in it.
         self.call = max((p * c - q * b) / determinant, LEAST_COST)
         self.setup_s = max((a * q - b * p) / determinant, 0.0)
@@ -127,13 +130,14 @@ class Ceiling:
 class Admission:
     """Says whether one more call may come in, or one more of what else this server holds: ``noun`` says of what.
 
-    ``max_calls`` is a cap by configuration, 0 for none; the limit that was found holds below it.
+    ``max_calls`` is a cap by configuration, 0 for none; the limit that was found holds below it. ``guessed_cost`` is
+    the share of a core that one is taken to cost before any was measured.
     """
 
-    def __init__(self, max_calls: int, noun: str = "calls") -> None:
+    def __init__(self, max_calls: int, noun: str = "calls", guessed_cost: float = GUESSED_COST) -> None:
         self._max_calls = max_calls
         self._noun = noun
-        self._cost = CostOfCalls()
+        self._cost = CostOfCalls(guessed_cost)
         self._idle_busy = 0.0
         self._others = 0.0
         self._calls = Ceiling(LEAST_LIMIT)
@@ -172,14 +176,16 @@ class Admission:
             return f"{self.setups_limit} new {self._noun} a second are the limit"
         return None
 
-    def admit(self, calls: int) -> str | None:
-        """Take another call in beside ``calls`` others, or return why not; both are counted."""
+    def refuse(self, calls: int) -> str | None:
+        """Return why another call may not join ``calls`` others, which is counted; None when it may."""
         why = self.full(calls)
-        if why is None:
-            self._admitted += 1
-        else:
+        if why is not None:
             self.refused += 1
         return why
+
+    def take(self) -> None:
+        """Another call has come in. One that is refused for other reasons is none."""
+        self._admitted += 1
 
     def observe(self, load: Load) -> None:
         """Take the figures of a second."""
@@ -188,6 +194,8 @@ class Admission:
         self._others += SMOOTHING * (load.others - self._others)
         if not load.legs and not load.opened:
             self._idle_busy += SMOOTHING * (own - self._idle_busy)
+        # What keeps a server busy without calls passes, and need not be there while there are some.
+        self._idle_busy = min(self._idle_busy, own, MOST_IDLE_BUSY)
         self._cost.learn(max(own - self._idle_busy, 0.0), load.legs, load.opened)
         late = load.late
         if late is None:
@@ -200,6 +208,9 @@ class Admission:
         self._late_readings += 1
         if self._late_readings < LATE_READINGS:
             return
+        own_share = self.share(load.legs, load.opened)
+        if not own_share or own_share < load.others:
+            return  # It is somebody else's doing, or nobody's, and there is nothing to take less of.
         self.reason = late
         if load.opened * self._cost.setup_s > load.legs * self.cost:
             self._setups.lower(load.opened)

@@ -37,7 +37,17 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per_million_characters: Amount = None
 
     def of(self, used: Used) -> Amount:
-        """Return what this work costs; None when something of it has no price."""
+        """Return what this work costs; None when something of it has no price.
+
+        A recogniser that counts tokens is paid by the minute all the same where it has such a price.
+        """
+        by_tokens, by_speech = self._by_tokens(used), self._by_speech(used)
+        if used.role == "stt":
+            counts_tokens = used.input_tokens or used.audio_input_tokens or used.output_tokens
+            return by_tokens if by_speech is None and counts_tokens else by_speech
+        return None if by_tokens is None or by_speech is None else by_tokens + by_speech
+
+    def _by_tokens(self, used: Used) -> Amount:
         cached = self.per_million_cached_tokens
         tokens = (
             (used.input_tokens, self.per_million_input_tokens),
@@ -46,17 +56,15 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             (used.audio_input_tokens, self.per_million_audio_input_tokens),
             (used.audio_output_tokens, self.per_million_audio_output_tokens),
         )
-        amount = 0.0
-        for count, price in tokens:
-            if count and price is None:
-                return None
-            amount += count * (price or 0.0) / 1e6
+        if any(count and price is None for count, price in tokens):
+            return None
+        return sum(count * (price or 0.0) for count, price in tokens) / 1e6
+
+    def _by_speech(self, used: Used) -> Amount:
         # A voice is paid by what it was given or by what it said; one price is enough.
         speech = ((used.audio_s / 60, self.per_audio_minute), (used.characters / 1e6, self.per_million_characters))
         priced = [quantity * price for quantity, price in speech if quantity and price is not None]
-        if not priced and any(quantity for quantity, _ in speech):
-            return None
-        return amount + sum(priced)
+        return None if not priced and any(quantity for quantity, _ in speech) else sum(priced)
 
 
 @dataclass(frozen=True, slots=True)

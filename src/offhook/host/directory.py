@@ -106,7 +106,7 @@ class Directory:
 
     def refuse(self) -> str | None:
         """Return why no call can be taken now, None when one can; a refusal for want of room is counted."""
-        return self._no_way_in() or self.admission.admit(self.calls)
+        return self._no_way_in() or self.admission.refuse(self.calls)
 
     def full(self) -> str | None:
         """Return why no call could be taken now, None when one could."""
@@ -125,18 +125,22 @@ class Directory:
         return None
 
     def welcome(self, invitation: Invitation, project: Project) -> CallOwner:
-        """Take a call in, and let it be decided about."""
+        """Take a call in, and let it be decided about. Raises ApiProblem when it cannot be answered as it is to be."""
         services = self.services
+        answer = services.options.answer
+        # A prompt may have become another since the server began.
+        prepared = self.prepare(answer.params, project) if isinstance(answer, AnswerAlways) else None
         seed = services.seed()
         call = Call(_call_id(seed), seed, services.options.call, services.clock())
         owner = CallOwner(call, project, invitation, self)
         self._active[call.id] = owner
+        self.admission.take()
         self.total += 1
-        match services.options.answer:
+        match answer:
             case AnswerByWebhook():
                 owner.start()
             case AnswerAlways(params=params, body=body):
-                owner.take(telephone_side.AcceptAsked(self.prepare(params, project), body, NOBODY))
+                owner.take(telephone_side.AcceptAsked(prepared or params, body, NOBODY))
             case AnswerReject(status=status):
                 owner.take(telephone_side.RejectAsked(status, NOBODY))
             case AnswerEcho():

@@ -406,7 +406,8 @@ class CallOwner:
     async def _hear_last_words(self, end: End) -> None:
         """Let what the caller said last be transcribed and told, before the sockets are closed."""
         try:
-            await asyncio.wait(self._conversing.hearing, timeout=LAST_WORDS_S)
+            if hearing := self._conversing.hearing:  # It may have ended before this began.
+                await asyncio.wait(hearing, timeout=LAST_WORDS_S)
         finally:
             self._save()
             self._directory.update(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import assert_never
+from typing import Final, assert_never
 
 from offhook.call.call import Output
 from offhook.call.tokens import TokenStream
@@ -17,6 +17,8 @@ from offhook.session.input_audio import linear
 from offhook.session.relay import steps
 from offhook.session.relay.machine import TOLD, Relay
 from offhook.wire.ids import Ids
+
+_CONNECTIONS: Final = "offhook_upstream_connections_total"
 
 
 def converse(owner: Converser, services: Services) -> Conversing:
@@ -165,10 +167,12 @@ class Relaying(Conversing):
             self._backend.refused += 1
         else:
             self._backend.lost += 1
+        self._services.metrics.count(_CONNECTIONS, result="refused" if lost.is_refused else "lost")
 
     def _opened(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._backend.sockets += 1
+        self._services.metrics.count(_CONNECTIONS, result="opened")
         session = self._owner.session
         assert session is not None
         self._take(steps.Connected(session))
@@ -185,8 +189,9 @@ class Relaying(Conversing):
         if self._socket is not None:
             self._socket.cancel()
             self._owner.finish_later(_end_of(self._socket))
-        self._backend.lost += 1
-        self._take(steps.ConnectionLost(why))
+        lost = steps.ConnectionLost(why)
+        self._count(lost)
+        self._take(lost)
 
     # -- time
 

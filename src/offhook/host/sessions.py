@@ -17,6 +17,8 @@ from offhook.wire import limits
 
 # What live voices bring meanwhile is one window of the detector, and is judged in one batch.
 GATHER_S: Final = 0.03
+# The share of a core that a session in conversation takes; it has no telephone side.
+GUESSED_COST: Final = 0.002
 STOPPING: Final = Closing(1001, "The server is stopping.")
 
 
@@ -27,7 +29,7 @@ class Sessions:
         self.directory = directory
         self.services = directory.services
         self.listening = listening
-        self.admission = Admission(limits.MAX_SOCKET_SESSIONS, "sessions")
+        self.admission = Admission(limits.MAX_SOCKET_SESSIONS, "sessions", GUESSED_COST)
         self.total = 0
         self._active: dict[str, SocketSession] = {}
         self._news = asyncio.Event()
@@ -46,12 +48,13 @@ class Sessions:
         if self._draining:
             message = "The server is stopping."
             raise ApiProblem(503, None, message, kind="server_error", retry_after_s=self.services.options.retry_after_s)
-        if (why := self.admission.admit(len(self._active))) is not None:
+        if (why := self.admission.refuse(len(self._active))) is not None:
             message = f"There is no room for another session now: {why}."
             raise ApiProblem(429, "rate_limit_exceeded", message, retry_after_s=self.services.options.retry_after_s)
         session = SocketSession(self, project, params, own_events=own_events)
         self._active[session.id] = session
         self._quiet.clear()
+        self.admission.take()
         self.total += 1
         if self._listener is None:
             self._listener = asyncio.get_running_loop().create_task(self._listen())

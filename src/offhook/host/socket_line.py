@@ -6,26 +6,57 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from offhook.audio import turn as turns
+from offhook.audio.g711 import Codec
 from offhook.audio.pcm import Samples
 from offhook.audio.turn import TurnEvent
-from offhook.host.line import LineOptions, turn_options
+from offhook.host.line import LineOptions, noise_level, turn_options
+from offhook.media.noise import INSTALL, NoiseReducer, PcmNoiseReducer, Processors
 from offhook.session import inputs as talk
 from offhook.session.input_audio import AppendedAudio
-from offhook.session.listening import Ear, Listening
+from offhook.session.listening import Ear, Listening, bytes_per_ms
+from offhook.session.spoken import PCM_RATE_HZ
 from offhook.wire import limits
-from offhook.wire.session import AudioFormat, NoiseReduction, TurnDetection
+from offhook.wire.session import AudioFormat, NoiseReduction, PcmFormat, PcmuFormat, TurnDetection
 
 if TYPE_CHECKING:
     from offhook.host.socket_session import SocketSession
 
 
+class _Cleaning:
+    """Takes the noise out of what is appended, format by format."""
+
+    __slots__ = ("_format", "_level", "_make", "_reducer")
+
+    def __init__(self, make: Processors, level: int) -> None:
+        self._make = make
+        self._level = level
+        self._format: AudioFormat | None = None
+        self._reducer: NoiseReducer | PcmNoiseReducer | None = None
+
+    def clean(self, audio: bytes, audio_format: AudioFormat) -> bytes:
+        """Return as many bytes without the noise."""
+        if self._reducer is None or audio_format != self._format:
+            self._format = audio_format
+            processor = self._make(self._level)
+            if isinstance(audio_format, PcmFormat):
+                self._reducer = PcmNoiseReducer(processor, PCM_RATE_HZ)
+            else:
+                codec = Codec.PCMU if isinstance(audio_format, PcmuFormat) else Codec.PCMA
+                self._reducer = NoiseReducer(processor, codec)
+        return self._reducer.clean(audio)
+
+
 class SocketLine:
     """Input comes by ``take``; of the output nothing passes here, since the client plays it."""
 
-    def __init__(self, session: SocketSession, listening: Listening, options: LineOptions) -> None:
+    def __init__(
+        self, session: SocketSession, listening: Listening, options: LineOptions, noise: Processors | None
+    ) -> None:
         self._session = session
         self._listening = listening
         self._options = options
+        self._noise = noise
+        self._cleaning: _Cleaning | None = None
         self._kept = AppendedAudio()
         self._ear: Ear = listening.open(self._tell)
 
@@ -37,7 +68,9 @@ class SocketLine:
     # -- input
 
     def take(self, audio: bytes, audio_format: AudioFormat) -> None:
-        """Continue the input."""
+        """Continue the input; a recording that comes all at once is not cleaned, which would hold up everybody."""
+        if self._cleaning is not None and len(audio) <= limits.MAX_CLEANED_MS * bytes_per_ms(audio_format):
+            audio = self._cleaning.clean(audio, audio_format)
         self._kept.append(audio, audio_format)
         self._listening.take(self._ear, audio, audio_format)
         if self._ear.is_quiet:
@@ -79,9 +112,11 @@ class SocketLine:
         self._listening.configure(self._ear, turn_options(detection, self._options))
 
     def reduce_noise(self, wanted: NoiseReduction | None) -> None:
-        """Say that it is not done here: what a client appends is taken as it is."""
-        if wanted is not None:
-            self._session.log.warning("noise reduction is for calls, and left out")
+        """Clean what is appended from here on in this way; where that is not installed, say so and go on without."""
+        level = noise_level(wanted)
+        if level and self._noise is None:
+            self._session.log.warning("noise reduction is not installed, and left out", mend=INSTALL)
+        self._cleaning = _Cleaning(self._noise, level) if level and self._noise is not None else None
 
     def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:
         """Return 16-bit mono samples between two positions, and their rate in Hz."""

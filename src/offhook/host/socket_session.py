@@ -72,7 +72,8 @@ class SocketSession:
         named = transcribes or start.model is not UNSET
         door = TranscriptionDoor if transcribes else SocketDoor
         self.engine = Engine(session, ids, options, now, model_named=named, own=start.offhook, door=door)
-        self.line = SocketLine(self, sessions.listening, sessions.directory.lines.options)
+        lines = sessions.directory.lines
+        self.line = SocketLine(self, sessions.listening, lines.options, lines.noise)
         self._conversing = converse(self, services)
         epoch_s = services.wall_s() - services.clock()
         prices = services.prices
@@ -130,15 +131,18 @@ class SocketSession:
         if self._working or self._closed:
             return
         self._working = True
+        is_sound = True  # Most of what comes and goes is, and makes no deadline earlier.
         try:
             while self._inbox and not self._closed:
-                self._do(self._inbox.popleft(), self._services.clock())
+                event = self._inbox.popleft()
+                is_sound = is_sound and (_brings_audio(event) or isinstance(event, talk.AudioProduced))
+                self._do(event, self._services.clock())
         except Exception as bug:  # this session ends, the others never hear of it
             self.log.error("session failed by a bug", failure=bug)
             self.close(FAILED)
         finally:
             self._working = False
-        if not _brings_audio(event):  # Audio alone, most of what comes, moves no deadline.
+        if not is_sound:
             self._arm()
 
     def _do(self, event: talk.Input, now: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from offhook.call import machine as happened
-from offhook.errors import LocalError, RemoteError
+from offhook.errors import ApiProblem, LocalError, RemoteError
 from offhook.host.invitation import Invitation
 from offhook.host.line import LineError
 from offhook.net.sip import SipTransport
@@ -87,7 +87,11 @@ class Telephone:
         except RemoteError as failure:
             self._refuse(leg, 488, str(failure))
             return
-        owner = directory.welcome(Invitation(leg, request, offer), project)
+        try:
+            owner = directory.welcome(Invitation(leg, request, offer), project)
+        except ApiProblem as problem:
+            self._refuse(leg, 500, problem.message)
+            return
         if not owner.ended:
             self._owners[leg.id] = owner
             self.quiet.clear()

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from offhook.host.cost import Cost, Prices
-from offhook.model.metering import Used, used_tokens
+from offhook.model.metering import used_to_hear, used_tokens
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.telemetry.metrics import Metrics
@@ -155,7 +155,7 @@ class Watch:
     def _transcript_completed(self, event: happened.TranscriptCompleted, now: float) -> None:
         self.usage.heard_seconds += event.seconds
         if whole := self.cost.prices.whole:
-            self.cost.add(Used("backend", whole, audio_s=event.seconds))
+            self.cost.add(used_to_hear(whole, event.seconds, event.usage))
         self._transcript_ended(event.item_id, now, "completed")
 
     def _transcript_failed(self, event: happened.TranscriptFailed, now: float) -> None:

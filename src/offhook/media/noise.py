@@ -1,7 +1,8 @@
 """Takes noise out of what comes in on a leg, before the voice detector and the recogniser hear it.
 
 WebRTC's noise suppression works on 10 ms of 16 kHz; a telephone line has 8 kHz. Both changes of rate are half-band
-filters without look-ahead, so that a packet leaves in the moment it comes. What is cleaned lies 8 ms later.
+filters without look-ahead, so that a packet leaves in the moment it comes. What is cleaned lies 8 ms later, and what
+is cleaned of a line of 24 kHz, where nobody waits for a single packet, 21 ms later.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy.typing as npt
 
 from offhook.audio import g711
 from offhook.audio.g711 import Codec
-from offhook.audio.pcm import saturate
+from offhook.audio.pcm import from_bytes, saturate, to_bytes
+from offhook.audio.resample import Resampler
 
 INSTALL: Final = "pip install 'offhook[noise]'"
 LEVELS: Final = 4
@@ -24,6 +26,9 @@ LEVELS: Final = 4
 _PACKAGE: Final = "webrtc_noise_gain"
 _STEP: Final = 80
 """Samples of 8 kHz that are cleaned at a time: 10 ms."""
+
+_WIDE_HZ: Final = 16000
+_WIDE_STEP: Final = _WIDE_HZ // 100
 
 # A half-band filter: every other tap is zero but the middle one, so each phase is a delay or half as many products.
 _TAPS: Final = 16
@@ -90,6 +95,32 @@ class NoiseReducer:
         self._down_even = even[-_TAPS // 2 :]
         halved: _Floats = (np.convolve(odd, _HALF_BAND, "valid") + even[: -_TAPS // 2]) / 2
         return halved
+
+
+class PcmNoiseReducer:
+    """Cleans one line of 16-bit samples; as many bytes come out as go in."""
+
+    __slots__ = ("_down", "_held", "_processor", "_ready", "_up")
+
+    def __init__(self, processor: Processor, rate_hz: int) -> None:
+        self._processor = processor
+        self._down = Resampler(rate_hz, _WIDE_HZ)
+        self._up = Resampler(_WIDE_HZ, rate_hz)
+        self._held = b""
+        wide_late = _WIDE_STEP + self._up.held_back_samples
+        late = self._down.held_back_samples + -(-wide_late * rate_hz // _WIDE_HZ)
+        self._ready = bytes(2 * late)  # So that there is always enough.
+
+    def clean(self, audio: bytes) -> bytes:
+        """Take the next piece of the line, whole samples of it, and return as much of the cleaned one."""
+        self._held += to_bytes(self._down.push(from_bytes(audio)))
+        size = 2 * _WIDE_STEP
+        whole = len(self._held) // size * size
+        pieces = [self._processor.Process10ms(self._held[at : at + size]).audio for at in range(0, whole, size)]
+        self._held = self._held[whole:]
+        self._ready += to_bytes(self._up.push(from_bytes(b"".join(pieces))))
+        cleaned, self._ready = self._ready[: len(audio)], self._ready[len(audio) :]
+        return cleaned
 
 
 Processors: TypeAlias = Callable[[int], Processor]

@@ -20,7 +20,7 @@ import numpy as np
 from offhook.audio import pcm
 from offhook.audio.dtmf import DIGITS
 from offhook.audio.pcm import Samples
-from offhook.audio.resample import RATES_HZ
+from offhook.audio.resample import is_convertible
 from offhook.audio.turn import TurnOptions
 from offhook.errors import LocalError
 from offhook.media import limits
@@ -127,7 +127,7 @@ class MediaPlane:
 
     def play(self, leg: str, run: int, sound: bytes | Samples, rate_hz: int) -> None:
         """Queue 16-bit sound of a run (0, 1, 2, ... in order of time). Runs play one after another."""
-        if rate_hz not in RATES_HZ or run < 0:
+        if not is_convertible(rate_hz) or run < 0:
             raise MediaError(f"run {run} at {rate_hz} Hz cannot be played")
         samples = pcm.from_bytes(sound) if isinstance(sound, bytes) else np.ascontiguousarray(sound, np.int16)
         self._post(Play(leg, run, samples, rate_hz))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias
 
 from msgspec import Meta
 
-from offhook.audio.resample import RATES_HZ
+from offhook.audio.resample import RATES_HZ, is_convertible
 from offhook.errors import ConfigError
 from offhook.model.demo_brain import DemoBrain
 from offhook.model.http import ModelServer
@@ -77,8 +77,8 @@ def speech(
     seconds: Seconds = SILENCE_S,
 ) -> TextToSpeech:
     """Text to speech behind ``/audio/speech``; ``rate_hz`` is that of its pcm format."""
-    if rate_hz not in RATES_HZ:
-        mend = f"it may be {', '.join(map(str, RATES_HZ))}"
+    if not is_convertible(rate_hz):
+        mend = f"it may be {', '.join(map(str, RATES_HZ))}, or another in a simple ratio to 8000"
         raise ConfigError("rate_hz", f"sound of {rate_hz} Hz cannot be played", mend)
     return SpokenOverHttp(_server("voice", url, key, seconds), model, voice, rate_hz)
 

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 
+from msgspec import UNSET
+
 from offhook.model.settings import Role
 from offhook.session.outputs import Generate
 from offhook.session.usage import item_tokens, prefix_tokens, text_tokens
-from offhook.wire.server_events import Usage
+from offhook.wire.server_events import TokensUsage, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,22 @@ def used_tokens(role: Role, backend: str, usage: Usage) -> Used:
         output_tokens=max(usage.output_tokens - made.audio_tokens, 0),
         audio_input_tokens=audio,
         audio_output_tokens=made.audio_tokens,
+    )
+
+
+def used_to_hear(backend: str, seconds: float, usage: TokensUsage | None) -> Used:
+    """Return what a transcript took, with the tokens that a recogniser counted, if it counts them."""
+    if usage is None:
+        return Used("stt", backend, audio_s=seconds)
+    details = usage.input_token_details
+    audio = 0 if details is UNSET else min(max(details.get("audio_tokens", 0), 0), usage.input_tokens)
+    return Used(
+        "stt",
+        backend,
+        input_tokens=usage.input_tokens - audio,
+        output_tokens=usage.output_tokens,
+        audio_input_tokens=audio,
+        audio_s=seconds,
     )
 
 

@@ -16,7 +16,7 @@ from msgspec import UNSET
 from pyreqwest.multipart import FormBuilder, PartBuilder
 from pyreqwest.response import Response
 
-from offhook.audio.resample import RATES_HZ
+from offhook.audio.resample import is_convertible
 from offhook.audio.wav import write_wav
 from offhook.model.http import AnswerRefusedError, ModelServer
 from offhook.model.interface import ModelError, Sound, Speech, Words
@@ -259,7 +259,7 @@ class SpokenOverHttp:
         return self._rate_hz
 
     def _playable(self, rate_hz: int) -> int:
-        if rate_hz not in RATES_HZ:
+        if not is_convertible(rate_hz):
             raise ModelError(
                 "model_error", f"The {self._server.name} sent sound of {rate_hz} Hz, which cannot be played."
             )

@@ -19,9 +19,10 @@ from offhook.model.interface import (
     TextToSpeech,
     Words,
 )
-from offhook.model.metering import Used, estimated_tokens, tell, used_tokens
+from offhook.model.metering import Used, estimated_tokens, tell, used_to_hear, used_tokens
 from offhook.session.inputs import GenerationFinished, TextProduced, ToolArgumentsProduced
 from offhook.session.outputs import Generate
+from offhook.wire.server_events import TokensUsage
 from offhook.wire.session import TranscriptionEcho, Voice
 
 
@@ -67,11 +68,13 @@ class OrderedEar(_Ordered):
     async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the words of the caller. Raises ModelError when none of them could be asked or finish."""
         answers = self.order.answers(lambda ear: _heard(ear, speech, wanted))
+        usage: TokensUsage | None = None
         async with aclosing(cast("Any", answers)) as pieces:
             async for seat, words in pieces:
                 if words is None:
-                    tell(Used("stt", seat.name, audio_s=speech.seconds))
+                    tell(used_to_hear(seat.name, speech.seconds, usage))
                 else:
+                    usage = words.usage or usage
                     yield words
 
     def hear_early(self, speech: Speech, wanted: TranscriptionEcho | None) -> EarlyHearing | None:
@@ -124,11 +127,13 @@ class _Early:
     async def words(self) -> AsyncIterator[Words]:
         """Yield the words. Raises ModelError, ``overloaded`` when others were more urgent."""
         order, begun = self._ear.order, False
+        usage: TokensUsage | None = None
         try:
             asked = order.ask(self._seat, lambda _: self._hearing.words(), has_other=False)
             async with aclosing(cast("Any", asked)) as pieces:
                 async for words in pieces:
                     begun = True
+                    usage = words.usage or usage
                     yield words
         except ModelError as failure:
             if begun or failure.code == "overloaded" or len(order.seats) == 1:
@@ -136,7 +141,7 @@ class _Early:
         else:
             if not self._is_told:
                 self._is_told = True
-                tell(Used("stt", self._seat.name, audio_s=self._speech.seconds))
+                tell(used_to_hear(self._seat.name, self._speech.seconds, usage))
             return
         async with aclosing(cast("Any", self._ear.transcribe(self._speech, self._wanted))) as pieces:
             async for words in pieces:

@@ -13,10 +13,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
 from offhook._version import __version__
+from offhook.errors import RemoteError
 from offhook.model.interface import Capabilities, ModelError, ModelOutput, Sound, Speech, Words
 from offhook.session.outputs import Generate
 from offhook.session.relay import limits
-from offhook.session.relay.dialect import DIALECTS, DialectName, socket_url
+from offhook.session.relay.dialect import Dialect, DialectName, dialect_of, socket_url
 from offhook.session.relay.event import UpstreamError, decode_upstream, problem_of
 from offhook.session.relay.machine import RelayOptions
 from offhook.wire.session import TranscriptionEcho, Voice
@@ -37,8 +38,13 @@ class UpstreamOptions:
     key: str | None = field(default=None, repr=False)
     silence_s: float = 20.0
 
+    @property
+    def ways(self) -> Dialect:
+        """How it is spoken to."""
+        return dialect_of(self.dialect, self.url)
 
-class UpstreamLostError(Exception):
+
+class UpstreamLostError(RemoteError):
     """There is no connection. ``is_refused``: there will be none the next time either."""
 
     def __init__(self, why: str, *, is_refused: bool = False) -> None:
@@ -58,7 +64,7 @@ class Upstream:
     """One socket upstream. Messages are sent in order by a task of its own, and wait in a bounded queue."""
 
     def __init__(self, options: UpstreamOptions, model: str) -> None:
-        dialect = DIALECTS[options.dialect]
+        dialect = options.ways
         self._url = socket_url(options.url, dialect, model)
         self._headers = {} if options.key is None else {dialect.key_header: dialect.key_prefix + options.key}
         self._unsent: deque[bytes] = deque()
@@ -141,9 +147,7 @@ class RelayBackend:
     def __init__(self, options: UpstreamOptions) -> None:
         self.options = options
         self.name = "relay"
-        self.capabilities = Capabilities(
-            needs_transcripts=False, reasons="reasoning" in DIALECTS[options.dialect].fields
-        )
+        self.capabilities = Capabilities(needs_transcripts=False, reasons="reasoning" in options.ways.fields)
         self.sockets = 0
         self.lost = 0
         self.refused = 0
@@ -152,7 +156,7 @@ class RelayBackend:
     def machine_options(self) -> RelayOptions:
         """What the machine of a session has to know."""
         options = self.options
-        return RelayOptions(DIALECTS[options.dialect], options.model, options.silence_s)
+        return RelayOptions(options.ways, options.model, options.silence_s)
 
     @property
     def queue_wait_ms(self) -> float:

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from offhook.audio.pcm import from_bytes, saturate, to_bytes
-from offhook.audio.resample import RATES_HZ, resample, resample_whole
+from offhook.audio.resample import is_convertible, resample, resample_whole
 from offhook.model.interface import ModelError, Sound, Speech, Words
 from offhook.model.settings import WYOMING
 from offhook.model.wyoming_events import MAX_HEAD_BYTES, Event, WyomingError, encode, failed, read_event
@@ -23,6 +23,8 @@ from offhook.wire.session import CustomVoice, TranscriptionEcho, Voice
 
 # What every recogniser of this protocol takes; not all of them convert.
 HEARING_HZ: Final = 16000
+# Two minutes of speech would hold up all calls for some hundredths of a second.
+_LONG_S: Final = 5.0
 _CHUNK_BYTES: Final = 2 * HEARING_HZ // 10
 # A tenth of a second and more at a time; servers send less.
 _SPEECH_CHUNK_BYTES: Final = 4800
@@ -199,9 +201,7 @@ class WyomingEar(_Part):
         request: dict[str, Any] = {"name": self._model, "language": given}
         if wanted is not None and wanted.keywords:
             request["transcript_terms"] = list(wanted.keywords)
-        convert = resample if speech.rate_hz in RATES_HZ else resample_whole
-        samples = convert(from_bytes(speech.pcm), speech.rate_hz, HEARING_HZ)
-        sound = to_bytes(samples)
+        sound = _converted(speech) if speech.seconds < _LONG_S else await asyncio.to_thread(_converted, speech)
         sound_format = {"rate": HEARING_HZ, "width": 2, "channels": 1, "timestamp": 0}
         async with self._server.connect() as connection:
             await connection.send(
@@ -211,7 +211,7 @@ class WyomingEar(_Part):
                     Event("audio-chunk", sound_format, sound[start : start + _CHUNK_BYTES])
                     for start in range(0, len(sound), _CHUNK_BYTES)
                 ),
-                Event("audio-stop", {"timestamp": len(samples) * 1000 // HEARING_HZ}),
+                Event("audio-stop", {"timestamp": len(sound) // 2 * 1000 // HEARING_HZ}),
             )
             async with aclosing(cast("Any", self._words(connection))) as pieces:
                 async for words in pieces:
@@ -290,10 +290,16 @@ class WyomingVoice(_Part):
         return {"language": self._language} if self._language else {}
 
 
+def _converted(speech: Speech) -> bytes:
+    """Return speech at the rate that recognisers take."""
+    convert = resample if is_convertible(speech.rate_hz) else resample_whole
+    return to_bytes(convert(from_bytes(speech.pcm), speech.rate_hz, HEARING_HZ))
+
+
 def _samples(event: Event, name: str) -> tuple[bytes, int]:
     """Return the sound of an event as 16-bit mono samples, with their rate in Hz. Raises ModelError."""
     rate_hz, width, channels = (event.data.get(key) for key in ("rate", "width", "channels"))
-    if not isinstance(rate_hz, int) or rate_hz not in RATES_HZ or width != 2 or channels not in (1, 2):
+    if not isinstance(rate_hz, int) or not is_convertible(rate_hz) or width != 2 or channels not in (1, 2):
         shown = ", ".join(f"{key} {str(event.data.get(key))[:20]!r}" for key in ("rate", "width", "channels"))
         raise ModelError("model_error", f"The {name} sent sound that cannot be played: {shown}.")
     pcm = event.payload

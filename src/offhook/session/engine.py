@@ -188,7 +188,7 @@ class Engine:
         """Add a command to what ``handle`` returns."""
         self._out.append(output)
 
-    def send(self, event: ServerEvent | TranscriptionEvent) -> None:
+    def send(self, event: ServerEvent | ev.SentAudioDelta | TranscriptionEvent) -> None:
         """Send an event to every socket."""
         self._out.append(do.Send(event))
 

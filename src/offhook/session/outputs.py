@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from offhook.wire.items import InputAudio, Item, Message
 from offhook.wire.own import Beep, PlayClip, Say
-from offhook.wire.server_events import ConversationItemRetrieved, ServerEvent
+from offhook.wire.server_events import ConversationItemRetrieved, SentAudioDelta, ServerEvent
 from offhook.wire.session import (
     AudioFormat,
     McpTool,
@@ -30,7 +30,7 @@ from offhook.wire.transcription import TranscriptionEvent
 class Send(msgspec.Struct, frozen=True):
     """Send a server event: to every socket, or to ``origin`` alone."""
 
-    event: ServerEvent | TranscriptionEvent
+    event: ServerEvent | SentAudioDelta | TranscriptionEvent
     origin: int | None = None
 
 

@@ -128,7 +128,7 @@ class SocketDoor:
         engine = self._engine
         for piece in _pieces(audio, delivery.most_bytes):
             engine.send(
-                ev.OutputAudioDelta(
+                ev.SentAudioDelta(
                     event_id=engine.ids.event(),
                     response_id=delivery.response_id,
                     item_id=delivery.item_id,

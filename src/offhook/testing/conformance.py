@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from offhook.audio.pcm import to_bytes
-from offhook.audio.resample import RATES_HZ
+from offhook.audio.resample import RATES_HZ, is_convertible
 from offhook.model.interface import (
     Backend,
     Capabilities,
@@ -317,7 +317,7 @@ def judge_sound(pcm: Any, rate_hz: Any) -> None:
     require(isinstance(pcm, bytes), f"{type(pcm).__name__} is not bytes")
     require(len(pcm) % 2 == 0, f"{len(pcm)} bytes are no whole samples of 16 bits")
     require(len(pcm) > 0, "a piece of sound without samples")
-    require(rate_hz in RATES_HZ, f"sound of {rate_hz} Hz cannot be played, only of {RATES_HZ}")
+    require(is_convertible(rate_hz), f"sound of {rate_hz} Hz cannot be played; the usual rates are {RATES_HZ}")
 
 
 def judge_sounds(sounds: list[Any], text: str) -> None:

@@ -80,3 +80,5 @@ MAX_BACKLOG_BYTES: Final = 32 * 1024 * 1024
 MAX_ASKING_BYTES: Final = 8 * 1024 * 1024
 # Audio that was appended and not listened to yet; beyond it the socket is not read until it is.
 MAX_UNHEARD_MS: Final = 1_000
+# A longer append is a recording and not cleaned of noise: this much takes 30 ms, in which nobody else is served.
+MAX_CLEANED_MS: Final = 5_000

@@ -6,7 +6,7 @@ others met with it; vLLM-Omni, "Realtime Audio WebSocket API". `docs/models.md` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -50,8 +50,12 @@ class Dialect:
     fields: frozenset[str] = _ALL
     voices: frozenset[str] | None = None
     """The voices that it has; None is any. A voice that it does not have is left out, and its own default speaks."""
-    is_flat: bool = False
-    """Whether the voice and the turn detection stand at the top of its session."""
+    places: dict[str, str] = field(default_factory=dict)
+    """Where the members of a session stand, when it is elsewhere, by their paths."""
+    is_preview: bool = False
+    """Whether it is of before the API's general availability: other names of formats, and text with every audio."""
+    one_voice: bool = False
+    """Whether a response cannot have a voice of its own."""
     typed_session: bool = True
     """Whether an update needs ``type: "realtime"``."""
     streams_input: bool = True
@@ -95,7 +99,8 @@ DIALECTS: Final[dict[str, Dialect]] = {
             # It has no text-only answers: what is written here is the transcript of what it says.
             fields=frozenset(("audio", "instructions", "tools", "tool_choice", "transcription", "voice")),
             voices=frozenset(("ara", "eve", "leo", "rex", "sal")),
-            is_flat=True,
+            places={"audio.input.turn_detection": "turn_detection", "audio.output.voice": "voice"},
+            one_voice=True,
             typed_session=False,
             # Audio that reaches it while it speaks stops it; a turn that is committed is answered.
             streams_input=False,
@@ -121,6 +126,39 @@ DIALECTS: Final[dict[str, Dialect]] = {
         Dialect("offhook"),
     )
 }
+
+_AZURE_PREVIEW: Final = replace(
+    DIALECTS["azure"],
+    fields=frozenset(
+        (
+            "audio",
+            "instructions",
+            "max_output_tokens",
+            "output_modalities",
+            "tools",
+            "tool_choice",
+            "transcription",
+            "voice",
+        )
+    ),
+    places={
+        "audio.input.format": "input_audio_format",
+        "audio.input.transcription": "input_audio_transcription",
+        "audio.input.turn_detection": "turn_detection",
+        "audio.output.format": "output_audio_format",
+        "audio.output.voice": "voice",
+        "max_output_tokens": "max_response_output_tokens",
+        "output_modalities": "modalities",
+    },
+    is_preview=True,
+    typed_session=False,
+)
+
+
+def dialect_of(name: DialectName, url: str) -> Dialect:
+    """Return how an upstream is spoken to: Azure's dated versions (``api-version`` in the URL) are of the preview."""
+    dated = "api-version" in dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    return _AZURE_PREVIEW if name == "azure" and dated else DIALECTS[name]
 
 
 def socket_url(url: str, dialect: Dialect, model: str) -> str:

@@ -40,13 +40,17 @@ MAX_BAD_EVENTS: Final = 100
 """Events in a row that are none: whoever sends so many does not speak this protocol."""
 
 MAX_ERRORS_TOLD: Final = 32
-"""Errors of one connection that are logged and told to the clients; whoever sends more only repeats itself."""
+"""Errors of one session that are logged and told to the clients; whoever sends more only repeats itself."""
 
 CANCEL_S: Final = 3.0
 """How long a response may take to end after it was cancelled, before the next one is asked for all the same."""
 
 BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """The waits before attempts to connect; the first loss is mostly a restart, and a caller is waiting."""
+
+PROVEN_S: Final = 10.0
+"""A connection that was good for so long, or for an answer, is dialled again at once; one that only greets and closes,
+as without credit, is no better than none."""
 
 MAX_ITEM_ID_CHARS: Final = 32
 """The hosted service takes ids of items up to this length."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, assert_never
+from typing import Any, ClassVar, Final, Literal, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -21,7 +21,15 @@ from offhook.session.relay.answers import Answers
 from offhook.session.relay.dialect import Dialect, FormatName, format_for
 from offhook.session.relay.event import Problem, UpstreamError, UpstreamEvent, decode_upstream, logprobs_of, problem_of
 from offhook.session.relay.mirror import Mirror
-from offhook.session.relay.phrase import Members, item_members, left_out, nested, response_members, session_members
+from offhook.session.relay.phrase import (
+    DEFAULTS,
+    Members,
+    item_members,
+    left_out,
+    nested,
+    response_members,
+    session_members,
+)
 from offhook.session.relay.post import ForItem, ForNobody, ForRun, ForSession, ForTurn, Post
 from offhook.session.relay.runs import Answering, Asked, Ending, Over, Run, Runs, Waiting
 from offhook.session.relay.steps import Input, Output
@@ -31,6 +39,16 @@ from offhook.wire.ids import Ids
 from offhook.wire.items import Item
 from offhook.wire.session import AudioFormat, Session, tag_of
 from offhook.wire.transcription import TranscriptionSessionUpdated
+
+# What tidying up meets when it comes too late; some upstreams do not say which event they mean.
+_TOO_LATE: Final = frozenset(
+    (
+        "response_cancel_not_active",
+        "item_truncate_invalid_item_id",
+        "item_delete_invalid_item_id",
+        "item_already_truncated",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +74,18 @@ class Pausing(msgspec.Struct, frozen=True):
 
 
 class Online(msgspec.Struct, frozen=True):
-    """There is a socket. ``has_spoken``: upstream has said something that is no error, so it takes this session."""
+    """There is a socket, ``since`` that time. ``said``: what upstream has said at most, errors apart.
+
+    After anything it takes this session. Only after an answer, or a while, it is one that can be used.
+    """
 
     attempt: int
-    has_spoken: bool = False
-    errors: int = 0
+    since: float
+    said: Literal["nothing", "something", "an answer"] = "nothing"
+
+    def is_proven(self, now: float) -> bool:
+        """Say whether the next loss is the first one."""
+        return self.said == "an answer" or now - self.since >= limits.PROVEN_S
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -91,6 +116,7 @@ class Relay:
         self._answers = Answers(dialect, self._format_out, self._post, self._mirror, self._runs, options.patience_s)
         self._told: Members = {}
         self._bad_events = 0
+        self._errors = 0
         self._warned: frozenset[str] = frozenset()
         self.state: Connecting | Pausing | Online | Refused | Closed = Connecting(0)
 
@@ -177,7 +203,7 @@ class Relay:
 
     def _connected(self, session: Session) -> None:
         attempt = self.state.attempt if isinstance(self.state, Connecting) else 0
-        self.state = Online(attempt)
+        self.state = Online(attempt, self._now)
         self._session = session
         self._bad_events = 0
         self._forget_upstream()
@@ -196,8 +222,9 @@ class Relay:
         match self.state:
             case Connecting(attempt=attempt):
                 pass
-            case Online(attempt=tried, has_spoken=was_taken):
-                attempt = 0 if was_taken else tried
+            case Online(attempt=tried, said=said) as online:
+                attempt = 0 if online.is_proven(self._now) else tried
+                was_taken = said != "nothing"
             case _:
                 pass
         is_refused = lost.is_refused and not was_taken
@@ -230,7 +257,8 @@ class Relay:
             return
         wanted = session_members(self._session, self._dialect, self._format_in, self._format_out)
         self._warn_of(left_out(self._session, self._dialect))
-        changed = {path: value for path, value in wanted.items() if path not in self._told or self._told[path] != value}
+        known = DEFAULTS | self._told
+        changed = {path: value for path, value in wanted.items() if path not in known or known[path] != value}
         self._told = wanted
         if changed:
             self._send_update(changed)
@@ -366,7 +394,7 @@ class Relay:
             upstream_id = self._mirror.upstream_id(str(item.id))
             if upstream_id is not None:
                 chosen.append({"type": "item_reference", "id": upstream_id})
-            elif (members := item_members(item, self._mirror.call_ids)) is not None:
+            elif (members := item_members(item, self._mirror.call_ids, self._dialect)) is not None:
                 chosen.append(members)
         return chosen
 
@@ -386,7 +414,7 @@ class Relay:
                 if self._dialect.commit_answers:
                     return True
                 continue
-            members = item_members(item, self._mirror.call_ids)
+            members = item_members(item, self._mirror.call_ids, self._dialect)
             if members is not None:
                 before = self._create_item(item_id, members, before if place < last_known else None)
         return False
@@ -415,8 +443,11 @@ class Relay:
             self._bad_event(failure)
             return
         self._bad_events = 0
-        if isinstance(self.state, Online) and not self.state.has_spoken and kind != "error":
-            self.state = replace(self.state, has_spoken=True)
+        if isinstance(self.state, Online) and kind != "error":
+            if kind == "response.done":
+                self.state = replace(self.state, said="an answer")
+            elif self.state.said == "nothing":
+                self.state = replace(self.state, said="something")
 
     def _bad_event(self, failure: UpstreamError) -> None:
         self._bad_events += 1
@@ -449,9 +480,8 @@ class Relay:
     def _errored(self, event: UpstreamEvent) -> None:
         problem = problem_of(event)
         message = problem.message or "No reason was given."
-        is_told = isinstance(self.state, Online) and self.state.errors < limits.MAX_ERRORS_TOLD
-        if isinstance(self.state, Online):
-            self.state = replace(self.state, errors=self.state.errors + 1)
+        is_told = self._errors < limits.MAX_ERRORS_TOLD
+        self._errors += 1
         if is_told:
             self._post.do(steps.Warn("upstream error", f"{problem.code}: {message}"[:500]))
         match self._post.purpose(problem.event_id):
@@ -475,6 +505,8 @@ class Relay:
                     self._send_update({path: value})
             case ForSession():
                 self._complain(problem, message, is_told=is_told)
+            case None if problem.code in _TOO_LATE:
+                pass
             case None:
                 run = self._runs.asked()
                 if run is not None:

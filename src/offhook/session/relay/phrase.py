@@ -38,14 +38,18 @@ from offhook.wire.session import (
 Members = dict[str, Any]
 """Members of an update by their paths, such as ``audio.output.voice``."""
 
+DEFAULTS: Final[Members] = {"truncation": "auto", "include": None, "audio.output.speed": 1.0}
+"""What a session upstream is without being told."""
+
+_PREVIEW_FORMATS: Final = {"audio/pcm": "pcm16", "audio/pcmu": "g711_ulaw", "audio/pcma": "g711_alaw"}
+
 _VERBATIM: Final = "Say exactly the following words, in the language that they are in, and nothing else:\n\n"
 
 
 def session_members(session: Session, dialect: Dialect, format_in: FormatName, format_out: FormatName) -> Members:
     """Return what an upstream is told of a session. Turns are detected here, so it detects none."""
     fields = dialect.fields
-    top = "" if dialect.is_flat else "audio.input."
-    members: Members = {f"{top}turn_detection": None}
+    members: Members = {"audio.input.turn_detection": None}
     if "audio" in fields:
         members["audio.input.format"] = _format(format_in, dialect.pcm_in_hz)
         members["audio.output.format"] = _format(format_out, dialect.pcm_out_hz)
@@ -66,11 +70,25 @@ def session_members(session: Session, dialect: Dialect, format_in: FormatName, f
         "reasoning": session.reasoning,
     }
     members |= {name: value for name, value in given.items() if name in fields and value is not UNSET}
-    # An upstream that does not know these refuses them; what is there by default need not be said.
-    for name, default in (("truncation", "auto"), ("include", None), ("audio.output.speed", 1.0)):
-        if members.get(name, UNSET) == default:
-            del members[name]
-    return members
+    return _placed(members, dialect)
+
+
+def _placed(members: Members, dialect: Dialect) -> Members:
+    """Return members as the dialect has them."""
+    if dialect.is_preview:
+        members = {path: _preview(path, value) for path, value in members.items()}
+    return {dialect.places.get(path, path): value for path, value in members.items()}
+
+
+def _preview(path: str, value: Any) -> Any:
+    """Return a member in the words of the preview."""
+    match path:
+        case "audio.input.format" | "audio.output.format":
+            return _PREVIEW_FORMATS[value["type"]]
+        case "output_modalities" if "audio" in value:
+            return ["audio", "text"]
+        case _:
+            return value
 
 
 def left_out(session: Session, dialect: Dialect) -> frozenset[str]:
@@ -108,7 +126,7 @@ def _voice_members(voice: Voice, dialect: Dialect) -> Members:
     known = dialect.voices is None or (isinstance(voice, str) and voice.lower() in dialect.voices)
     if "voice" not in dialect.fields or not known:
         return {}
-    return {"voice" if dialect.is_flat else "audio.output.voice": msgspec.to_builtins(voice)}
+    return {"audio.output.voice": msgspec.to_builtins(voice)}
 
 
 def _tools(tools: Tools) -> list[Any]:
@@ -143,24 +161,23 @@ def response_members(request: Generate, told: Members, dialect: Dialect) -> dict
     }
     if request.verbatim:
         wanted |= {"instructions": _VERBATIM + request.verbatim, "tools": [], "tool_choice": "none"}
-    members = {name: value for name, value in wanted.items() if name in dialect.fields and told.get(name) != value}
-    voice = _voice_members(request.voice, dialect)
-    if not dialect.is_flat and any(told.get(path) != value for path, value in voice.items()):
-        members |= nested(voice)
-    return members
+    members = {name: value for name, value in wanted.items() if name in dialect.fields}
+    if not dialect.one_voice:
+        members |= _voice_members(request.voice, dialect)
+    return nested({path: value for path, value in _placed(members, dialect).items() if told.get(path) != value})
 
 
 # -- items
 
 
-def item_members(item: Item, call_ids: Mapping[str, str]) -> dict[str, Any] | None:
+def item_members(item: Item, call_ids: Mapping[str, str], dialect: Dialect) -> dict[str, Any] | None:
     """Return an item to be put into the conversation upstream; None for one without anything to tell.
 
     ``call_ids`` are those upstream of the function calls that have others here.
     """
     match item:
         case Message(role=role, content=content):
-            parts = [part for part in map(_part, content) if part is not None]
+            parts = [found for part in content if (found := _part(part, dialect)) is not None]
             return {"type": "message", "role": role, "content": parts} if parts else None
         case FunctionCall(name=name, arguments=arguments, call_id=call_id):
             known = call_ids.get(str(call_id), str(call_id))
@@ -172,7 +189,7 @@ def item_members(item: Item, call_ids: Mapping[str, str]) -> dict[str, Any] | No
             return None
 
 
-def _part(part: object) -> dict[str, Any] | None:
+def _part(part: object, dialect: Dialect) -> dict[str, Any] | None:
     match part:
         case InputText(text=text):
             return {"type": "input_text", "text": text}
@@ -182,6 +199,6 @@ def _part(part: object) -> dict[str, Any] | None:
             return dict(msgspec.to_builtins(part))
         # Audio of the assistant cannot be given, only its words.
         case OutputText(text=str(words)) | OutputAudio(transcript=str(words)) if words:
-            return {"type": "output_text", "text": words}
+            return {"type": "text" if dialect.is_preview else "output_text", "text": words}
         case _:
             return None

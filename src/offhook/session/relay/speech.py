@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from offhook.audio import g711
 from offhook.audio.g711 import Codec
 from offhook.audio.pcm import Samples, from_bytes, to_bytes
-from offhook.audio.resample import RATES_HZ, Resampler
+from offhook.audio.resample import Resampler, is_convertible
 from offhook.session.relay import limits
 from offhook.session.relay.dialect import Dialect, FormatName
 from offhook.session.relay.event import UpstreamError
@@ -57,6 +57,6 @@ def heard_from(text: str, spoken: FormatName, rate_hz: int) -> tuple[bytes, int]
         return to_bytes(g711.decode(audio, codec)), g711.RATE_HZ
     if len(audio) % 2:
         raise UpstreamError("half a sample")
-    if rate_hz not in RATES_HZ:
+    if not is_convertible(rate_hz):
         raise UpstreamError(f"samples at {rate_hz} Hz")
     return audio, rate_hz

@@ -6,7 +6,7 @@ import msgspec
 
 from offhook.session.inputs import Input as EngineInput
 from offhook.session.outputs import Generate
-from offhook.wire.server_events import ServerEvent
+from offhook.wire.server_events import SentAudioDelta, ServerEvent
 from offhook.wire.session import Session
 from offhook.wire.transcription import TranscriptionEvent
 
@@ -35,7 +35,7 @@ class UpstreamSent(msgspec.Struct, frozen=True):
 class Told(msgspec.Struct, frozen=True):
     """The clients were told this."""
 
-    event: ServerEvent | TranscriptionEvent
+    event: ServerEvent | SentAudioDelta | TranscriptionEvent
 
 
 class Requested(msgspec.Struct, frozen=True):

@@ -60,6 +60,7 @@ from offhook.wire.server_events.responding import (
     OutputTranscriptDone,
     ResponseCreated,
     ResponseDone,
+    SentAudioDelta,
     TextPart,
 )
 from offhook.wire.server_events.response import (
@@ -132,6 +133,7 @@ __all__ = [
     "ResponseDone",
     "ResponseError",
     "ResponseStatus",
+    "SentAudioDelta",
     "ServerEvent",
     "ServerEventBase",
     "SessionCreated",

@@ -71,7 +71,13 @@ class ContentPartDone(PartEvent, frozen=True, kw_only=True, tag_field="type", ta
 
 
 class OutputAudioDelta(PartEvent, frozen=True, kw_only=True, tag_field="type", tag="response.output_audio.delta"):
-    """Audio, as base64 in JSON; not on sidebands and data channels."""
+    """Base64 audio; not on sidebands and data channels."""
+
+    delta: str
+
+
+class SentAudioDelta(PartEvent, frozen=True, kw_only=True, tag_field="type", tag="response.output_audio.delta"):
+    """An `OutputAudioDelta` on its way out: the audio itself, which becomes base64 when the event is encoded."""
 
     delta: bytes
 

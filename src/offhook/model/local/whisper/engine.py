@@ -1,7 +1,9 @@
 """Whisper inside a worker process: a stretch of speech in, its words out.
 
 The context is 15 s instead of the 30 s that Whisper was trained with wherever the speech fits: a third of the time,
-and the word error rate stays what it was (below 10 s it does not: the decoder then loops).
+and the word error rate stays what it was (below 10 s it does not: the decoder then loops). Of that context only the
+speech is encoded, and the silence behind it comes ready-made: half of the time that remained. Now and then the decoder
+then begins once more; it says itself that it could have ended there, or else everything is encoded after all.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from offhook.audio.pcm import from_bytes
 from offhook.audio.resample import resample
 from offhook.errors import ConfigError
 from offhook.model.interface import ModelError
-from offhook.model.local.whisper import doubt
+from offhook.model.local.whisper import doubt, silence
 from offhook.model.local.whisper.features import FRAMES_A_SECOND, RATE_HZ, Floats, log_mel
 from offhook.model.local.whisper.folder import SETTING, Folder, find_folder
 from offhook.model.local.whisper.tokens import NO_TIMESTAMPS, PREVIOUS, START, TRANSCRIBE, Vocabulary
@@ -61,6 +63,8 @@ PROMPT_TOKENS: Final = 200
 class _Heard:
     tokens: list[int]
     logprobs: list[float]
+    ends: list[float]
+    """The log-probability of the end in the place of each token, and behind the last one."""
     mean_logprob: float
     """With that of the end, as Whisper counts it."""
     no_speech: float
@@ -69,6 +73,14 @@ class _Heard:
     language: str
     sure: bool = False
     """Whether the language is to be kept for the call."""
+
+    def until(self, place: int) -> _Heard:
+        """Return the tokens before a place."""
+        steps = [*self.logprobs[:place], self.ends[place]]
+        mean = math.fsum(steps) / len(steps)
+        return replace(
+            self, tokens=self.tokens[:place], logprobs=steps[:-1], ends=self.ends[: place + 1], mean_logprob=mean
+        )
 
 
 class WhisperTask(msgspec.Struct, frozen=True):
@@ -95,6 +107,7 @@ class WhisperEngine:
         self._vocabulary = Vocabulary.read(folder.path)
         self._multilingual = bool(self._model.is_multilingual)
         self._no_timestamps = self._vocabulary.mark(NO_TIMESTAMPS)
+        self._silence = np.array(self._encode(silence.voice(), SHORT_CONTEXT_S))
         self.about: dict[str, Any] = {
             "model": folder.name,
             "sha256": folder.sha256,
@@ -117,19 +130,20 @@ class WhisperEngine:
         seconds = len(sound) / RATE_HZ
         if seconds > LONG_CONTEXT_S:
             raise ModelError("audio_too_long", f"{seconds:.0f} s do not fit into the model's {LONG_CONTEXT_S} s.")
-        context_s = SHORT_CONTEXT_S if seconds <= SHORT_SPEECH_S else LONG_CONTEXT_S
-        while True:
-            encoded = self._encode(sound, context_s)
+        for context_s, span_s in views(seconds, prompted=bool(wanted.prompt.strip())):
+            encoded = self._encode(sound, context_s) if span_s == context_s else self._encode_speech(sound, span_s)
             yield None
             heard = self._hear(encoded, wanted, seconds)
+            again = doubt.said_again(heard.tokens) if span_s < context_s else None
+            if again is not None and heard.ends[again] >= doubt.OVER:
+                heard, again = heard.until(again), None
             text = self._vocabulary.decode(heard.tokens)
             runs_on = doubt.runs_on(text, heard.tokens, heard.limit)
             if doubt.is_made_up(text, heard.no_speech, heard.mean_logprob, running_on=runs_on):
                 return
-            if not runs_on or context_s == LONG_CONTEXT_S:
+            if not runs_on and again is None:
                 break
-            context_s = LONG_CONTEXT_S  # the short context is what makes it loop, as a rule
-            yield None
+            yield None  # seeing less is what makes it loop, as a rule
         kept = doubt.end_of_sense(heard.tokens) if runs_on else len(heard.tokens)
         yield {
             "text": self._vocabulary.decode(heard.tokens[:kept]),
@@ -140,9 +154,15 @@ class WhisperEngine:
             "sure": heard.sure,
         }
 
-    def _encode(self, sound: Floats, context_s: int) -> Any:
-        picture = log_mel(sound, context_s * FRAMES_A_SECOND, self._model.n_mels)
+    def _encode(self, sound: Floats, context_s: float) -> Any:
+        picture = log_mel(sound, round(context_s * FRAMES_A_SECOND), self._model.n_mels)
         return self._model.encode(self._ct2.StorageView.from_array(picture[None]))
+
+    def _encode_speech(self, sound: Floats, span_s: float) -> Any:
+        """Return the short context, of which only the beginning is encoded."""
+        speech = np.asarray(self._encode(sound, span_s))
+        whole = np.concatenate([speech, self._silence[:, speech.shape[1] :]], axis=1)
+        return self._ct2.StorageView.from_array(whole)
 
     def _hear(self, encoded: Any, wanted: WhisperTask, seconds: float) -> _Heard:
         """Return the words in the language that is known, unless they are better in the one that is spoken."""
@@ -191,16 +211,35 @@ class WhisperEngine:
             return_no_speech_prob=True,
         )
         tokens = list(result.sequences_ids[0])
-        steps = [_logprob(*step) for step in zip(result.logits[0], [*tokens, self._vocabulary.end], strict=False)]
+        # After as many tokens as it may have there is no step in which it could end.
+        end = self._vocabulary.end
+        chances = [_logprobs(*step, end) for step in zip(result.logits[0], [*tokens, end], strict=False)]
+        steps = [chance for chance, _ in chances]
         mean = math.fsum(steps) / len(steps) if steps else -math.inf
-        return _Heard(tokens, steps[: len(tokens)], mean, float(result.no_speech_prob), limit, language)
+        ends = [over for _, over in chances]
+        return _Heard(tokens, steps[: len(tokens)], ends, mean, float(result.no_speech_prob), limit, language)
 
 
-def _logprob(logits: Any, token: int) -> float:
-    """Return the log-probability of a token among those that were allowed."""
+def views(seconds: float, *, prompted: bool) -> list[tuple[float, float]]:
+    """Return in what contexts speech may be heard, the cheapest first, and how much of each is to be encoded.
+
+    With silence that comes ready-made, the words of a prompt count for less.
+    """
+    views: list[tuple[float, float]] = [(LONG_CONTEXT_S, LONG_CONTEXT_S)]
+    if seconds <= SHORT_SPEECH_S:
+        views.insert(0, (SHORT_CONTEXT_S, SHORT_CONTEXT_S))
+        span_s = silence.span_s(seconds)
+        if span_s < SHORT_CONTEXT_S and not prompted:
+            views.insert(0, (SHORT_CONTEXT_S, span_s))
+    return views
+
+
+def _logprobs(logits: Any, *tokens: int) -> list[float]:
+    """Return the log-probabilities of tokens among those that were allowed."""
     values = np.asarray(logits, dtype=np.float32)
     highest = values.max()
-    return float(values[token] - highest - np.log(np.exp(values - highest).sum()))
+    total = highest + np.log(np.exp(values - highest).sum())
+    return [float(values[token] - total) for token in tokens]
 
 
 def load(options: dict[str, Any]) -> WhisperEngine:
