@@ -208,6 +208,15 @@ class Ear:
         yield Words("At nine.")
 
 
+class DeafEar(Ear):
+    async def transcribe(self, speech: Speech, wanted: Any) -> AsyncIterator[Words]:
+        yield Words(" ")
+
+
+class WithRecording(SpeechToTextConformance):
+    speech = Speech(bytes(16000), 8000)
+
+
 class NamelessEar(Ear):
     name = ""
 
@@ -377,6 +386,9 @@ ANSWERED = "test_a_request_is_answered_as_the_protocol_says"
             "test_what_is_heard_early_can_be_used_dropped_and_dropped_again",
             "cancelled twice",
         ),
+        (WithRecording, DeafEar, "test_speech_becomes_words", "it heard no words"),
+        (LanguageModelConformance, mind(end), ANSWERED, "it answered nothing"),
+        (LanguageModelConformance, mind(WordsFinished, end), ANSWERED, "it answered nothing"),
         (LanguageModelConformance, mind(word), ANSWERED, "no GenerationFinished at the end"),
         (LanguageModelConformance, mind(word, end, word, end), ANSWERED, "something comes after GenerationFinished"),
         (LanguageModelConformance, mind(lambda _: word(1), end), ANSWERED, "does not carry run 7"),
@@ -425,6 +437,12 @@ def test_a_backend_that_breaks_a_promise_is_found_out(
     broken = type("Broken", (conformance,), members)()
     with pytest.raises((AssertionError, ModelError, RuntimeError), match=says):
         getattr(broken, test)()
+
+
+def test_whether_an_ear_hears_words_is_not_judged_without_a_recording() -> None:
+    members = {"make": lambda _: DeafEar()}
+    with pytest.raises(pytest.skip.Exception, match="speech is None"):
+        type("Deaf", (SpeechToTextConformance,), members)().test_speech_becomes_words()
 
 
 def test_a_backend_that_refuses_to_start_is_told() -> None:
