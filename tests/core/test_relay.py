@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from tests.core.relay_talk import PATIENCE_S, TRANSCRIBED, RelayTalk
@@ -11,8 +12,10 @@ from tests.core.talk import RESPONSE_END, SPOKEN_ITEM, SPOKEN_ITEM_END, function
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.relay import limits, steps
+from offhook.session.relay.dialect import DIALECTS
 from offhook.wire.items import McpListedTool
 
+WORDS = "conversation.item.input_audio_transcription"
 REFUSED = "The model's server refused the connection: HTTP 401."
 
 # -- a turn and its answer
@@ -276,7 +279,8 @@ def test_overrides_of_one_response_are_asked_for_and_nothing_else() -> None:
     talk = RelayTalk(instructions="Be brief.")
     talk.client("response.create", response={"instructions": "Greet.", "max_output_tokens": 100})
     (asked,) = talk.asked("response.create")
-    assert asked["response"] == {"instructions": "Greet.", "max_output_tokens": 100}
+    mark = {"metadata": {"offhook_run": str(talk.run)}}
+    assert asked["response"] == {"instructions": "Greet.", "max_output_tokens": 100} | mark
 
 
 def test_an_item_that_upstream_refuses_is_told_once_and_not_sent_again() -> None:
@@ -456,6 +460,41 @@ def test_a_response_that_nobody_asked_for_is_cancelled_and_not_heard() -> None:
     assert talk.asked("response.cancel")[0]["response_id"] == "own"
     assert talk.speaks("Hello!", 500, response_id="own") == []
     assert talk.ends(response_id="own") == []
+
+
+@pytest.mark.parametrize("ending", ["speaks", "ends"])
+def test_what_still_comes_of_a_response_that_nobody_asked_for_is_no_part_of_the_next(ending: str) -> None:
+    talk = RelayTalk()
+    talk.begins("own", "item_own")
+    talk.says()
+    late = talk.ends("cancelled", "own") if ending == "ends" else talk.speaks("Stale.", 500, "own", "item_own")
+    assert late == []
+    done = one(talk.answers_upstream("Fresh."), "response.done")["response"]
+    assert done["status"] == "completed"
+    assert done["output"][0]["content"][0]["transcript"] == "Fresh."
+
+
+def test_a_response_that_begins_when_it_was_given_up_does_not_stand_for_the_next() -> None:
+    talk = RelayTalk()
+    talk.says()
+    talk.waits(PATIENCE_S + limits.CANCEL_S + 0.2)
+    talk.says()
+    first, second = (event["response"]["metadata"] for event in talk.asked("response.create"))
+    talk.says_upstream("response.created", response={"id": "late", "metadata": first})
+    assert talk.asked("response.cancel")[-1]["response_id"] == "late"
+    assert talk.speaks("Stale.", 500, "late", "item_late") == []
+    talk.says_upstream("response.created", response={"id": "resp_there_2", "metadata": second})
+    talk.speaks("Fresh.", 500, "resp_there_2", "item_there_2")
+    done = one(talk.ends(response_id="resp_there_2"), "response.done")["response"]
+    assert done["output"][0]["content"][0]["transcript"] == "Fresh."
+
+
+@pytest.mark.parametrize("metadata", [None, "odd", {"offhook_run": 7}, {"offhook_run": "x" * 50}, {"other": "1"}])
+def test_a_response_without_the_metadata_it_was_asked_for_with_is_the_one_that_was_asked_for(metadata: object) -> None:
+    talk = RelayTalk()
+    talk.client("response.create")
+    talk.says_upstream("response.created", response={"id": "resp_there_1", "metadata": metadata})
+    assert one(talk.ends(), "response.done")["response"]["status"] == "completed"
 
 
 @pytest.mark.parametrize(
@@ -675,6 +714,36 @@ def test_what_is_kept_of_turns_without_a_connection_is_bounded() -> None:
         talk.says(60_000)
     failed = [event for event in talk.sent if event["type"].endswith("input_audio_transcription.failed")]
     assert len(failed) == 3, "131 seconds fit, which are two turns"
+
+
+@pytest.mark.parametrize("dialect", ["openai", "linear"])
+def test_a_long_turn_whose_words_nobody_knows_goes_to_the_next_connection(
+    dialect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linear = replace(DIALECTS["openai"], formats=frozenset(("audio/pcm",)))
+    monkeypatch.setitem(DIALECTS, "linear", linear)
+    talk = type("Talk", (RelayTalk,), {"dialect": dialect})(audio=TRANSCRIBED)
+    talk.says(70_000)
+    talk.lose()
+    talk.waits(0.1)
+    talk.upstream.clear()
+    talk.connect()
+    assert len(talk.asked("input_audio_buffer.commit")) == 1
+    assert talk.relay.awaits_words
+
+
+def test_a_turn_that_is_not_kept_and_whose_words_did_not_come_has_a_failed_transcript() -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    for number in (1, 2):
+        talk.says(50_000)
+        talk.answers_upstream(number=number)
+    told = talk.lose()
+    first, _ = (each["item_id"] for each in talk.sent if each["type"] == "input_audio_buffer.committed")
+    assert one(told, f"{WORDS}.failed")["item_id"] == first
+    talk.waits(0.1)
+    talk.connect()
+    talk.says_upstream(f"{WORDS}.completed", item_id="item_there_9", transcript="When?")
+    assert not talk.relay.awaits_words
 
 
 def test_a_cut_answer_is_told_as_it_was_heard_after_a_new_connection() -> None:

@@ -187,6 +187,25 @@ def test_a_turn_that_nobody_wants_answered_waits_until_somebody_does() -> None:
     assert not talk.asked("response.create")
 
 
+def test_a_turn_that_xai_has_not_told_the_words_of_fails_with_the_connection() -> None:
+    talk = XaiTalk(audio=TRANSCRIBED)
+    talk.says()
+    talk.answers_upstream()
+    assert one(talk.lose(), "conversation.item.input_audio_transcription.failed")
+    assert not talk.relay.awaits_words
+
+
+def test_of_the_turns_that_were_spoken_meanwhile_xai_is_given_the_last_and_the_others_fail() -> None:
+    talk = XaiTalk(is_online=False, audio=TRANSCRIBED)
+    turns = [one(talk.says(), "input_audio_buffer.committed")["item_id"] for _ in range(2)]
+    talk.connect()
+    failed = one(talk.sent, "conversation.item.input_audio_transcription.failed")
+    assert failed["item_id"] == turns[0]
+    assert len(talk.asked("input_audio_buffer.commit")) == 1
+    talk.says_upstream("conversation.item.input_audio_transcription.completed", item_id="t", transcript="When?")
+    assert one(talk.sent, "conversation.item.input_audio_transcription.completed")["item_id"] == turns[1]
+
+
 def test_xai_is_not_asked_to_cut_and_its_function_calls_come_whole() -> None:
     talk = XaiTalk(tools=[function()])
     talk.client("response.create")

@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 from offhook.session import inputs as happened
 from offhook.session.relay import limits
 from offhook.session.relay.dialect import Dialect, FormatName
-from offhook.session.relay.event import Response, UpstreamEvent, usage_of
+from offhook.session.relay.event import Response, UpstreamEvent, run_of, usage_of
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.post import ForNobody, Post
 from offhook.session.relay.runs import Answering, Asked, Ending, Over, Run, Runs
@@ -67,19 +67,21 @@ class Answers:
     def _running(self, response_id: str | None) -> Run | None:
         """Return the response that an event is about; one that begins without ``response.created`` begins now."""
         run = self._runs.begun(response_id)
-        if run is None and self._runs.asked() is not None and not self._runs.was_over(response_id):
+        if run is None and not self._runs.was_over(response_id) and not self._runs.is_foreign(response_id):
             run = self._begin(response_id or _ONLY)
         return run
 
     def _created(self, event: UpstreamEvent) -> None:
         response_id = event.response.id if event.response is not None else None
-        known = self._runs.begun(response_id or _ONLY) or self._begin(response_id or _ONLY)
+        named = None if event.response is None else run_of(event.response)
+        known = self._runs.begun(response_id or _ONLY) or self._begin(response_id or _ONLY, named)
         if known is None and response_id:
-            # Nobody asked for it: some upstreams answer by themselves.
+            # Nobody asked for it, or nobody waits for it any more: some upstreams answer by themselves.
+            self._runs.shun(response_id)
             self._post.send("response.cancel", ForNobody(), response_id=response_id)
 
-    def _begin(self, response_id: str) -> Run | None:
-        run = self._runs.asked()
+    def _begin(self, response_id: str, named: int | None = None) -> Run | None:
+        run = self._runs.asked(named)
         if run is None:
             return None
         match run.state:

@@ -19,7 +19,15 @@ from offhook.session.outputs import Generate
 from offhook.session.relay import limits, steps
 from offhook.session.relay.answers import Answers
 from offhook.session.relay.dialect import Dialect, FormatName, format_for
-from offhook.session.relay.event import Problem, UpstreamError, UpstreamEvent, decode_upstream, logprobs_of, problem_of
+from offhook.session.relay.event import (
+    Problem,
+    UpstreamError,
+    UpstreamEvent,
+    decode_upstream,
+    logprobs_of,
+    metadata_for,
+    problem_of,
+)
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.phrase import (
     DEFAULTS,
@@ -213,8 +221,9 @@ class Relay:
 
     def _forget_upstream(self) -> None:
         self._told = {}
-        self._mirror.clear()
         self._turns.disconnected()
+        self._mirror.clear()
+        self._runs.forget_foreign()
         self._post.forget()
 
     def _connection_lost(self, lost: steps.ConnectionLost) -> None:
@@ -383,6 +392,8 @@ class Relay:
         members = response_members(request, self._told, self._dialect)
         if request.aside:
             members["conversation"] = "none"
+        if self._dialect.echoes_metadata:
+            members["metadata"] = metadata_for(run.number)
         if request.chosen:
             members["input"] = self._chosen(request.items)
         event_id = self._post.send("response.create", ForRun(run.number), response=members)
@@ -417,6 +428,8 @@ class Relay:
             members = item_members(item, self._mirror.call_ids, self._dialect)
             if members is not None:
                 before = self._create_item(item_id, members, before if place < last_known else None)
+            elif self._turns.has(item_id):
+                self._turns.fail(item_id, "server_error", "The model was given a later turn, and takes one at a time.")
         return False
 
     def _create_item(self, item_id: str, item: dict[str, Any], before: str | None) -> str | None:

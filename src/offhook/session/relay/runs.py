@@ -84,6 +84,7 @@ class Runs:
     def __init__(self) -> None:
         self._open: dict[int, Run] = {}
         self._over: dict[int, Run] = {}
+        self._foreign: dict[str, None] = {}
 
     def __iter__(self) -> Iterator[Run]:
         return iter(list(self._open.values()))
@@ -120,11 +121,11 @@ class Runs:
                     return int(run.produced_ms[upstream_id])
         return 0
 
-    def asked(self) -> Run | None:
-        """Return the oldest response that upstream has not begun."""
+    def asked(self, number: int | None = None) -> Run | None:
+        """Return the oldest response that upstream has not begun, or the one with this number here."""
         for run in self._open.values():
             match run.state:
-                case Asked() | Ending(response_id=None):
+                case Asked() | Ending(response_id=None) if number is None or run.number == number:
                     return run
                 case _:
                     pass
@@ -144,6 +145,20 @@ class Runs:
     def was_over(self, upstream_id: str | None) -> bool:
         """Say whether an id is that of a response which has ended: late events of it begin no other."""
         return upstream_id is not None and any(run.state == Over(upstream_id) for run in self._over.values())
+
+    def shun(self, upstream_id: str) -> None:
+        """Remember the id of a response that belongs to nobody here: what still comes of it begins no other."""
+        self._foreign[upstream_id] = None
+        if len(self._foreign) > limits.MAX_RUNS:
+            del self._foreign[next(iter(self._foreign))]
+
+    def is_foreign(self, upstream_id: str | None) -> bool:
+        """Say whether an id is that of a response that belongs to nobody here."""
+        return upstream_id in self._foreign
+
+    def forget_foreign(self) -> None:
+        """The connection is another one."""
+        self._foreign.clear()
 
     @property
     def is_busy(self) -> bool:
