@@ -136,7 +136,7 @@ class Relaying(Conversing):
                 speech = self._speech(start_ms, end_ms)
                 self._take(steps.SpokenSoFar(start_ms, speech.pcm, speech.rate_hz))
             case steps.Connect(model=model):
-                self._socket = self._spawn(self._run(Upstream(self._backend.options, model)))
+                self._socket = self._spawn(self._run(Upstream(self._backend.options, model, self._services.clock)))
             case steps.Disconnect(why=why):
                 self._hang_up(why)
             case steps.Warn(what=what, why=why):
