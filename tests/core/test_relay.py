@@ -194,6 +194,40 @@ def test_a_response_that_is_cancelled_before_it_began_upstream_is_cancelled_ther
     assert talk.speaks("nobody", 100) == []
 
 
+@pytest.mark.parametrize("ending", ["done", "never"])
+def test_upstream_forgets_an_answer_of_which_nobody_heard_anything(ending: str) -> None:
+    talk = RelayTalk()
+    talk.says()
+    talk.begins()
+    talk.client("response.cancel")
+    talk.speaks("Your balance is four hundred.", 2500)
+    assert not talk.asked("conversation.item.delete"), "it may not be there yet"
+    if ending == "done":
+        talk.ends("cancelled")
+    else:
+        talk.waits(limits.CANCEL_S + 0.1)
+    assert [each["item_id"] for each in talk.asked("conversation.item.delete")] == ["item_there_1"]
+    talk.client("response.create")
+    assert talk.sent_types()[-2:] == ["conversation.item.delete", "response.create"]
+
+
+def test_upstream_forgets_the_messages_of_an_answer_that_nobody_asked_for() -> None:
+    talk = RelayTalk()
+    talk.begins("own", "item_own")
+    talk.speaks("Hello!", 500, "own", "item_own")
+    talk.ends("cancelled", "own")
+    talk.ends("cancelled", "own")
+    assert [each["item_id"] for each in talk.asked("conversation.item.delete")] == ["item_own"]
+
+
+def test_an_answer_that_was_heard_in_part_is_cut_and_not_forgotten() -> None:
+    talk = interrupted()
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    talk.happens(happened.PlayoutStopped(talk.run, 940))
+    talk.ends("cancelled")
+    assert not talk.asked("conversation.item.delete")
+
+
 def test_a_cut_is_never_beyond_what_upstream_said() -> None:
     """Upstream refuses to cut a message at more than it has, and what is played is rounded here."""
     talk = interrupted(3900)
@@ -201,6 +235,35 @@ def test_a_cut_is_never_beyond_what_upstream_said() -> None:
     talk.happens(happened.PlayoutStopped(talk.run, 4000))
     for cut in talk.asked("conversation.item.truncate"):
         assert cut["audio_end_ms"] <= 4000
+
+
+def test_each_message_of_a_response_is_one_here_and_is_cut_for_itself() -> None:
+    talk = RelayTalk()
+    talk.says()
+    talk.begins()
+    talk.speaks("One moment. ", 500)
+    told = talk.speaks("We open at nine.", 2000, item_id="item_there_1b")
+    talk.ends()
+    assert "conversation.item.done" in types(told)
+    announced = [each["item"]["id"] for each in talk.sent if each["type"] == "response.output_item.added"]
+    assert len(announced) == 2
+    talk.happens(happened.PlayoutStarted(talk.run))
+    talk.happens(happened.VoiceStarted(talk.input_ms), after_s=0.3)
+    talk.happens(happened.PlayoutStopped(talk.run, 300))
+    cuts = [(each["item_id"], each["audio_end_ms"]) for each in talk.asked("conversation.item.truncate")]
+    assert cuts == [("item_there_1", 300), ("item_there_1b", 0)]
+    told_cuts = [each["item_id"] for each in talk.sent if each["type"] == "conversation.item.truncated"]
+    assert told_cuts == announced
+
+
+def test_the_messages_of_a_written_response_are_several() -> None:
+    talk = RelayTalk()
+    talk.client("response.create", response={"output_modalities": ["text"]})
+    talk.says_upstream("response.created", response={"id": "r", "status": "in_progress"})
+    for item_id, words in (("a", " "), ("a", "Nine."), ("b", "Or ten.")):
+        talk.says_upstream("response.output_text.delta", response_id="r", item_id=item_id, delta=words)
+    output = one(talk.ends(response_id="r"), "response.done")["response"]["output"]
+    assert [item["content"][0]["text"] for item in output] == ["Nine.", "Or ten."]
 
 
 # -- items
@@ -409,6 +472,30 @@ def test_a_response_that_upstream_refuses_fails_with_that_error() -> None:
     }
     told = talk.says_upstream("error", error=problem)
     assert one(told, "response.done")["response"]["status_details"]["error"]["code"] == "insufficient_quota"
+
+
+@pytest.mark.parametrize(
+    "blamed",
+    [
+        {"code": "invalid_value", "event_id": "event_of_long_ago"},
+        {"code": "item_create_invalid_role"},
+        {"code": "input_audio_buffer_append_failed"},
+        {"code": "session_update_failed", "event_id": None},
+    ],
+)
+def test_an_error_about_something_else_is_told_and_costs_no_response(blamed: dict[str, str]) -> None:
+    talk = RelayTalk()
+    talk.client("response.create")
+    assert types(talk.says_upstream("error", error={"message": "No.", **blamed})) == ["error"]
+    assert one(talk.answers_upstream(), "response.done")["response"]["status"] == "completed"
+
+
+@pytest.mark.parametrize("code", ["rate_limit_exceeded", "conversation_already_has_active_response", None])
+def test_an_error_that_says_nothing_of_its_event_is_about_the_response_that_was_asked_for(code: str | None) -> None:
+    talk = RelayTalk()
+    talk.client("response.create")
+    told = talk.says_upstream("error", error={"code": code, "message": "No."})
+    assert one(told, "response.done")["response"]["status"] == "failed"
 
 
 def test_a_cancellation_that_came_too_late_costs_the_next_response_nothing() -> None:

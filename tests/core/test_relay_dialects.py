@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -269,26 +268,3 @@ def test_samples_at_a_rate_that_cannot_be_played_are_left_out() -> None:
     talk.says_upstream("response.output_audio.delta", audio="AAAA" * 4, sample_rate_hz=12345)
     assert talk.count(do.Play) == 0
     assert talk.warnings
-
-
-class CuttingTalk(RelayTalk):
-    """An upstream that cannot cut, but can forget."""
-
-    dialect = "cutting"
-
-
-def test_who_cannot_cut_is_told_again_what_was_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DIALECTS, "cutting", replace(DIALECTS["openai"], truncates=False))
-    talk = CuttingTalk()
-    talk.says()
-    talk.begins()
-    talk.speaks("one two three four five six seven eight", 4000)
-    talk.happens(happened.PlayoutStarted(talk.run))
-    talk.happens(happened.VoiceStarted(talk.input_ms), after_s=0.9)
-    talk.happens(happened.PlayoutStopped(talk.run, 940))
-    assert talk.asked("conversation.item.delete")[0]["item_id"] == "item_there_1"
-    talk.ends("cancelled")
-    talk.waits(0.5)
-    talk.happens(happened.VoiceStopped(talk.input_ms - 500, talk.input_ms))
-    said = [event["item"] for event in talk.asked("conversation.item.create")]
-    assert [item["content"][0]["text"] for item in said] == ["one two"]

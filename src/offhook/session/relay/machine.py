@@ -58,6 +58,9 @@ _TOO_LATE: Final = frozenset(
     )
 )
 
+# Codes of errors begin with what they are about; these are about no response.
+_OF_OTHERS: Final = ("conversation_item_", "input_audio_", "item_", "session_")
+
 
 @dataclass(frozen=True, slots=True)
 class RelayOptions:
@@ -197,6 +200,7 @@ class Relay:
                 return
             case Ending(response_id=response_id, until=until) if self._now >= until:
                 run.state = Over(response_id)
+                self._answers.clean_up(run)
             case Waiting(until=until) if self._now >= until:
                 self._fail(run, "The model could not be reached.")
             case Asked(until=until) | Answering(until=until) if self._now >= until:
@@ -326,10 +330,6 @@ class Relay:
                 content_index=0,
                 audio_end_ms=heard_ms,
             )
-        elif self._dialect.deletes:
-            # What was heard of it goes there before the next response.
-            self._post.send("conversation.item.delete", ForNobody(), item_id=upstream_id)
-            self._mirror.drop(event.item_id)
 
     def _item_deleted(self, event: ev.ConversationItemDeleted) -> None:
         upstream_id = self._mirror.upstream_id(event.item_id)
@@ -521,7 +521,7 @@ class Relay:
             case None if problem.code in _TOO_LATE:
                 pass
             case None:
-                run = self._runs.asked()
+                run = None if _is_about_others(problem) else self._runs.asked()
                 if run is not None:
                     self._refused_run(run, problem, message)
                 else:
@@ -552,6 +552,11 @@ class Relay:
 
 TOLD = frozenset(Relay._TOLD)
 """The events for clients that a relay reads; it need not be given the others."""
+
+
+def _is_about_others(problem: Problem) -> bool:
+    """Say whether an error is about an event of ours that is forgotten, or about no response at all."""
+    return bool(problem.event_id) or str(problem.code or "").startswith(_OF_OTHERS)
 
 
 def _format_for(dialect: Dialect, wanted: AudioFormat) -> FormatName:
