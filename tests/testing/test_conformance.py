@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from tests.recorded import said
 from tests.socket.model_server import Reply, serve
 
+from offhook.audio.pcm import to_bytes
 from offhook.errors import ConfigError
 from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DemoBrain
@@ -185,6 +187,14 @@ class TestSpokenOverHttp(TextToSpeechConformance):
 @pytest.mark.skipif(not is_installed("tiny.en"), reason="local speech is not installed: offhook[local]")
 class TestLocalEar(SpeechToTextConformance):
     long_s = 16.0
+    heard = "please come in"
+
+    @pytest.fixture(autouse=True)
+    def _recorded(self) -> None:
+        if assets.is_installed():
+            self.speech = Speech(to_bytes(said("We open at nine. Please come in.")), 8000)  # type: ignore[misc]
+        else:
+            self.heard = ""  # type: ignore[misc]
 
     def make(self) -> Any:
         return local_ear(EarOptions(workers=1))
