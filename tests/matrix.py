@@ -213,7 +213,7 @@ class Sightings:
     def begin(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Look at which tests will run, and what they prove."""
         given = [Path(config.invocation_params.dir, arg) for arg in config.args]
-        chosen = any(config.getoption(name, None) for name in ("keyword", "markexpr", "deselect", "lf"))
+        chosen = any(config.getoption(name, None) for name in ("keyword", "markexpr", "deselect", "ignore", "lf"))
         shared = hasattr(config, "workerinput")
         self.whole = (
             not chosen

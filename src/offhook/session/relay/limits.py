@@ -34,19 +34,29 @@ MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 """One event from upstream: its audio deltas have some kilobytes, an item that was sent to it may come back whole."""
 
 MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
-"""What waits to be sent; an upstream that reads slower than a caller speaks for so long is taken for lost."""
+"""What waits to be sent for longer than `MAX_UNSENT_S`: an upstream that reads so slowly is taken for lost."""
+
+MAX_UNSENT_S: Final = 20.0
+"""As long as an upstream may be silent: whoever hears what was said so long ago answers nobody."""
+
+MAX_HISTORY_BYTES: Final = 64 * 1024 * 1024
+"""What waits to be sent at all: a conversation goes to a new connection in one piece, with its pictures."""
 
 MAX_BAD_EVENTS: Final = 100
 """Events in a row that are none: whoever sends so many does not speak this protocol."""
 
 MAX_ERRORS_TOLD: Final = 32
-"""Errors of one connection that are logged and told to the clients; whoever sends more only repeats itself."""
+"""Errors of one session that are logged and told to the clients; whoever sends more only repeats itself."""
 
 CANCEL_S: Final = 3.0
 """How long a response may take to end after it was cancelled, before the next one is asked for all the same."""
 
 BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """The waits before attempts to connect; the first loss is mostly a restart, and a caller is waiting."""
+
+PROVEN_S: Final = 10.0
+"""A connection that was good for so long, or for an answer, is dialled again at once; one that only greets and closes,
+as without credit, is no better than none."""
 
 MAX_ITEM_ID_CHARS: Final = 32
 """The hosted service takes ids of items up to this length."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, assert_never
+from typing import Any, ClassVar, Final, Literal, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -19,7 +19,15 @@ from offhook.session.outputs import Generate
 from offhook.session.relay import limits, steps
 from offhook.session.relay.answers import Answers
 from offhook.session.relay.dialect import Dialect, FormatName, format_for
-from offhook.session.relay.event import Problem, UpstreamError, UpstreamEvent, decode_upstream, logprobs_of, problem_of
+from offhook.session.relay.event import (
+    Problem,
+    UpstreamError,
+    UpstreamEvent,
+    decode_upstream,
+    logprobs_of,
+    metadata_for,
+    problem_of,
+)
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.phrase import (
     DEFAULTS,
@@ -50,6 +58,9 @@ _TOO_LATE: Final = frozenset(
     )
 )
 
+# Codes of errors begin with what they are about; these are about no response.
+_OF_OTHERS: Final = ("conversation_item_", "input_audio_", "item_", "session_")
+
 
 @dataclass(frozen=True, slots=True)
 class RelayOptions:
@@ -74,11 +85,18 @@ class Pausing(msgspec.Struct, frozen=True):
 
 
 class Online(msgspec.Struct, frozen=True):
-    """There is a socket. ``has_spoken``: upstream has said something that is no error, so it takes this session."""
+    """There is a socket, ``since`` that time. ``said``: what upstream has said at most, errors apart.
+
+    After anything it takes this session. Only after an answer, or a while, it is one that can be used.
+    """
 
     attempt: int
-    has_spoken: bool = False
-    errors: int = 0
+    since: float
+    said: Literal["nothing", "something", "an answer"] = "nothing"
+
+    def is_proven(self, now: float) -> bool:
+        """Say whether the next loss is the first one."""
+        return self.said == "an answer" or now - self.since >= limits.PROVEN_S
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -109,6 +127,7 @@ class Relay:
         self._answers = Answers(dialect, self._format_out, self._post, self._mirror, self._runs, options.patience_s)
         self._told: Members = {}
         self._bad_events = 0
+        self._errors = 0
         self._warned: frozenset[str] = frozenset()
         self.state: Connecting | Pausing | Online | Refused | Closed = Connecting(0)
 
@@ -181,6 +200,7 @@ class Relay:
                 return
             case Ending(response_id=response_id, until=until) if self._now >= until:
                 run.state = Over(response_id)
+                self._answers.clean_up(run)
             case Waiting(until=until) if self._now >= until:
                 self._fail(run, "The model could not be reached.")
             case Asked(until=until) | Answering(until=until) if self._now >= until:
@@ -195,7 +215,7 @@ class Relay:
 
     def _connected(self, session: Session) -> None:
         attempt = self.state.attempt if isinstance(self.state, Connecting) else 0
-        self.state = Online(attempt)
+        self.state = Online(attempt, self._now)
         self._session = session
         self._bad_events = 0
         self._forget_upstream()
@@ -205,8 +225,9 @@ class Relay:
 
     def _forget_upstream(self) -> None:
         self._told = {}
-        self._mirror.clear()
         self._turns.disconnected()
+        self._mirror.clear()
+        self._runs.forget_foreign()
         self._post.forget()
 
     def _connection_lost(self, lost: steps.ConnectionLost) -> None:
@@ -214,8 +235,9 @@ class Relay:
         match self.state:
             case Connecting(attempt=attempt):
                 pass
-            case Online(attempt=tried, has_spoken=was_taken):
-                attempt = 0 if was_taken else tried
+            case Online(attempt=tried, said=said) as online:
+                attempt = 0 if online.is_proven(self._now) else tried
+                was_taken = said != "nothing"
             case _:
                 pass
         is_refused = lost.is_refused and not was_taken
@@ -308,10 +330,6 @@ class Relay:
                 content_index=0,
                 audio_end_ms=heard_ms,
             )
-        elif self._dialect.deletes:
-            # What was heard of it goes there before the next response.
-            self._post.send("conversation.item.delete", ForNobody(), item_id=upstream_id)
-            self._mirror.drop(event.item_id)
 
     def _item_deleted(self, event: ev.ConversationItemDeleted) -> None:
         upstream_id = self._mirror.upstream_id(event.item_id)
@@ -374,6 +392,8 @@ class Relay:
         members = response_members(request, self._told, self._dialect)
         if request.aside:
             members["conversation"] = "none"
+        if self._dialect.echoes_metadata:
+            members["metadata"] = metadata_for(run.number)
         if request.chosen:
             members["input"] = self._chosen(request.items)
         event_id = self._post.send("response.create", ForRun(run.number), response=members)
@@ -408,6 +428,8 @@ class Relay:
             members = item_members(item, self._mirror.call_ids, self._dialect)
             if members is not None:
                 before = self._create_item(item_id, members, before if place < last_known else None)
+            elif self._turns.has(item_id):
+                self._turns.fail(item_id, "server_error", "The model was given a later turn, and takes one at a time.")
         return False
 
     def _create_item(self, item_id: str, item: dict[str, Any], before: str | None) -> str | None:
@@ -434,8 +456,11 @@ class Relay:
             self._bad_event(failure)
             return
         self._bad_events = 0
-        if isinstance(self.state, Online) and not self.state.has_spoken and kind != "error":
-            self.state = replace(self.state, has_spoken=True)
+        if isinstance(self.state, Online) and kind != "error":
+            if kind == "response.done":
+                self.state = replace(self.state, said="an answer")
+            elif self.state.said == "nothing":
+                self.state = replace(self.state, said="something")
 
     def _bad_event(self, failure: UpstreamError) -> None:
         self._bad_events += 1
@@ -468,9 +493,8 @@ class Relay:
     def _errored(self, event: UpstreamEvent) -> None:
         problem = problem_of(event)
         message = problem.message or "No reason was given."
-        is_told = isinstance(self.state, Online) and self.state.errors < limits.MAX_ERRORS_TOLD
-        if isinstance(self.state, Online):
-            self.state = replace(self.state, errors=self.state.errors + 1)
+        is_told = self._errors < limits.MAX_ERRORS_TOLD
+        self._errors += 1
         if is_told:
             self._post.do(steps.Warn("upstream error", f"{problem.code}: {message}"[:500]))
         match self._post.purpose(problem.event_id):
@@ -497,7 +521,7 @@ class Relay:
             case None if problem.code in _TOO_LATE:
                 pass
             case None:
-                run = self._runs.asked()
+                run = None if _is_about_others(problem) else self._runs.asked()
                 if run is not None:
                     self._refused_run(run, problem, message)
                 else:
@@ -528,6 +552,11 @@ class Relay:
 
 TOLD = frozenset(Relay._TOLD)
 """The events for clients that a relay reads; it need not be given the others."""
+
+
+def _is_about_others(problem: Problem) -> bool:
+    """Say whether an error is about an event of ours that is forgotten, or about no response at all."""
+    return bool(problem.event_id) or str(problem.code or "").startswith(_OF_OTHERS)
 
 
 def _format_for(dialect: Dialect, wanted: AudioFormat) -> FormatName:
