@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 
@@ -13,6 +14,10 @@ from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.relay import limits, steps
 from offhook.session.relay.dialect import DIALECTS
+from offhook.session.relay.mirror import Mirror
+from offhook.session.relay.post import Post
+from offhook.session.relay.turns import Turns
+from offhook.wire.ids import Ids
 from offhook.wire.items import McpListedTool
 
 WORDS = "conversation.item.input_audio_transcription"
@@ -418,6 +423,26 @@ def test_logprobs_come_through() -> None:
     assert not one(told, name).get("logprobs")
 
 
+@pytest.mark.parametrize("names_commits", [False, True])
+def test_words_without_an_id_are_those_of_the_first_turn_that_has_none(names_commits: bool) -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    for number in (1, 2):
+        talk.says()
+        if names_commits:
+            talk.says_upstream("input_audio_buffer.committed", item_id=f"turn_there_{number}")
+        talk.answers_upstream(number=number)
+    for words in ("One", "Two"):
+        talk.says_upstream(f"{WORDS}.delta", delta=words)
+        talk.says_upstream(f"{WORDS}.completed", transcript=words)
+    turns = [each["item_id"] for each in talk.sent if each["type"] == "input_audio_buffer.committed"]
+    heard = [(each["item_id"], each["transcript"]) for each in talk.sent if each["type"] == f"{WORDS}.completed"]
+    assert heard == list(zip(turns, ("One", "Two"), strict=True))
+    assert not talk.relay.awaits_words
+    talk.says()
+    talk.says_upstream(f"{WORDS}.failed", error={"message": "No."})
+    assert not talk.relay.awaits_words
+
+
 def test_a_minute_of_turns_that_upstream_has_is_kept_for_another_connection() -> None:
     talk = RelayTalk()
     for number in range(3):
@@ -803,20 +828,47 @@ def test_what_is_kept_of_turns_without_a_connection_is_bounded() -> None:
     assert len(failed) == 3, "131 seconds fit, which are two turns"
 
 
-@pytest.mark.parametrize("dialect", ["openai", "linear"])
+@pytest.mark.parametrize(("dialect", "turn_ms"), [("openai", 70_000), ("linear", 12_000)])
 def test_a_long_turn_whose_words_nobody_knows_goes_to_the_next_connection(
-    dialect: str, monkeypatch: pytest.MonkeyPatch
+    dialect: str, turn_ms: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     linear = replace(DIALECTS["openai"], formats=frozenset(("audio/pcm",)))
     monkeypatch.setitem(DIALECTS, "linear", linear)
     talk = type("Talk", (RelayTalk,), {"dialect": dialect})(audio=TRANSCRIBED)
-    talk.says(70_000)
+    talk.says(turn_ms)
     talk.lose()
     talk.waits(0.1)
     talk.upstream.clear()
     talk.connect()
     assert len(talk.asked("input_audio_buffer.commit")) == 1
     assert talk.relay.awaits_words
+
+
+def test_of_speech_without_end_a_bounded_part_is_streamed_and_kept() -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    talk.happens(happened.VoiceStarted(0))
+    talk.waits(400)
+    assert len(talk.audio_sent()) <= (limits.MAX_STREAM_MS + 1000) * 8
+    stream = talk.relay._turns._stream
+    assert stream is not None
+    assert len(stream.sent or b"") <= limits.MAX_KEPT_AUDIO_BYTES
+    told = talk.happens(happened.VoiceStopped(399_500, 400_000))
+    assert len(talk.asked("input_audio_buffer.commit")) == 1
+    item_id = one(told, "input_audio_buffer.committed")["item_id"]
+    assert one(talk.lose(), f"{WORDS}.failed")["item_id"] == item_id
+
+
+def test_the_end_of_a_turn_of_which_the_line_has_no_more_is_sent() -> None:
+    post = Post(Ids(lambda size: "u" * size))
+    turns = Turns(DIALECTS["openai"], "audio/pcm", post, Mirror())
+    turns.begin(0, 0.0)
+    end_ms, kept_ms = 130_000, 20_000
+    turns.grow(steps.SpokenSoFar(0, bytes(120_060 * 48), 24_000))
+    post.take_all()
+    turns.take(steps.TurnSpoken("item", 0, end_ms, b"\1\1" * 24 * kept_ms, 24_000, True), is_online=True)
+    sent = [json.loads(each.text) for each in post.take_all() if isinstance(each, steps.SendUpstream)]
+    audio = b"".join(base64.b64decode(each["audio"]) for each in sent if "audio" in each)
+    assert audio == b"\1\1" * 24 * 10_000
 
 
 def test_a_turn_that_is_not_kept_and_whose_words_did_not_come_has_a_failed_transcript() -> None:

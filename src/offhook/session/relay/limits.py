@@ -11,6 +11,9 @@ that more messages would make no answer sooner."""
 STREAM_LAG_MS: Final = 60
 """Audio of the last moments stays here meanwhile: a turn may end a little before what was heard last."""
 
+MAX_STREAM_MS: Final = 120_000
+"""So much of a turn goes while it is spoken; a line keeps as much of it, which goes with its end."""
+
 MAX_READ_MS: Final = 60_000
 """One piece of input at most; a turn that is longer goes in several."""
 

@@ -473,19 +473,23 @@ class Relay:
         if event.item_id:
             self._mirror.turn(event.item_id)
 
+    def _turn_of(self, event: UpstreamEvent) -> str | None:
+        """Return the turn that an event is about; without an id, the first one whose words are not known."""
+        return self._mirror.turn(event.item_id) if event.item_id else self._turns.first_awaited()
+
     def _words_grew(self, event: UpstreamEvent) -> None:
-        item_id = self._mirror.turn(event.item_id or "")
+        item_id = self._turn_of(event)
         if item_id is not None and event.delta:
             self._turns.hear(item_id, event.delta, logprobs_of(event))
 
     def _words_completed(self, event: UpstreamEvent) -> None:
-        item_id = self._mirror.turn(event.item_id or "")
+        item_id = self._turn_of(event)
         # Some send what they have heard so far by the same name.
         if item_id is not None and event.status != "in_progress":
             self._turns.complete(item_id, event.transcript or "", logprobs_of(event))
 
     def _words_failed(self, event: UpstreamEvent) -> None:
-        item_id = self._mirror.turn(event.item_id or "")
+        item_id = self._turn_of(event)
         if item_id is not None:
             problem = problem_of(event)
             self._turns.fail(item_id, str(problem.code or "server_error"), problem.message or "No reason was given.")

@@ -43,8 +43,7 @@ class Mirror:
         upstream_id = self._upstream.pop(item_id, None)
         if upstream_id is not None:
             self._here.pop(upstream_id, None)
-        if item_id in self._committed:
-            self._committed.remove(item_id)
+        self.heard(item_id)
 
     # -- turns
 
@@ -52,6 +51,11 @@ class Mirror:
         """A turn was committed; its id there will be told."""
         self.put(item_id, None)
         self._committed.append(item_id)
+
+    def heard(self, item_id: str) -> None:
+        """The words of a turn are known: an id that is told from now on is that of a later one."""
+        if item_id in self._committed:
+            self._committed.remove(item_id)
 
     def turn(self, upstream_id: str) -> str | None:
         """Return the turn with an id there, be it told or seen for the first time; turns come in their order."""

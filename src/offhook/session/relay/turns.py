@@ -15,13 +15,16 @@ from offhook.wire.items import LogProb
 
 
 class _Stream(msgspec.Struct):
-    """A turn that is being spoken: what is upstream of it. ``next_at`` is None when no more will come."""
+    """A turn that is being spoken: what is upstream of it. ``next_at`` is None when no more will come.
+
+    ``sent`` is kept for the next connection, and None when it is too much for that.
+    """
 
     start_ms: int
     upto_ms: int
     next_at: float | None
     out: SpeechOut | None = None
-    sent: bytearray = msgspec.field(default_factory=bytearray)
+    sent: bytearray | None = msgspec.field(default_factory=bytearray)
 
 
 class Turns:
@@ -103,10 +106,14 @@ class Turns:
             return
         self._append(stream, stream.out.push(event.pcm[: ready_ms * per_ms]))
         stream.upto_ms += ready_ms
+        if stream.upto_ms - stream.start_ms >= limits.MAX_STREAM_MS:
+            stream.next_at = None
 
     def _append(self, stream: _Stream, audio: bytes) -> None:
         if audio:
-            stream.sent += audio
+            if stream.sent is not None:
+                stream.sent += audio
+                stream.sent = stream.sent if len(stream.sent) <= limits.MAX_KEPT_AUDIO_BYTES else None
             self._is_dirty = True
             self._post.append(pieces(audio))
 
@@ -118,9 +125,11 @@ class Turns:
         self._expect_words(event)
         if stream is not None and is_online and stream.out is not None and _is_begun(stream, stream.out, event):
             per_ms = event.rate_hz // 1000 * 2
-            rest = event.pcm[(stream.upto_ms - stream.start_ms) * per_ms :]
+            # Of a long turn the line has the end only.
+            rest = event.pcm[max(len(event.pcm) - (event.end_ms - stream.upto_ms) * per_ms, 0) :]
             self._append(stream, stream.out.push(rest) + stream.out.finish())
-            self._keep(event.item_id, bytes(stream.sent))
+            if stream.sent is not None:
+                self._keep(event.item_id, bytes(stream.sent))
             self._commit(event.item_id)
             return
         self._send_whole(event, is_online=is_online)
@@ -186,6 +195,10 @@ class Turns:
 
     # -- its words
 
+    def first_awaited(self) -> str | None:
+        """Return the first turn that upstream has and has not told the words of."""
+        return next((each for each in self._awaited if each in self._mirror), None)
+
     def hear(self, item_id: str, words: str, logprobs: tuple[LogProb, ...]) -> None:
         """Some words of a turn came."""
         if item_id in self._awaited:
@@ -195,6 +208,7 @@ class Turns:
         """All words of a turn are known."""
         seconds = self._awaited.pop(item_id, None)
         self._kept.pop(item_id, None)
+        self._mirror.heard(item_id)
         if seconds is not None:
             self._post.tell([happened.TranscriptCompleted(item_id, words, seconds, logprobs)])
 
