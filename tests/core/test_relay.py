@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from tests.core.relay_talk import PATIENCE_S, TRANSCRIBED, RelayTalk
@@ -11,8 +12,10 @@ from tests.core.talk import RESPONSE_END, SPOKEN_ITEM, SPOKEN_ITEM_END, function
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.relay import limits, steps
+from offhook.session.relay.dialect import DIALECTS
 from offhook.wire.items import McpListedTool
 
+WORDS = "conversation.item.input_audio_transcription"
 REFUSED = "The model's server refused the connection: HTTP 401."
 
 # -- a turn and its answer
@@ -191,6 +194,40 @@ def test_a_response_that_is_cancelled_before_it_began_upstream_is_cancelled_ther
     assert talk.speaks("nobody", 100) == []
 
 
+@pytest.mark.parametrize("ending", ["done", "never"])
+def test_upstream_forgets_an_answer_of_which_nobody_heard_anything(ending: str) -> None:
+    talk = RelayTalk()
+    talk.says()
+    talk.begins()
+    talk.client("response.cancel")
+    talk.speaks("Your balance is four hundred.", 2500)
+    assert not talk.asked("conversation.item.delete"), "it may not be there yet"
+    if ending == "done":
+        talk.ends("cancelled")
+    else:
+        talk.waits(limits.CANCEL_S + 0.1)
+    assert [each["item_id"] for each in talk.asked("conversation.item.delete")] == ["item_there_1"]
+    talk.client("response.create")
+    assert talk.sent_types()[-2:] == ["conversation.item.delete", "response.create"]
+
+
+def test_upstream_forgets_the_messages_of_an_answer_that_nobody_asked_for() -> None:
+    talk = RelayTalk()
+    talk.begins("own", "item_own")
+    talk.speaks("Hello!", 500, "own", "item_own")
+    talk.ends("cancelled", "own")
+    talk.ends("cancelled", "own")
+    assert [each["item_id"] for each in talk.asked("conversation.item.delete")] == ["item_own"]
+
+
+def test_an_answer_that_was_heard_in_part_is_cut_and_not_forgotten() -> None:
+    talk = interrupted()
+    talk.happens(happened.VoiceStarted(talk.input_ms))
+    talk.happens(happened.PlayoutStopped(talk.run, 940))
+    talk.ends("cancelled")
+    assert not talk.asked("conversation.item.delete")
+
+
 def test_a_cut_is_never_beyond_what_upstream_said() -> None:
     """Upstream refuses to cut a message at more than it has, and what is played is rounded here."""
     talk = interrupted(3900)
@@ -198,6 +235,35 @@ def test_a_cut_is_never_beyond_what_upstream_said() -> None:
     talk.happens(happened.PlayoutStopped(talk.run, 4000))
     for cut in talk.asked("conversation.item.truncate"):
         assert cut["audio_end_ms"] <= 4000
+
+
+def test_each_message_of_a_response_is_one_here_and_is_cut_for_itself() -> None:
+    talk = RelayTalk()
+    talk.says()
+    talk.begins()
+    talk.speaks("One moment. ", 500)
+    told = talk.speaks("We open at nine.", 2000, item_id="item_there_1b")
+    talk.ends()
+    assert "conversation.item.done" in types(told)
+    announced = [each["item"]["id"] for each in talk.sent if each["type"] == "response.output_item.added"]
+    assert len(announced) == 2
+    talk.happens(happened.PlayoutStarted(talk.run))
+    talk.happens(happened.VoiceStarted(talk.input_ms), after_s=0.3)
+    talk.happens(happened.PlayoutStopped(talk.run, 300))
+    cuts = [(each["item_id"], each["audio_end_ms"]) for each in talk.asked("conversation.item.truncate")]
+    assert cuts == [("item_there_1", 300), ("item_there_1b", 0)]
+    told_cuts = [each["item_id"] for each in talk.sent if each["type"] == "conversation.item.truncated"]
+    assert told_cuts == announced
+
+
+def test_the_messages_of_a_written_response_are_several() -> None:
+    talk = RelayTalk()
+    talk.client("response.create", response={"output_modalities": ["text"]})
+    talk.says_upstream("response.created", response={"id": "r", "status": "in_progress"})
+    for item_id, words in (("a", " "), ("a", "Nine."), ("b", "Or ten.")):
+        talk.says_upstream("response.output_text.delta", response_id="r", item_id=item_id, delta=words)
+    output = one(talk.ends(response_id="r"), "response.done")["response"]["output"]
+    assert [item["content"][0]["text"] for item in output] == ["Nine.", "Or ten."]
 
 
 # -- items
@@ -276,7 +342,8 @@ def test_overrides_of_one_response_are_asked_for_and_nothing_else() -> None:
     talk = RelayTalk(instructions="Be brief.")
     talk.client("response.create", response={"instructions": "Greet.", "max_output_tokens": 100})
     (asked,) = talk.asked("response.create")
-    assert asked["response"] == {"instructions": "Greet.", "max_output_tokens": 100}
+    mark = {"metadata": {"offhook_run": str(talk.run)}}
+    assert asked["response"] == {"instructions": "Greet.", "max_output_tokens": 100} | mark
 
 
 def test_an_item_that_upstream_refuses_is_told_once_and_not_sent_again() -> None:
@@ -407,6 +474,30 @@ def test_a_response_that_upstream_refuses_fails_with_that_error() -> None:
     assert one(told, "response.done")["response"]["status_details"]["error"]["code"] == "insufficient_quota"
 
 
+@pytest.mark.parametrize(
+    "blamed",
+    [
+        {"code": "invalid_value", "event_id": "event_of_long_ago"},
+        {"code": "item_create_invalid_role"},
+        {"code": "input_audio_buffer_append_failed"},
+        {"code": "session_update_failed", "event_id": None},
+    ],
+)
+def test_an_error_about_something_else_is_told_and_costs_no_response(blamed: dict[str, str]) -> None:
+    talk = RelayTalk()
+    talk.client("response.create")
+    assert types(talk.says_upstream("error", error={"message": "No.", **blamed})) == ["error"]
+    assert one(talk.answers_upstream(), "response.done")["response"]["status"] == "completed"
+
+
+@pytest.mark.parametrize("code", ["rate_limit_exceeded", "conversation_already_has_active_response", None])
+def test_an_error_that_says_nothing_of_its_event_is_about_the_response_that_was_asked_for(code: str | None) -> None:
+    talk = RelayTalk()
+    talk.client("response.create")
+    told = talk.says_upstream("error", error={"code": code, "message": "No."})
+    assert one(told, "response.done")["response"]["status"] == "failed"
+
+
 def test_a_cancellation_that_came_too_late_costs_the_next_response_nothing() -> None:
     talk = interrupted()
     talk.client("response.cancel")
@@ -456,6 +547,41 @@ def test_a_response_that_nobody_asked_for_is_cancelled_and_not_heard() -> None:
     assert talk.asked("response.cancel")[0]["response_id"] == "own"
     assert talk.speaks("Hello!", 500, response_id="own") == []
     assert talk.ends(response_id="own") == []
+
+
+@pytest.mark.parametrize("ending", ["speaks", "ends"])
+def test_what_still_comes_of_a_response_that_nobody_asked_for_is_no_part_of_the_next(ending: str) -> None:
+    talk = RelayTalk()
+    talk.begins("own", "item_own")
+    talk.says()
+    late = talk.ends("cancelled", "own") if ending == "ends" else talk.speaks("Stale.", 500, "own", "item_own")
+    assert late == []
+    done = one(talk.answers_upstream("Fresh."), "response.done")["response"]
+    assert done["status"] == "completed"
+    assert done["output"][0]["content"][0]["transcript"] == "Fresh."
+
+
+def test_a_response_that_begins_when_it_was_given_up_does_not_stand_for_the_next() -> None:
+    talk = RelayTalk()
+    talk.says()
+    talk.waits(PATIENCE_S + limits.CANCEL_S + 0.2)
+    talk.says()
+    first, second = (event["response"]["metadata"] for event in talk.asked("response.create"))
+    talk.says_upstream("response.created", response={"id": "late", "metadata": first})
+    assert talk.asked("response.cancel")[-1]["response_id"] == "late"
+    assert talk.speaks("Stale.", 500, "late", "item_late") == []
+    talk.says_upstream("response.created", response={"id": "resp_there_2", "metadata": second})
+    talk.speaks("Fresh.", 500, "resp_there_2", "item_there_2")
+    done = one(talk.ends(response_id="resp_there_2"), "response.done")["response"]
+    assert done["output"][0]["content"][0]["transcript"] == "Fresh."
+
+
+@pytest.mark.parametrize("metadata", [None, "odd", {"offhook_run": 7}, {"offhook_run": "x" * 50}, {"other": "1"}])
+def test_a_response_without_the_metadata_it_was_asked_for_with_is_the_one_that_was_asked_for(metadata: object) -> None:
+    talk = RelayTalk()
+    talk.client("response.create")
+    talk.says_upstream("response.created", response={"id": "resp_there_1", "metadata": metadata})
+    assert one(talk.ends(), "response.done")["response"]["status"] == "completed"
 
 
 @pytest.mark.parametrize(
@@ -675,6 +801,36 @@ def test_what_is_kept_of_turns_without_a_connection_is_bounded() -> None:
         talk.says(60_000)
     failed = [event for event in talk.sent if event["type"].endswith("input_audio_transcription.failed")]
     assert len(failed) == 3, "131 seconds fit, which are two turns"
+
+
+@pytest.mark.parametrize("dialect", ["openai", "linear"])
+def test_a_long_turn_whose_words_nobody_knows_goes_to_the_next_connection(
+    dialect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linear = replace(DIALECTS["openai"], formats=frozenset(("audio/pcm",)))
+    monkeypatch.setitem(DIALECTS, "linear", linear)
+    talk = type("Talk", (RelayTalk,), {"dialect": dialect})(audio=TRANSCRIBED)
+    talk.says(70_000)
+    talk.lose()
+    talk.waits(0.1)
+    talk.upstream.clear()
+    talk.connect()
+    assert len(talk.asked("input_audio_buffer.commit")) == 1
+    assert talk.relay.awaits_words
+
+
+def test_a_turn_that_is_not_kept_and_whose_words_did_not_come_has_a_failed_transcript() -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    for number in (1, 2):
+        talk.says(50_000)
+        talk.answers_upstream(number=number)
+    told = talk.lose()
+    first, _ = (each["item_id"] for each in talk.sent if each["type"] == "input_audio_buffer.committed")
+    assert one(told, f"{WORDS}.failed")["item_id"] == first
+    talk.waits(0.1)
+    talk.connect()
+    talk.says_upstream(f"{WORDS}.completed", item_id="item_there_9", transcript="When?")
+    assert not talk.relay.awaits_words
 
 
 def test_a_cut_answer_is_told_as_it_was_heard_after_a_new_connection() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -187,6 +186,25 @@ def test_a_turn_that_nobody_wants_answered_waits_until_somebody_does() -> None:
     assert not talk.asked("response.create")
 
 
+def test_a_turn_that_xai_has_not_told_the_words_of_fails_with_the_connection() -> None:
+    talk = XaiTalk(audio=TRANSCRIBED)
+    talk.says()
+    talk.answers_upstream()
+    assert one(talk.lose(), "conversation.item.input_audio_transcription.failed")
+    assert not talk.relay.awaits_words
+
+
+def test_of_the_turns_that_were_spoken_meanwhile_xai_is_given_the_last_and_the_others_fail() -> None:
+    talk = XaiTalk(is_online=False, audio=TRANSCRIBED)
+    turns = [one(talk.says(), "input_audio_buffer.committed")["item_id"] for _ in range(2)]
+    talk.connect()
+    failed = one(talk.sent, "conversation.item.input_audio_transcription.failed")
+    assert failed["item_id"] == turns[0]
+    assert len(talk.asked("input_audio_buffer.commit")) == 1
+    talk.says_upstream("conversation.item.input_audio_transcription.completed", item_id="t", transcript="When?")
+    assert one(talk.sent, "conversation.item.input_audio_transcription.completed")["item_id"] == turns[1]
+
+
 def test_xai_is_not_asked_to_cut_and_its_function_calls_come_whole() -> None:
     talk = XaiTalk(tools=[function()])
     talk.client("response.create")
@@ -250,26 +268,3 @@ def test_samples_at_a_rate_that_cannot_be_played_are_left_out() -> None:
     talk.says_upstream("response.output_audio.delta", audio="AAAA" * 4, sample_rate_hz=12345)
     assert talk.count(do.Play) == 0
     assert talk.warnings
-
-
-class CuttingTalk(RelayTalk):
-    """An upstream that cannot cut, but can forget."""
-
-    dialect = "cutting"
-
-
-def test_who_cannot_cut_is_told_again_what_was_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DIALECTS, "cutting", replace(DIALECTS["openai"], truncates=False))
-    talk = CuttingTalk()
-    talk.says()
-    talk.begins()
-    talk.speaks("one two three four five six seven eight", 4000)
-    talk.happens(happened.PlayoutStarted(talk.run))
-    talk.happens(happened.VoiceStarted(talk.input_ms), after_s=0.9)
-    talk.happens(happened.PlayoutStopped(talk.run, 940))
-    assert talk.asked("conversation.item.delete")[0]["item_id"] == "item_there_1"
-    talk.ends("cancelled")
-    talk.waits(0.5)
-    talk.happens(happened.VoiceStopped(talk.input_ms - 500, talk.input_ms))
-    said = [event["item"] for event in talk.asked("conversation.item.create")]
-    assert [item["content"][0]["text"] for item in said] == ["one two"]

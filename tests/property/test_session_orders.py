@@ -30,6 +30,7 @@ actions = st.one_of(
     st.builds(happened.TextProduced, runs, st.sampled_from(["one ", "two three ", ""])).map(lambda e: ("input", e)),
     st.tuples(st.just("audio"), runs, ms, st.sampled_from(["", "one ", "two three "]), st.none() | st.integers(0, 2)),
     st.builds(happened.WordsFinished, runs).map(lambda e: ("input", e)),
+    st.builds(happened.MessageEnded, runs).map(lambda e: ("input", e)),
     st.builds(happened.ToolCallStarted, runs, st.integers(0, 2), st.just("f")).map(lambda e: ("input", e)),
     st.builds(happened.ToolArgumentsProduced, runs, st.integers(0, 2), st.just('{"a":')).map(lambda e: ("input", e)),
     st.builds(happened.GenerationFinished, runs, st.sampled_from(["stop", "max_output_tokens"])).map(

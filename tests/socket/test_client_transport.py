@@ -738,6 +738,33 @@ def test_a_socket_to_an_exempt_host_goes_there_itself(kind: Any, monkeypatch: py
 
 @BOTH
 @pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize("url", ["socks5://127.0.0.1:1", "http://127.0.0.1:1"])
+@pytest.mark.parametrize("connecting", [{}, {"source_address": ("127.0.0.1", 0)}])
+def test_a_socket_that_is_to_take_no_proxy_does_not_mind_which_one_there_is(
+    kind: Any, url: str, connecting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def talk(peer: Peer) -> bytes:
+        upgrade = peer.request()
+        peer.say(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n")
+        return upgrade
+
+    async def test(server: HttpPeer) -> None:
+        given = {"proxy": None, **connecting}
+        if kind is Async and connecting:
+            given["local_addr"] = given.pop("source_address")
+        async with kind(server.url) as one:
+            with pytest.raises(offhook.AuthenticationError):
+                await open_socket(one, websocket_connection_options=given)
+        upgrade: Any = await asyncio.to_thread(server.end)
+        assert upgrade.startswith(b"GET /v1/realtime?")
+
+    monkeypatch.setenv("ALL_PROXY", url)
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+@BOTH
+@pytest.mark.usefixtures("no_proxies")
 def test_a_socket_of_the_applications_own_connection_stays_on_it(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def talk(peer: Peer) -> bytes:
         upgrade = peer.request()

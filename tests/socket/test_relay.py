@@ -23,6 +23,7 @@ from offhook.model.interface import ModelOutput, Speech, Words
 from offhook.model.relay import RelayBackend, Upstream, UpstreamLostError, UpstreamOptions
 from offhook.model.scripted import HEARD, ScriptedBackend, ScriptedOptions
 from offhook.session.outputs import Generate
+from offhook.session.relay import limits
 from offhook.testing.clock import JumpLoop
 from offhook.testing.voice import voice
 from offhook.wire.items import FunctionCallOutput, Message, OutputAudio
@@ -143,9 +144,45 @@ def test_what_was_said_last_is_told_after_the_caller_has_hung_up() -> None:
 
 
 def test_what_nobody_reads_is_not_queued_for_ever() -> None:
-    upstream = Upstream(UpstreamOptions("ws://127.0.0.1:1"), "m")
-    sent = [upstream.send(bytes(1024 * 1024)) for _ in range(10)]
-    assert sent.count(True) == 5
+    now = 0.0
+    upstream = Upstream(UpstreamOptions("ws://127.0.0.1:1"), "m", lambda: now)
+    mebibyte = bytes(1024 * 1024)
+    assert all(upstream.send(mebibyte) for _ in range(10)), "a conversation is queued before any of it can be sent"
+    now += limits.MAX_UNSENT_S
+    assert not upstream.send(b"{}")
+
+
+def test_what_is_queued_at_once_is_bounded() -> None:
+    upstream = Upstream(UpstreamOptions("ws://127.0.0.1:1"), "m", lambda: 0.0)
+    mebibyte = bytes(1024 * 1024)
+    assert [upstream.send(mebibyte) for _ in range(100)].count(True) == limits.MAX_HISTORY_BYTES // len(mebibyte) + 1
+
+
+def test_a_conversation_with_large_pictures_is_answered() -> None:
+    heard: list[str] = []
+
+    async def talk(socket: ServerConnection) -> None:
+        await socket.send(json.dumps({"type": "session.created", "session": {}}))
+        async for text in socket:
+            heard.append(json.loads(text)["type"])
+            if heard[-1] == "response.create":
+                await socket.send(json.dumps({"type": "response.created", "response": {"id": "r"}}))
+                await socket.send(json.dumps({"type": "response.done", "response": {"id": "r"}}))
+
+    async def whole() -> None:
+        async with asyncio.timeout(60), serve_sockets(talk, "127.0.0.1", 0, max_size=None) as upstream:
+            url = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
+            async with live(relay_url=url) as here, opened(here) as client:
+                picture = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 1_500_000}
+                for _ in range(4):
+                    item = {"type": "message", "role": "user", "content": [picture]}
+                    await client.send("conversation.item.create", item=item)
+                await client.send("response.create")
+                assert (await client.until("response.done"))[-1]["response"]["status"] == "completed"
+
+    asyncio.run(whole())
+    assert heard.count("conversation.item.create") == 4
+    assert heard.count("session.update") == 1, "on the first connection"
 
 
 def test_a_barge_in_stops_the_upstream_and_cuts_what_it_remembers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -63,11 +64,12 @@ class _NoRedirects(connect):
 class Upstream:
     """One socket upstream. Messages are sent in order by a task of its own, and wait in a bounded queue."""
 
-    def __init__(self, options: UpstreamOptions, model: str) -> None:
+    def __init__(self, options: UpstreamOptions, model: str, clock: Callable[[], float] = time.monotonic) -> None:
         dialect = options.ways
         self._url = socket_url(options.url, dialect, model)
         self._headers = {} if options.key is None else {dialect.key_header: dialect.key_prefix + options.key}
-        self._unsent: deque[bytes] = deque()
+        self._clock = clock
+        self._unsent: deque[tuple[float, bytes]] = deque()
         self._unsent_bytes = 0
         self._news = asyncio.Event()
 
@@ -108,7 +110,7 @@ class Upstream:
     async def _send_all(self, connection: ClientConnection) -> None:
         while True:
             while self._unsent:
-                text = self._unsent.popleft()
+                _, text = self._unsent.popleft()
                 self._unsent_bytes -= len(text)
                 try:
                     await connection.send(text, text=True)
@@ -118,10 +120,15 @@ class Upstream:
             await self._news.wait()
 
     def send(self, text: bytes) -> bool:
-        """Queue a message; False when so much waits already that nobody can be reading."""
-        if self._unsent_bytes > limits.MAX_UNSENT_BYTES:
+        """Queue a message; False when so much waits, and has for so long, that nobody can be reading.
+
+        A whole conversation may be queued at once, before any of it can be sent.
+        """
+        now = self._clock()
+        is_late = bool(self._unsent) and now - self._unsent[0][0] >= limits.MAX_UNSENT_S
+        if self._unsent_bytes > (limits.MAX_UNSENT_BYTES if is_late else limits.MAX_HISTORY_BYTES):
             return False
-        self._unsent.append(text)
+        self._unsent.append((now, text))
         self._unsent_bytes += len(text)
         self._news.set()
         return True

@@ -113,6 +113,12 @@ class TextProduced(msgspec.Struct, frozen=True):
     text: str
 
 
+class MessageEnded(msgspec.Struct, frozen=True):
+    """The model is done with a message; what it says next in this run is another one."""
+
+    run: int
+
+
 class AudioProduced(msgspec.Struct, frozen=True):
     """The model's voice: 16-bit mono samples; ``text`` is what this piece says, when known.
 
@@ -281,6 +287,7 @@ Input = (
     | FillerSpoken
     | FillerEnded
     | TextProduced
+    | MessageEnded
     | AudioProduced
     | ToolCallStarted
     | ToolArgumentsProduced

@@ -14,7 +14,13 @@ from offhook.wire import server_events as ev
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
 
-ModelInput = happened.TextProduced | happened.AudioProduced | happened.GenerationFinished | happened.GenerationFailed
+ModelInput = (
+    happened.TextProduced
+    | happened.MessageEnded
+    | happened.AudioProduced
+    | happened.GenerationFinished
+    | happened.GenerationFailed
+)
 
 
 class Produced:
@@ -35,6 +41,8 @@ class Produced:
             case happened.TextProduced(text=text):
                 engine.send_all(response.add_text(text))
                 self.stop_overrun(response)
+            case happened.MessageEnded():
+                engine.send_all(response.end_message())
             case happened.AudioProduced():
                 self._audio(response, event)
             case happened.GenerationFinished(reason=reason, usage=usage):

@@ -256,6 +256,10 @@ class Response:
             part=self._part(""),
         )
 
+    def end_message(self) -> Iterator[ServerEvent]:
+        """Let what is said next be another message."""
+        yield from self._leave_message()
+
     def _leave_message(self) -> Iterator[ServerEvent]:
         """Begin something else: what is being said is finished by it, unless its sound may still come."""
         message, self._message = self._message, None

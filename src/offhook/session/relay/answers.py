@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 from offhook.session import inputs as happened
 from offhook.session.relay import limits
 from offhook.session.relay.dialect import Dialect, FormatName
-from offhook.session.relay.event import Response, UpstreamEvent, usage_of
+from offhook.session.relay.event import Response, UpstreamEvent, run_of, usage_of
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.post import ForNobody, Post
 from offhook.session.relay.runs import Answering, Asked, Ending, Over, Run, Runs
@@ -50,7 +50,9 @@ class Answers:
         response_id = event.response.id if event.response is not None else event.response_id
         run = self._running(response_id)
         if run is None:
+            self._follow_foreign(event, response_id, is_end=look is None)
             return True
+        _note(run.shown, event)
         match run.state:
             case Answering(response_id=known):
                 run.state = Answering(known, now + self._patience_s)
@@ -60,26 +62,48 @@ class Answers:
                     look(self, run, event)
             case Ending(response_id=known) if look is None:
                 run.state = Over(known)
+                self.clean_up(run)
             case _:
                 pass
         return True
 
+    def _follow_foreign(self, event: UpstreamEvent, response_id: str | None, *, is_end: bool) -> None:
+        shown = self._runs.foreign(response_id)
+        if shown is None:
+            return
+        _note(shown, event)
+        if is_end:
+            self._delete(shown)
+            shown.clear()
+
+    def clean_up(self, run: Run) -> None:
+        """Let upstream forget what nobody heard of a response that was stopped."""
+        if not run.request.aside:
+            self._delete(run.unheard())
+
+    def _delete(self, item_ids: list[str]) -> None:
+        for item_id in item_ids:
+            if self._dialect.deletes and item_id != _ONLY:
+                self._post.send("conversation.item.delete", ForNobody(), item_id=item_id)
+
     def _running(self, response_id: str | None) -> Run | None:
         """Return the response that an event is about; one that begins without ``response.created`` begins now."""
         run = self._runs.begun(response_id)
-        if run is None and self._runs.asked() is not None and not self._runs.was_over(response_id):
+        if run is None and not self._runs.was_over(response_id) and self._runs.foreign(response_id) is None:
             run = self._begin(response_id or _ONLY)
         return run
 
     def _created(self, event: UpstreamEvent) -> None:
         response_id = event.response.id if event.response is not None else None
-        known = self._runs.begun(response_id or _ONLY) or self._begin(response_id or _ONLY)
+        named = None if event.response is None else run_of(event.response)
+        known = self._runs.begun(response_id or _ONLY) or self._begin(response_id or _ONLY, named)
         if known is None and response_id:
-            # Nobody asked for it: some upstreams answer by themselves.
+            # Nobody asked for it, or nobody waits for it any more: some upstreams answer by themselves.
+            self._runs.shun(response_id)
             self._post.send("response.cancel", ForNobody(), response_id=response_id)
 
-    def _begin(self, response_id: str) -> Run | None:
-        run = self._runs.asked()
+    def _begin(self, response_id: str, named: int | None = None) -> Run | None:
+        run = self._runs.asked(named)
         if run is None:
             return None
         match run.state:
@@ -114,9 +138,17 @@ class Answers:
         self._say(run, event.item_id or _ONLY, event.delta or "")
 
     def _say(self, run: Run, item_id: str, words: str) -> None:
-        if words:
-            run.worded.add(run.messages[run.message_number(item_id)])
+        if words.strip() or (words and item_id in run.messages):
+            run.worded.add(run.messages[self._message(run, item_id)])
             self._post.tell([happened.TextProduced(run.number, words)])
+
+    def _message(self, run: Run, item_id: str) -> int:
+        """Return the number of a message; one that follows another ends it, also here."""
+        known = len(run.messages)
+        number = run.message_number(item_id)
+        if 0 < known < len(run.messages):
+            self._post.tell([happened.MessageEnded(run.number)])
+        return number
 
     def _words_done(self, run: Run, event: UpstreamEvent) -> None:
         item_id = event.item_id or _ONLY
@@ -131,7 +163,7 @@ class Answers:
         if not pcm:
             return
         duration_ms = len(pcm) / 2 * 1000 / rate_hz
-        number = run.message_number(item_id)
+        number = self._message(run, item_id)
         named = run.messages[number]
         run.produced_ms[named] = run.produced_ms.get(named, 0.0) + duration_ms
         self._post.tell([happened.AudioProduced(run.number, pcm, rate_hz, duration_ms, message=number)])
@@ -222,3 +254,12 @@ class Answers:
                 return
         if not run.request.aside and upstream_id is not None:
             self._mirror.put(str(item.id), None if upstream_id == _ONLY else upstream_id)
+
+
+def _note(shown: list[str], event: UpstreamEvent) -> None:
+    """Remember the message that an event begins or ends."""
+    item = event.item
+    if item is None or item.type != "message" or not item.id or item.id in shown:
+        return
+    if len(shown) < limits.MAX_OUTPUT_ITEMS:
+        shown.append(item.id)

@@ -68,6 +68,8 @@ class Dialect:
     """Whether an answer can be cut at what was heard of it."""
     deletes: bool = True
     """Whether items can be taken out again."""
+    echoes_metadata: bool = False
+    """Whether a response carries the metadata that it was asked for with."""
     parallel: bool = True
     """Whether it has responses outside the conversation, with an input of their own."""
     transcribes: bool = True
@@ -92,8 +94,15 @@ _PREVIEW: Final = {
 DIALECTS: Final[dict[str, Dialect]] = {
     each.name: each
     for each in (
-        Dialect("openai", aliases=_PREVIEW),
-        Dialect("azure", path="/openai/v1/realtime", key_header="api-key", key_prefix="", aliases=_PREVIEW),
+        Dialect("openai", echoes_metadata=True, aliases=_PREVIEW),
+        Dialect(
+            "azure",
+            path="/openai/v1/realtime",
+            key_header="api-key",
+            key_prefix="",
+            echoes_metadata=True,
+            aliases=_PREVIEW,
+        ),
         Dialect(
             "xai",
             # It has no text-only answers: what is written here is the transcript of what it says.
@@ -123,7 +132,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
             # What its earlier handler calls the words of an answer.
             aliases=_PREVIEW | {"transcription.delta": "response.output_audio_transcript.delta"},
         ),
-        Dialect("offhook"),
+        Dialect("offhook", echoes_metadata=True),
     )
 }
 
@@ -152,6 +161,7 @@ _AZURE_PREVIEW: Final = replace(
     },
     is_preview=True,
     typed_session=False,
+    echoes_metadata=False,
 )
 
 

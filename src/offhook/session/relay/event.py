@@ -5,11 +5,16 @@ Source: API reference, "Realtime server events".
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from offhook.errors import RemoteError
 from offhook.wire.items import LogProb
 from offhook.wire.server_events import Usage
+
+RUN_KEY: Final = "offhook_run"
+_MAX_DIGITS: Final = 18
 
 
 class UpstreamError(RemoteError):
@@ -45,12 +50,13 @@ class Details(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """A response upstream. ``usage`` is read apart, because what is wrong with it ends no response."""
+    """A response upstream. ``usage`` and ``metadata`` are read apart: what is wrong with them ends no response."""
 
     id: str | None = None
     status: str | None = None
     status_details: Details | None = None
     usage: msgspec.Raw = msgspec.Raw(b"null")
+    metadata: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class UpstreamEvent(msgspec.Struct, frozen=True):
@@ -79,6 +85,7 @@ class UpstreamEvent(msgspec.Struct, frozen=True):
 
 _decoder = msgspec.json.Decoder(UpstreamEvent)
 _usage_decoder = msgspec.json.Decoder(Usage | None)
+_metadata_decoder = msgspec.json.Decoder(dict[str, str] | None)
 _logprobs_decoder = msgspec.json.Decoder(tuple[LogProb, ...] | None)
 
 
@@ -108,6 +115,21 @@ def logprobs_of(event: UpstreamEvent) -> tuple[LogProb, ...]:
     except (msgspec.MsgspecError, RecursionError):
         return ()
     return logprobs or ()
+
+
+def metadata_for(run: int) -> dict[str, str]:
+    """Return the metadata by which a response is known as the answer to a request."""
+    return {RUN_KEY: str(run)}
+
+
+def run_of(response: Response) -> int | None:
+    """Return whose answer a response says it is; None where it says nothing, or nothing that can be read."""
+    try:
+        metadata: dict[str, str] | None = _metadata_decoder.decode(response.metadata)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    named = (metadata or {}).get(RUN_KEY, "")
+    return int(named) if len(named) <= _MAX_DIGITS and named.isascii() and named.isdigit() else None
 
 
 def usage_of(response: Response) -> Usage | None:

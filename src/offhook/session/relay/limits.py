@@ -34,7 +34,13 @@ MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 """One event from upstream: its audio deltas have some kilobytes, an item that was sent to it may come back whole."""
 
 MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
-"""What waits to be sent; an upstream that reads slower than a caller speaks for so long is taken for lost."""
+"""What waits to be sent for longer than `MAX_UNSENT_S`: an upstream that reads so slowly is taken for lost."""
+
+MAX_UNSENT_S: Final = 20.0
+"""As long as an upstream may be silent: whoever hears what was said so long ago answers nobody."""
+
+MAX_HISTORY_BYTES: Final = 64 * 1024 * 1024
+"""What waits to be sent at all: a conversation goes to a new connection in one piece, with its pictures."""
 
 MAX_BAD_EVENTS: Final = 100
 """Events in a row that are none: whoever sends so many does not speak this protocol."""

@@ -19,7 +19,15 @@ from offhook.session.outputs import Generate
 from offhook.session.relay import limits, steps
 from offhook.session.relay.answers import Answers
 from offhook.session.relay.dialect import Dialect, FormatName, format_for
-from offhook.session.relay.event import Problem, UpstreamError, UpstreamEvent, decode_upstream, logprobs_of, problem_of
+from offhook.session.relay.event import (
+    Problem,
+    UpstreamError,
+    UpstreamEvent,
+    decode_upstream,
+    logprobs_of,
+    metadata_for,
+    problem_of,
+)
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.phrase import (
     DEFAULTS,
@@ -49,6 +57,9 @@ _TOO_LATE: Final = frozenset(
         "item_already_truncated",
     )
 )
+
+# Codes of errors begin with what they are about; these are about no response.
+_OF_OTHERS: Final = ("conversation_item_", "input_audio_", "item_", "session_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +200,7 @@ class Relay:
                 return
             case Ending(response_id=response_id, until=until) if self._now >= until:
                 run.state = Over(response_id)
+                self._answers.clean_up(run)
             case Waiting(until=until) if self._now >= until:
                 self._fail(run, "The model could not be reached.")
             case Asked(until=until) | Answering(until=until) if self._now >= until:
@@ -213,8 +225,9 @@ class Relay:
 
     def _forget_upstream(self) -> None:
         self._told = {}
-        self._mirror.clear()
         self._turns.disconnected()
+        self._mirror.clear()
+        self._runs.forget_foreign()
         self._post.forget()
 
     def _connection_lost(self, lost: steps.ConnectionLost) -> None:
@@ -317,10 +330,6 @@ class Relay:
                 content_index=0,
                 audio_end_ms=heard_ms,
             )
-        elif self._dialect.deletes:
-            # What was heard of it goes there before the next response.
-            self._post.send("conversation.item.delete", ForNobody(), item_id=upstream_id)
-            self._mirror.drop(event.item_id)
 
     def _item_deleted(self, event: ev.ConversationItemDeleted) -> None:
         upstream_id = self._mirror.upstream_id(event.item_id)
@@ -383,6 +392,8 @@ class Relay:
         members = response_members(request, self._told, self._dialect)
         if request.aside:
             members["conversation"] = "none"
+        if self._dialect.echoes_metadata:
+            members["metadata"] = metadata_for(run.number)
         if request.chosen:
             members["input"] = self._chosen(request.items)
         event_id = self._post.send("response.create", ForRun(run.number), response=members)
@@ -417,6 +428,8 @@ class Relay:
             members = item_members(item, self._mirror.call_ids, self._dialect)
             if members is not None:
                 before = self._create_item(item_id, members, before if place < last_known else None)
+            elif self._turns.has(item_id):
+                self._turns.fail(item_id, "server_error", "The model was given a later turn, and takes one at a time.")
         return False
 
     def _create_item(self, item_id: str, item: dict[str, Any], before: str | None) -> str | None:
@@ -508,7 +521,7 @@ class Relay:
             case None if problem.code in _TOO_LATE:
                 pass
             case None:
-                run = self._runs.asked()
+                run = None if _is_about_others(problem) else self._runs.asked()
                 if run is not None:
                     self._refused_run(run, problem, message)
                 else:
@@ -539,6 +552,11 @@ class Relay:
 
 TOLD = frozenset(Relay._TOLD)
 """The events for clients that a relay reads; it need not be given the others."""
+
+
+def _is_about_others(problem: Problem) -> bool:
+    """Say whether an error is about an event of ours that is forgotten, or about no response at all."""
+    return bool(problem.event_id) or str(problem.code or "").startswith(_OF_OTHERS)
 
 
 def _format_for(dialect: Dialect, wanted: AudioFormat) -> FormatName:

@@ -54,6 +54,8 @@ class Run(msgspec.Struct):
     messages: list[str] = msgspec.field(default_factory=list)
     calls: dict[str, str] = msgspec.field(default_factory=dict)
     """The function calls, by the ids of their items upstream: their ``call_id``."""
+    shown: list[str] = msgspec.field(default_factory=list)
+    """The messages that upstream began, with or without content."""
     paired_messages: int = 0
     paired_calls: int = 0
     worded: set[str] = msgspec.field(default_factory=set)
@@ -73,6 +75,11 @@ class Run(msgspec.Struct):
             self.messages.append(item_id)
         return self.messages.index(item_id)
 
+    def unheard(self) -> list[str]:
+        """Return the messages upstream that have no item here."""
+        paired = self.messages[: self.paired_messages]
+        return [each for each in dict.fromkeys(self.shown + self.messages) if each not in paired]
+
     def call_index(self, item_id: str) -> int:
         """Return the number of a function call among those of the response."""
         return list(self.calls).index(item_id)
@@ -84,6 +91,7 @@ class Runs:
     def __init__(self) -> None:
         self._open: dict[int, Run] = {}
         self._over: dict[int, Run] = {}
+        self._foreign: dict[str, list[str]] = {}
 
     def __iter__(self) -> Iterator[Run]:
         return iter(list(self._open.values()))
@@ -120,11 +128,11 @@ class Runs:
                     return int(run.produced_ms[upstream_id])
         return 0
 
-    def asked(self) -> Run | None:
-        """Return the oldest response that upstream has not begun."""
+    def asked(self, number: int | None = None) -> Run | None:
+        """Return the oldest response that upstream has not begun, or the one with this number here."""
         for run in self._open.values():
             match run.state:
-                case Asked() | Ending(response_id=None):
+                case Asked() | Ending(response_id=None) if number is None or run.number == number:
                     return run
                 case _:
                     pass
@@ -144,6 +152,20 @@ class Runs:
     def was_over(self, upstream_id: str | None) -> bool:
         """Say whether an id is that of a response which has ended: late events of it begin no other."""
         return upstream_id is not None and any(run.state == Over(upstream_id) for run in self._over.values())
+
+    def shun(self, upstream_id: str) -> None:
+        """Remember the id of a response that belongs to nobody here: what still comes of it begins no other."""
+        self._foreign[upstream_id] = []
+        if len(self._foreign) > limits.MAX_RUNS:
+            del self._foreign[next(iter(self._foreign))]
+
+    def foreign(self, upstream_id: str | None) -> list[str] | None:
+        """Return the messages of a response that belongs to nobody here; None for every other response."""
+        return None if upstream_id is None else self._foreign.get(upstream_id)
+
+    def forget_foreign(self) -> None:
+        """The connection is another one."""
+        self._foreign.clear()
 
     @property
     def is_busy(self) -> bool:

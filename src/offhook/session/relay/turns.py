@@ -50,9 +50,14 @@ class Turns:
         return None if self._stream is None else self._stream.next_at
 
     def disconnected(self) -> None:
-        """The buffer upstream is gone."""
+        """The buffer upstream is gone, and so are the words of turns that cannot be sent again."""
         self._stream = None
         self._is_dirty = False
+        for item_id in list(self._awaited):
+            # Where a commit asks for an answer, one that was committed is not committed a second time.
+            is_past = self._dialect.commit_answers and item_id in self._mirror
+            if is_past or item_id not in self._kept:
+                self.fail(item_id, "server_error", "The connection to the model was lost before it told the words.")
 
     # -- while somebody speaks
 
@@ -143,9 +148,10 @@ class Turns:
         self._trim()
 
     def _trim(self) -> None:
-        """Give up what is too much, the oldest first; turns that upstream has are the first to go."""
+        """Give up what is too much, the oldest first; turns that upstream has are the first to go, never the newest."""
         spare = [each for each in self._kept if each in self._mirror]
-        while sum(len(self._kept[each]) for each in spare) > limits.MAX_SPARE_AUDIO_BYTES:
+        newest = next(reversed(self._kept), None)
+        while sum(len(self._kept[each]) for each in spare) > limits.MAX_SPARE_AUDIO_BYTES and spare[0] != newest:
             del self._kept[spare.pop(0)]
         while sum(map(len, self._kept.values())) > limits.MAX_KEPT_AUDIO_BYTES and len(self._kept) > 1:
             oldest = next(iter(self._kept))
