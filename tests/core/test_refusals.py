@@ -52,7 +52,7 @@ ITEMS: tuple[tuple[str, JSON, str, tuple[str, ...]], ...] = (
         for door in doors
     ],
 )
-def test_an_item_that_only_the_server_makes_is_refused(door: str, item: JSON, param: str) -> None:
+def test_an_item_that_no_client_may_add_is_refused(door: str, item: JSON, param: str) -> None:
     talk = DOORS[door]()
     before, done = list(talk.engine.conversation), len(talk.done)
     assert error(talk.client("conversation.item.create", item=item))["param"] == param
