@@ -2,8 +2,8 @@
 
 Every server event that a test judges, and every client event that a test sends, leaves its fields here. A field of a
 server event is *sent* when two different values of it were seen, so that a fixed or zero figure is not. A field of a
-client event is *obeyed* when a test that is marked with ``obeys`` sent it and passed. The fields are those of the
-machine-readable contract in tests/data.
+client event is *obeyed* when a test that is marked with ``obeys`` sent it and passed, and *refused* when one that is
+marked with ``refuses`` did. The fields are those of the machine-readable contract in tests/data.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ Place = tuple[str, str]
 def obeys(kind: str, *paths: str) -> pytest.MarkDecorator:
     """Mark a test that proves that these fields of a client event do what they say."""
     return pytest.mark.obeys(kind, *paths)
+
+
+def refuses(kind: str, *paths: str) -> pytest.MarkDecorator:
+    """Mark a test that proves that a client event with one of these fields is refused by name and changes nothing."""
+    return pytest.mark.obeys(kind, *paths, refused=True)
 
 
 # -- the fields that there are
@@ -208,12 +213,13 @@ class Sightings:
     sent: dict[tuple[str, str, str], dict[str, set[str]]] = field(default_factory=lambda: defaultdict(dict))
     asked: dict[tuple[str, str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     marked: dict[str, list[Place]] = field(default_factory=dict)
+    against: dict[str, list[Place]] = field(default_factory=dict)
     passed: set[str] = field(default_factory=set)
 
     def begin(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Look at which tests will run, and what they prove."""
         given = [Path(config.invocation_params.dir, arg) for arg in config.args]
-        chosen = any(config.getoption(name, None) for name in ("keyword", "markexpr", "deselect", "lf"))
+        chosen = any(config.getoption(name, None) for name in ("keyword", "markexpr", "deselect", "ignore", "lf"))
         shared = hasattr(config, "workerinput")
         self.whole = (
             not chosen
@@ -223,7 +229,10 @@ class Sightings:
         for item in items:
             for mark in item.iter_markers("obeys"):
                 kind, *paths = mark.args
-                self.marked.setdefault(item.nodeid, []).extend((kind, path) for path in ("", *paths))
+                if mark.kwargs.get("refused"):
+                    self.against.setdefault(item.nodeid, []).extend((kind, path) for path in paths)
+                else:
+                    self.marked.setdefault(item.nodeid, []).extend((kind, path) for path in ("", *paths))
 
     def server_event(self, door: str, event: dict[str, Any]) -> None:
         """A test saw an event of the server."""
@@ -259,8 +268,15 @@ class Sightings:
 
     def obeyed_by(self, kind: str, path: str, door: str) -> str | None:
         """Return a test that proves a field of a client event."""
+        return self._proof(self.marked, kind, path, door)
+
+    def refused_by(self, kind: str, path: str, door: str) -> str | None:
+        """Return a test that proves that a field of a client event is refused."""
+        return self._proof(self.against, kind, path, door)
+
+    def _proof(self, marked: dict[str, list[Place]], kind: str, path: str, door: str) -> str | None:
         asked = self.asked.get((kind, path, door), set())
-        proofs = (test for test in asked if test in self.passed and (kind, path) in self.marked.get(test, ()))
+        proofs = (test for test in asked if test in self.passed and (kind, path) in marked.get(test, ()))
         return min(proofs, default=None)
 
 
@@ -275,7 +291,7 @@ def _test() -> str | None:
 
 # -- the page
 
-YES = "yes"
+YES, REFUSED = "yes", "refused"
 # In brackets behind others, a form would be a link.
 _WRITTEN, _READ = str.maketrans("()", "<>"), str.maketrans("<>", "()")
 _NOT_SENT = {
@@ -301,12 +317,19 @@ _ONLY_ON: dict[str, tuple[str, ...]] = {
 }
 
 
+# What is in messages that a client adds; a transcription session takes none.
+_ONLY_OF_CLIENTS = tuple(f"(user).content[].{name}" for name in ("text", "image_url", "detail"))
+
+
 def doors_of(kind: str, path: str = "") -> tuple[str, ...]:
     """Return the doors on which an event belongs (contract of the API)."""
     if kind == "the items" and not path.startswith("(user)"):
         return ("call", "socket")
-    if kind == "session.update" and path:
-        return ("transcription",) if path.startswith("session(transcription)") else ("call", "socket")
+    if kind == "the items" and path.startswith(_ONLY_OF_CLIENTS):
+        return ("call", "socket")
+    if kind.startswith("session.") and path:
+        ours = ("transcription",) if path.startswith("session(transcription)") else ("call", "socket")
+        return tuple(door for door in ours if door in doors_of(kind))
     return next((doors for start, doors in _ONLY_ON.items() if kind.startswith(start)), DOORS)
 
 
@@ -316,9 +339,10 @@ def rows() -> Iterator[tuple[str, str, str, dict[str, str], str]]:
         for path in ["", *paths]:
             cells, test = {}, ""
             for door in doors_of(kind, path):
-                proof = SEEN.obeyed_by(kind, path, door)
-                cells[door] = YES if proof else "sent" if (kind, path, door) in SEEN.asked else "-"
-                test = test or proof or ""
+                proof, refusal = SEEN.obeyed_by(kind, path, door), SEEN.refused_by(kind, path, door)
+                sent = "sent" if (kind, path, door) in SEEN.asked else "-"
+                cells[door] = YES if proof else REFUSED if refusal else sent
+                test = test or proof or refusal or ""
             yield "client", kind, path, cells, test
     for kind, paths in server_places().items():
         for path in ["", *paths] if "." in kind or kind == "error" else paths:
@@ -377,7 +401,7 @@ def _tables(text: str) -> str:
 
 
 def claims(text: str) -> set[tuple[str, str, str, str]]:
-    """Return what a page claims: section, kind, field and door."""
+    """Return what a page claims: section (or *refused*), kind, field and door."""
     found = set()
     section = kind = ""
     for line in text.splitlines():
@@ -388,15 +412,17 @@ def claims(text: str) -> set[tuple[str, str, str, str]]:
         elif line.startswith("| ") and not line.startswith("| field"):
             name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
             path = "" if name == "*the event*" else name.strip("`").translate(_READ)
-            found |= {(section, kind, path, door) for door, cell in zip(DOORS, cells, strict=False) if cell == YES}
+            for door, cell in zip(DOORS, cells, strict=False):
+                if cell in (YES, REFUSED):
+                    found.add((section if cell == YES else REFUSED, kind, path, door))
     return found
 
 
 def seen_claims() -> set[tuple[str, str, str, str]]:
     """Return what may be claimed after this run."""
     return {
-        (section, kind, path, door)
+        (section if cell == YES else REFUSED, kind, path, door)
         for section, kind, path, cells, _ in rows()
         for door, cell in cells.items()
-        if cell == YES
+        if cell in (YES, REFUSED)
     }

@@ -26,9 +26,10 @@ from offhook.model.registry import choose_backend
 from offhook.model.relay import RelayBackend, UpstreamLostError
 from offhook.model.scripted import SCRIPTED
 from offhook.model.settings import Role
+from offhook.model_settings import model_options
 from offhook.net.address import bind_pair
 from offhook.net.rtp import PortRange, raise_descriptor_limit
-from offhook.server import agent_options, model_options, own_defaults, projects_of
+from offhook.server import agent_options, own_defaults, projects_of
 from offhook.session.inputs import AudioProduced
 from offhook.session.outputs import Generate
 from offhook.sip.agent import UserAgent

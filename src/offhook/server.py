@@ -50,13 +50,10 @@ from offhook.media.vad import load_silero
 from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DEMO
 from offhook.model.interface import Capabilities
-from offhook.model.local.ear import EarOptions
-from offhook.model.local.gguf.brain import CONTEXT_TOKENS, GgufOptions
-from offhook.model.local.voice import VoiceOptions
-from offhook.model.registry import EndpointOptions, ModelOptions
-from offhook.model.relay import RelayBackend, UpstreamOptions
+from offhook.model.relay import RelayBackend
 from offhook.model.scripted import SCRIPTED
 from offhook.model.turn_end import TurnEnds, load_turn_end
+from offhook.model_settings import context_tokens, model_options
 from offhook.net.address import parse_public_address
 from offhook.net.http import HttpServer
 from offhook.net.rtp import raise_descriptor_limit
@@ -371,59 +368,6 @@ class Server:
 # -- from the settings to the options of each part
 
 
-def model_options(config: Config) -> ModelOptions:
-    """Return the settings of the models."""
-
-    def endpoint(url: str | None, model: str, key: str | None) -> EndpointOptions | None:
-        return EndpointOptions(url, model, key, config.llm_seconds) if url is not None else None
-
-    llm = endpoint(config.llm_url, config.llm_model, config.llm_key)
-    if llm is not None:
-        llm = replace(llm, sees=config.llm_sees, reasons=config.llm_reasons)
-    return ModelOptions(
-        which=config.models,
-        llm=llm,
-        gguf=_gguf_options(config),
-        stt=endpoint(config.stt_url, config.stt_model, config.stt_key),
-        tts=endpoint(config.tts_url, config.tts_model, config.tts_key),
-        voice=config.tts_voice,
-        rate_hz=config.tts_rate,
-        names=dict(config.model_names),
-        ear=EarOptions(config.whisper, config.stt_workers),
-        speaker=VoiceOptions(config.voices),
-        apology=config.apology,
-        orders=config.orders,
-        tables=config.backends,
-        relay=_upstream(config),
-    )
-
-
-def _upstream(config: Config) -> UpstreamOptions | None:
-    if config.relay_url is None:
-        return None
-    return UpstreamOptions(
-        config.relay_url, config.relay_dialect, config.relay_model, config.relay_key, config.relay_seconds
-    )
-
-
-def _gguf_options(config: Config) -> GgufOptions | None:
-    if config.llm_gguf is None:
-        return None
-    return GgufOptions(config.llm_gguf, config.llm_threads, _context_tokens(config), config.llm_seconds)
-
-
-def _context_tokens(config: Config) -> int:
-    """Return what a conversation may fill of the model: of one on this machine no more than there is memory for."""
-    most = [config.context_tokens]
-    if config.llm_gguf is not None:
-        most.append(CONTEXT_TOKENS)
-    for table in filter(None, map(config.backends.get, config.llm)):
-        if table.plugin == "gguf":
-            size = table.options.get("context_tokens")
-            most.append(size if isinstance(size, int) else CONTEXT_TOKENS)
-    return min(most)
-
-
 def own_defaults(config: Config, clips: Collection[str]) -> Own:
     """Return what a session gets that asks for nothing of ours. Raises ConfigError for a clip that there is not."""
     filling = config.while_waiting
@@ -450,8 +394,8 @@ def _host_options(config: Config, model: Capabilities, clips: Collection[str]) -
             strict_models=frozenset(config.model_names) if config.strict_models else None,
             clips=frozenset(clips),
             defaults=defaults,
-            context_tokens=_context_tokens(config),
-            output_tokens=min(config.output_tokens, _context_tokens(config) // 2),
+            context_tokens=context_tokens(config),
+            output_tokens=min(config.output_tokens, context_tokens(config) // 2),
         ),
         answer=config.answer,
         model_names=tuple(config.model_names),

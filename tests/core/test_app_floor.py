@@ -330,7 +330,14 @@ def test_a_server_that_tells_no_ends_of_playing_is_not_remembered_for_ever() -> 
     assert talk.floor.quiet
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b'{"type": 1}', b'{"type": "response.done"}', b"\xff", b"[" * 100000])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"[]", b'{"type": 1}', b'{"type": "response.done"}', b"\xff", b"[" * 100000),
+        *(b'{"type": "response.done", "response": null}', b'{"type": "response.done", "response": {"id": null}}'),
+        b'{"type": "session.updated", "session": {"tools": null, "x": ' + b"[" * 100000,
+    ],
+)
 def test_events_that_cannot_be_read_tell_nothing(data: bytes) -> None:
     assert read_fact(data) is None
 

@@ -9,7 +9,7 @@ import pytest
 
 from offhook import types
 from offhook.app import limits
-from offhook.app.facts import SessionBegan, SessionChanged, read_fact
+from offhook.app.facts import OutputItem, ResponseEnded, ResponseFacts, SessionBegan, SessionChanged, read_fact
 from offhook.app.functions import Functions, function_name
 
 
@@ -81,3 +81,31 @@ def test_a_server_tells_the_functions_in_force(type_: str, kind: type) -> None:
     assert type(fact) is kind
     assert fact.tools is not None
     assert [function_name(each) for each in fact.tools] == [None, "book"]
+
+
+@pytest.mark.parametrize("type_", ["session.created", "session.updated"])
+def test_a_server_that_writes_null_for_its_tools_still_tells_who_takes_turns(type_: str) -> None:
+    for detection, takes_turns in [(None, False), ({"type": "server_vad"}, True)]:
+        session = {"tools": None, "audio": {"input": {"turn_detection": detection}}}
+        fact = read_fact(msgspec.json.encode({"type": type_, "session": session}))
+        assert isinstance(fact, SessionChanged)
+        assert (fact.tools, fact.takes_turns) == (None, takes_turns)
+
+
+@pytest.mark.parametrize("audio", [None, {"input": None}, {"input": {"turn_detection": 7}}])
+def test_a_server_that_tells_nothing_of_turns_still_tells_its_tools(audio: Any) -> None:
+    session = {"tools": [function("book"), None, {"type": "function", "name": 1}], "audio": audio}
+    fact = read_fact(msgspec.json.encode({"type": "session.updated", "session": session}))
+    assert isinstance(fact, SessionChanged)
+    assert fact.tools is not None
+    assert [function_name(each) for each in fact.tools] == ["book", None]
+    assert fact.takes_turns is None
+
+
+def test_a_function_is_called_whatever_else_an_answer_has() -> None:
+    words = {"type": "message", "name": None, "arguments": None, "call_id": None, "content": "none"}
+    called = {"type": "function_call", "name": "book", "arguments": "{}", "call_id": "call_1", "content": 1}
+    response = {"id": "resp_1", "status": None, "output": [words, called], "conversation_id": None, "metadata": 0}
+    fact = read_fact(msgspec.json.encode({"type": "response.done", "response": response}))
+    output = [OutputItem(type="message"), OutputItem("function_call", "book", "{}", "call_1")]
+    assert fact == ResponseEnded(ResponseFacts("resp_1", output=output, conversation_id=None))

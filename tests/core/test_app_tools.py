@@ -45,6 +45,13 @@ class Node(msgspec.Struct):
     below: list[Node] = []
 
 
+def nameless() -> Node:
+    """Return what is JSON by its type only."""
+    node = Node("")
+    del node.name
+    return node
+
+
 def parameters(function: Callable[..., Any]) -> dict[str, Any]:
     schema = offhook.Tool(function).definition.parameters
     assert isinstance(schema, dict)
@@ -287,6 +294,27 @@ def test_arguments_that_make_no_sense_are_told_to_the_model(arguments: str, said
     assert len(output) < 2 * limits.MAX_SHOWN_CHARS
 
 
+@pytest.mark.parametrize("failure", [KeyError("key-7"), RuntimeError("key-7"), StopIteration()])
+def test_a_type_that_refuses_a_value_by_whatever_exception_is_told_to_the_model_and_logged(
+    failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    @dataclass
+    class Place:
+        number: int
+
+        def __post_init__(self) -> None:
+            raise failure
+
+    def look(place: Place) -> str:
+        raise AssertionError
+
+    look.__annotations__["place"] = Place
+    with caplog.at_level(logging.DEBUG, "offhook.app"):
+        output = tell(look, '{"place": {"number": 3}}')
+    assert output == f"look was not called, its arguments are wrong ({type(failure).__name__})."
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.parametrize(
     ("result", "told"),
     [
@@ -296,6 +324,7 @@ def test_arguments_that_make_no_sense_are_told_to_the_model(arguments: str, said
         ([Day.MONDAY], '["monday"]'),
         (7.5, "7.5"),
         (object(), "report failed (TypeError)."),
+        (nameless(), "report failed (TypeError)."),
     ],
 )
 def test_what_a_function_returns_is_told_as_text_or_json(result: Any, told: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 
-from offhook.testing.dialler import Paper, entry
+from offhook.testing.dialler import Paper, entry, table
+from offhook.testing.ladder import sip_summary
 
 WHEN = "   1.562 s  "
 
@@ -32,6 +34,31 @@ def test_who_speaks_is_coloured_and_what_is_said_is_not() -> None:
 
 def test_nothing_to_say_is_still_an_entry() -> None:
     assert entry(WHEN, "agent", "", Paper(100)) == f"{WHEN}agent        \n"
+
+
+@pytest.mark.parametrize("columns", [0, 100])
+def test_what_others_send_cannot_write_on_the_terminal_itself(columns: int) -> None:
+    """SIP's reason phrase, which may be any bytes."""
+    answer = (
+        b"SIP/2.0 486 F\xc3\xbcr sp\xe4ter \x1b]0;owned\x07\x1b[2J\xc2\x9b1m\r\n"
+        b"Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@a>;tag=1\r\nTo: <sip:b@b>;tag=2\r\n"
+        b"Call-ID: 1\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
+    )
+    shown = r"486 Für sp\udce4ter \x1b]0;owned\x07\x1b[2J\x9b1m"
+    assert entry(WHEN, "caller", sip_summary(answer), Paper(columns)) == f"{WHEN}caller       {shown}\n"
+
+
+def test_what_goes_over_several_lines_is_one_entry() -> None:
+    assert entry(WHEN, "agent", "one\r\ntwo\n", Paper()) == f"{WHEN}agent        one two\n"
+
+
+def test_the_reason_of_an_end_cannot_write_on_the_terminal_itself() -> None:
+    figures: dict[str, Any] = {"end": {"by": "them", "status": 486, "reason": "busy \x1b[2J"}}
+    figures |= dict.fromkeys(["time_to_answer_ms", "first_audio_ms", "jitter_ms", "packets_received", "packets_lost"])
+    figures |= {"turn_ms": [], "barge_in_ms": [], "heard_s": 0.0, "said_s": 0.0, "longest_gap_ms": 0, "keys_heard": ""}
+    shown = table(figures)
+    assert "\x1b" not in shown
+    assert r"them (busy \x1b[2J)" in shown
 
 
 class Terminal(io.StringIO):

@@ -65,6 +65,7 @@ MESSAGES: tuple[tuple[str, JSON], ...] = (
                 f"item({role}).status",
                 f"item({role}).content[].text",
                 *([] if role == "system" else [f"item({role}).content[].type"]),
+                *(["item(assistant).phase"] if role == "assistant" else []),
             ),
         )
         for door in DOORS
@@ -76,6 +77,8 @@ def test_a_message_of_a_client_is_told_and_read_as_it_was_given(door: str, role:
     for number, status in zip(ROUNDS, ("completed", "incomplete"), strict=True):
         content = [part | {"text": f"Words {number}."}]
         item = {"id": f"item_{number}", "type": "message", "role": role, "status": status, "content": content}
+        if role == "assistant":
+            item["phase"] = ("commentary", "final_answer")[number - 1]
         added, done = talk.client("conversation.item.create", previous_item_id="root", item=item)
         assert added["item"] == done["item"] == item
         assert added["previous_item_id"] is None
@@ -92,7 +95,7 @@ def test_a_message_of_a_client_is_told_and_read_as_it_was_given(door: str, role:
                 "conversation.item.create",
                 *(f"item(user).content[].{name}" for name in ("image_url", "detail", "transcript")),
                 *(f"item(function_call){rest}" for rest in ("", ".id", ".status", ".call_id", ".name", ".arguments")),
-                *(f"item(function_call_output){rest}" for rest in ("", ".id", ".call_id", ".output")),
+                *(f"item(function_call_output){rest}" for rest in ("", ".id", ".status", ".call_id", ".output")),
             ),
         )
         for door in DOORS
@@ -112,6 +115,7 @@ def test_images_transcripts_and_functions_of_a_client_are_read_by_the_model(door
             {
                 "id": f"out_{number}",
                 "type": "function_call_output",
+                "status": ("completed", "incomplete")[number - 1],
                 "call_id": f"call_{number}",
                 "output": f"o{number}",
             },
@@ -120,6 +124,8 @@ def test_images_transcripts_and_functions_of_a_client_are_read_by_the_model(door
         added = one(talk.client("conversation.item.create", item=item), "conversation.item.added")
         told = added["item"]
         assert [told[name] for name in ("id", "type")] == [item["id"], item["type"]]
+        if item["type"] == "function_call_output":
+            assert told == item
         if item["id"].startswith("said"):
             assert "audio" not in told["content"][0], "no audio is in an item that is announced"
     create(talk)
@@ -439,6 +445,29 @@ def test_everything_about_mcp_servers_is_told_as_it_was(door: str) -> None:
     talk.ends()
 
 
+@on_both
+def test_what_a_model_complains_of_is_told_in_its_words(door: str) -> None:
+    talk = DOORS[door]()
+    for n, kind_of in zip(ROUNDS, ("server_error", "invalid_request_error"), strict=True):
+        error = one(talk.happens(happened.ModelComplained(f"c{n}", f"m{n}", kind_of)), "error")["error"]
+        assert (error["type"], error["code"], error["message"]) == (kind_of, f"c{n}", f"m{n}")
+
+
+@on_both
+def test_a_call_of_a_tool_has_its_place_in_the_answer(door: str) -> None:
+    talk = DOORS[door](tools=[CRM])
+    listed = (McpListedTool(name="find", input_schema={"type": "object"}),)
+    talk.happens(happened.McpToolsListed(talk.last(do.ListMcpTools).item_id, listed))
+    for place in (0, 1):
+        run = create(talk)
+        if place:
+            talk.happens(happened.TextProduced(run, "Let me see."))
+        talk.happens(happened.ToolCallStarted(run, 0, "crm__find"))
+        finish(talk, run)
+        ended = talk.happens(happened.McpCallFinished(talk.last(do.CallMcpTool).item_id, "found"))
+        assert one(ended, "response.mcp_call.completed")["output_index"] == place
+
+
 # -- the session
 
 TWICE: tuple[JSON, JSON] = (
@@ -449,6 +478,8 @@ TWICE: tuple[JSON, JSON] = (
         "tools": [
             FUNCTIONS[0] | {"description": "Looks.", "parameters": {"type": "object"}},
             CRM | {"server_description": "One.", "allowed_tools": ["a"], "require_approval": "always"},
+            SHOP | {"server_label": "late", "defer_loading": True, "allowed_callers": ["direct"]},
+            SHOP | {"server_label": "any", "allowed_callers": None},
             {"type": "mcp", "server_label": "mail", "connector_id": "connector_gmail", "allowed_tools": None},
             SHOP | {"server_label": "all", "require_approval": {"always": {"tool_names": ["a"], "read_only": True}}},
         ],
@@ -470,6 +501,8 @@ TWICE: tuple[JSON, JSON] = (
         "tools": [
             FUNCTIONS[1] | {"description": "Books.", "parameters": {"type": "object", "properties": {}}},
             CRM | {"server_description": "Two.", "allowed_tools": ["b"], "require_approval": "never"},
+            SHOP | {"server_label": "late", "defer_loading": False, "allowed_callers": ["programmatic"]},
+            SHOP | {"server_label": "ask", "require_approval": {"always": {"read_only": False}}},
             {"type": "mcp", "server_label": "files", "connector_id": "connector_dropbox", "require_approval": None},
             SHOP | {"server_label": "all", "require_approval": {"never": {"tool_names": ["b"], "read_only": False}}},
             SHOP | {"server_label": "some", "allowed_tools": {"tool_names": ["b"], "read_only": False}},
@@ -531,6 +564,12 @@ def test_the_session_is_told_as_it_was_asked_for(door: str) -> None:
         assert (told["id"], told["expires_at"]) == (f"sess_{n}", 1_795_000_000 + n)
         semantic = {"type": "semantic_vad", "eagerness": ("low", "high")[n - 1], "create_response": n == 1}
         semantic["interrupt_response"] = n == 2
+        demanded = {"tool_choice": {"type": "mcp", "server_label": ("late", "more")[n - 1]}}
+        demanded["tools"] = [SHOP | {"server_label": ("late", "more")[n - 1]}]
+        assert contains(
+            one(talk.client("session.update", session={"type": "realtime", **demanded}), "session.updated")["session"],
+            demanded,
+        )
         asked = {"type": "realtime", "audio": {"input": {"turn_detection": semantic}}}
         assert contains(one(talk.client("session.update", session=asked), "session.updated")["session"], asked)
         response = {"audio": {"output": {"voice": audio["output"]["voice"]}}, "output_modalities": ["audio"]}

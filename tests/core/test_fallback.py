@@ -13,6 +13,7 @@ from tests.core.test_demo_brain import caller, request
 from offhook.errors import ConfigError
 from offhook.model.cascade import Cascade
 from offhook.model.fallback import MOST_REST_S, PATIENCE_S, REST_S, Order, Seat
+from offhook.model.http import AnswerRefusedError
 from offhook.model.interface import ModelError, ModelOutput, Sound, Speech, Words
 from offhook.model.ordered import OrderedEar, OrderedMind, OrderedVoice
 from offhook.model.scripted import ScriptedEar
@@ -221,6 +222,8 @@ class Mind:
                 await asyncio.Event().wait()
             if self.then == "bug":
                 raise ZeroDivisionError
+            if self.then == "own time-out":
+                raise TimeoutError
             if self.says:
                 yield TextProduced(request.run, self.says)
             if self.then == "break":
@@ -241,9 +244,9 @@ def hear(ear: OrderedEar) -> str:
     return asyncio.run(whole())
 
 
-def think(mind: OrderedMind) -> str:
+def think(mind: OrderedMind, **members: Any) -> str:
     async def whole() -> str:
-        outputs = [output async for output in mind.generate(request(caller("When?")))]
+        outputs = [output async for output in mind.generate(request(caller("When?"), **members))]
         assert isinstance(outputs[-1], GenerationFinished)
         return "".join(output.text for output in outputs if isinstance(output, TextProduced))
 
@@ -277,6 +280,44 @@ def test_a_request_that_only_this_backend_cannot_serve_is_no_reason_to_leave_it_
     first = Ear("one", fails=1, code="unsupported_language")
     ear = OrderedEar(Order("stt", seats(first, Ear("two")), Clock()))
     assert [hear(ear), hear(ear)] == ["two", "one"]
+
+
+class Picky(Mind):
+    """Refuses a request whose answer may have 13 tokens, with a status."""
+
+    def __init__(self, says: str, status: int) -> None:
+        super().__init__(says)
+        self.status = status
+
+    async def generate(self, request: Generate) -> AsyncIterator[ModelOutput]:
+        if request.max_output_tokens == 13:
+            raise AnswerRefusedError("model_error", "The language model answered: odd schema.", self.status)
+        async for output in super().generate(request):
+            yield output
+
+
+@pytest.mark.parametrize(
+    ("status", "answers"), [(400, "one"), (413, "one"), (415, "one"), (422, "one"), (401, "two"), (500, "two")]
+)
+def test_a_request_that_a_server_refuses_does_not_take_the_backend_away_from_the_other_calls(
+    caplog: pytest.LogCaptureFixture, status: int, answers: str
+) -> None:
+    caplog.set_level(logging.INFO, "offhook")
+    mind = OrderedMind(Order("llm", seats(Picky("one", status), Mind("two")), Clock()))
+    assert think(mind, max_output_tokens=13) == "two", "the turn itself is taken by the next"
+    assert "odd schema" in caplog.text
+    assert think(mind) == answers
+
+
+def test_a_refused_request_that_tried_whether_a_backend_is_back_leaves_that_to_the_next_turn() -> None:
+    first, clock = Picky("one", 400), Clock()
+    mind = OrderedMind(Order("llm", seats(first, Mind("two")), clock))
+    first.then = "bug"
+    assert think(mind) == "two"
+    first.then = "end"
+    assert (think(mind, max_output_tokens=13), think(mind)) == ("two", "two"), "it rests all the same"
+    clock.now = REST_S + 1
+    assert (think(mind, max_output_tokens=13), think(mind)) == ("two", "one")
 
 
 def test_a_third_takes_the_turn_when_two_fail_and_the_last_failure_is_told_when_all_do() -> None:
@@ -320,6 +361,19 @@ def test_an_answer_that_broke_off_is_not_begun_again_by_another() -> None:
 def test_a_bug_of_the_only_backend_comes_out_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
         think(OrderedMind(Order("llm", seats(Mind("", "bug")), Clock())))
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_time_out_of_a_backends_own_is_not_told_as_our_patience(
+    caplog: pytest.LogCaptureFixture, others: int
+) -> None:
+    mind = OrderedMind(Order("llm", seats(Mind("", "own time-out"), *[Mind("Nine.")] * others), Clock()))
+    if others:
+        assert think(mind) == "Nine."
+        assert "why=TimeoutError" in caplog.text
+    else:
+        with pytest.raises(TimeoutError):
+            think(mind)
 
 
 def test_one_turn_tries_whether_a_backend_is_back_and_the_others_do_not_wait_for_it() -> None:

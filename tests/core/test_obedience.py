@@ -356,7 +356,7 @@ DOORS: dict[str, Callable[..., Talk]] = {"call": Talk, "socket": SocketTalk, "tr
 
 def rows(kind: str, prefix: str, fields: tuple[Field, ...], doors: tuple[str, ...]) -> list[Any]:
     return [
-        pytest.param(door, each, id=f"{door}-{each.path}", marks=obeys(kind, prefix + each.path))
+        pytest.param(door, each, id=f"{door}-{each.path}", marks=obeys(kind, prefix.rstrip("."), prefix + each.path))
         for door in doors
         for each in fields
     ]
@@ -379,38 +379,40 @@ def test_a_field_of_an_update_is_obeyed(door: str, each: Field) -> None:
     assert each.look(without) != each.want, "it makes the difference"
 
 
-@pytest.mark.parametrize("door", [pytest.param(door, id=door) for door in ("call", "socket")])
-@pytest.mark.parametrize("member", ["transcription", "noise_reduction", "turn_detection"])
 @pytest.mark.parametrize(
-    "_",
+    ("door", "member"),
     [
         pytest.param(
-            0,
-            id="null",
-            marks=obeys(
-                "session.update",
-                "session(realtime).audio.input.transcription(null)",
-                "session(realtime).audio.input.noise_reduction(null)",
-                "session(realtime).audio.input.turn_detection(null)",
-            ),
+            door,
+            member,
+            id=f"{member}-{door}",
+            marks=obeys("session.update", f"session({kind}).audio.input.{member}(null)"),
         )
+        for door, kind in (("call", "realtime"), ("socket", "realtime"), ("transcription", "transcription"))
+        for member in ("transcription", "noise_reduction", "turn_detection")
     ],
 )
-def test_null_turns_off_what_was_on(door: str, member: str, _: int) -> None:
+def test_null_turns_off_what_was_on(door: str, member: str) -> None:
     on = {
         "transcription": {"model": "whisper-1"},
         "noise_reduction": {"type": "near_field"},
         "turn_detection": {"type": "server_vad"},
     }
     talk = DOORS[door](audio={"input": {member: on[member]}})
-    talk.client("session.update", session={"type": "realtime", "audio": {"input": {member: None}}})
-    if member == "transcription":
-        talk.says()
-        assert talk.last(do.Hear).transcription is None
-    elif member == "noise_reduction":
-        assert talk.last(do.ReduceNoise).noise_reduction is None
-    else:
-        assert talk.last(do.ConfigureTurns).turn_detection is None
+    kind = "transcription" if door == "transcription" else "realtime"
+
+    def effect() -> Any:
+        if member == "transcription":
+            talk.says()
+            return talk.last(do.Hear).transcription
+        if member == "noise_reduction":
+            return talk.last(do.ReduceNoise).noise_reduction
+        return talk.last(do.ConfigureTurns).turn_detection
+
+    assert effect() is not None
+    told = talk.client("session.update", session={"type": kind, "audio": {"input": {member: None}}})
+    assert types(told) == ["session.updated"]
+    assert effect() is None
 
 
 @pytest.mark.parametrize(
@@ -509,6 +511,10 @@ def told(name: str) -> Effect:
     return lambda talk: one(talk.sent, "response.created")["response"][name]
 
 
+CALLED: tuple[JSON, ...] = (
+    {"id": "mcp_1", "arguments": "{}", "output": "Found."},
+    {"id": "mcp_2", "arguments": "{}", "error": {"type": "tool_execution_error", "message": "Not there."}},
+)
 OVERRIDES = (
     *(Field(path, given, asked_now(name), want) for path, given, name, want in ASKED),
     *MCP_FIELDS[:6],
@@ -534,6 +540,12 @@ OVERRIDES = (
         {"input": [{"type": "function_call_output", "call_id": "c", "output": "o"}]},
         lambda talk: [item.type for item in talk.generate().items],
         ["function_call_output"],
+    ),
+    Field(
+        "input[](mcp_call)",
+        {"input": [{"type": "mcp_call", "server_label": "crm", "name": "look", **call} for call in CALLED]},
+        lambda talk: [getattr(item, "output", getattr(item, "name", "")) for item in talk.generate().items],
+        ["crm__look", "Found.", "crm__look", "Error: Not there."],
     ),
 )
 

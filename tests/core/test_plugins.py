@@ -16,7 +16,7 @@ from offhook.model.local.gguf.brain import CONTEXT_TOKENS
 from offhook.model.plugin import GROUP, OURS, ModelPlugin
 from offhook.model.registry import choose_backend
 from offhook.model.settings import PARTS
-from offhook.server import _context_tokens, model_options
+from offhook.model_settings import context_tokens, model_options
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 CODE = """
@@ -139,8 +139,8 @@ def test_a_conversation_is_no_longer_than_the_file_that_may_have_to_read_it(
     path.write_text(
         f"llm = ['demo', 'file']\n[backends.file]\nplugin = 'gguf'\npath = 'm.gguf'\n{member}\n", encoding="utf-8"
     )
-    assert _context_tokens(load_config({}, {}, path)) == expected
-    assert _context_tokens(load_config({"llm": ["demo"]}, {}, path)) == 32_768
+    assert context_tokens(load_config({}, {}, path)) == expected
+    assert context_tokens(load_config({"llm": ["demo"]}, {}, path)) == 32_768
 
 
 def test_an_upstream_is_a_whole_backend_by_name_too(tmp_path: Path) -> None:

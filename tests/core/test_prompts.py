@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
+from tests.core.talk import SocketTalk, Talk, one
 from tests.matrix import SEEN, obeys
 
 from offhook.errors import ApiProblem, ConfigError
@@ -130,6 +132,31 @@ def test_one_response_has_a_prompt_of_its_own(folder: Path, door: str) -> None:
     with pytest.raises(ApiProblem) as caught:
         preparing.event(decode_client_event(json.dumps(create)), "p")
     assert caught.value.param == "response.prompt.id"
+
+
+@DOORS
+@obeys("response.create", "response.prompt(null)")
+def test_a_response_without_a_prompt_is_as_the_session_says(folder: Path, door: str) -> None:
+    preparing = Preparing({"p": Prompts(folder)})
+    written = []
+    for prompt in ({"id": "pmpt_shop", "version": "1"}, None):
+        create = {"type": "response.create", "response": {"prompt": prompt}}
+        SEEN.client_event(door, create)
+        event = preparing.event(decode_client_event(json.dumps(create)), "p")
+        assert isinstance(event, ResponseCreate)
+        assert event.response
+        written.append(event.response.instructions)
+    assert written == ["Old words.", UNSET]
+
+
+@pytest.mark.parametrize("kind", [Talk, SocketTalk])
+@obeys("session.update", "session(realtime).prompt(null)")
+def test_an_update_takes_the_prompt_away_and_leaves_what_it_said(kind: type[Talk]) -> None:
+    talk = kind(prompt={"id": "pmpt_shop"}, instructions="Old words.")
+    for given, shown in (({}, "pmpt_shop"), ({"prompt": None}, None)):
+        told = one(talk.client("session.update", session={"type": "realtime", **given}), "session.updated")["session"]
+        assert (told["prompt"] or {}).get("id") == shown
+        assert told["instructions"] == "Old words."
 
 
 def test_a_version_that_is_added_is_the_newest_and_outlives_the_server(folder: Path) -> None:

@@ -42,6 +42,42 @@ def test_a_reader_that_falls_behind_is_let_go_and_told_nothing_more() -> None:
     assert asyncio.run(sideband.take()) == TOO_SLOW
 
 
+def test_a_reader_that_falls_behind_large_events_is_let_go_before_they_are_many() -> None:
+    sideband = Sideband(1, own_events=False)
+    text = bytes(limits.MAX_BACKLOG_BYTES // 4)
+    for _ in range(4):
+        sideband.put(text)
+    assert sideband.closing is None
+    sideband.put(b"one too many")
+    assert asyncio.run(sideband.take()) == TOO_SLOW
+
+
+def test_an_event_larger_than_all_that_may_wait_is_told_to_who_reads() -> None:
+    sideband = Sideband(1, own_events=False)
+    text = bytes(limits.MAX_BACKLOG_BYTES + 1)
+    for _ in range(3):
+        sideband.put(text)
+        assert asyncio.run(sideband.take()) == [text]
+    assert sideband.closing is None
+
+
+def test_a_client_with_much_to_read_is_not_asked_for_more_until_it_has() -> None:
+    async def test() -> list[bool]:
+        sideband = Sideband(1, own_events=False)
+        for _ in range(3):
+            sideband.put(bytes(limits.MAX_ASKING_BYTES // 2 + 1))
+        waiting = asyncio.ensure_future(sideband.room())
+        let_in = []
+        for _ in range(3):
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            let_in.append(waiting.done())
+            await sideband.take()
+        return let_in
+
+    assert asyncio.run(test()) == [False, False, True]
+
+
 def test_there_is_room_again_when_half_of_what_waited_is_taken() -> None:
     async def test() -> list[int]:
         sideband = Sideband(1, own_events=False, backlog=8)

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from tests.core.talk import Talk, one
+from tests.core.talk import SocketTalk, Talk, one
 from tests.matrix import obeys
 
 from offhook.host.watching import Watch
@@ -44,6 +44,10 @@ class Watched(Talk):
         for span in self.watch.close(self.now):
             found.setdefault(span.name, []).append(span)
         return found
+
+
+class WatchedOnSocket(Watched, SocketTalk):
+    """The same on a socket."""
 
 
 def a_turn(talk: Watched) -> None:
@@ -114,15 +118,29 @@ def test_a_trace_begins_when_it_is_asked_for_and_cannot_be_changed() -> None:
     assert "tracing" not in WITHOUT_EFFECT
 
 
+@pytest.mark.parametrize("kind", [Watched, WatchedOnSocket])
 @obeys("session.update", *(f"session(realtime).tracing.{name}" for name in ("workflow_name", "group_id", "metadata")))
-@obeys("session.update", "session(realtime).tracing")
-def test_a_trace_that_an_update_begins_has_its_names() -> None:
-    talk = Watched()
+def test_a_trace_that_an_update_begins_has_its_names(kind: type[Watched]) -> None:
+    talk = kind()
     talk.client("session.update", session={"type": "realtime", "tracing": NAMED})
-    a_turn(talk)
+    talk.says()
     told = talk.ends()["session"][0].attributes
     assert (told["workflow_name"], told["group_id"]) == ("front desk", "shop 7")
     assert "gold" in str(told)
+
+
+@pytest.mark.parametrize("kind", [Watched, WatchedOnSocket])
+@obeys("session.update", "session(realtime).tracing", "session(realtime).tracing(null)")
+def test_an_update_to_auto_begins_a_trace_and_one_to_null_does_not(kind: type[Watched]) -> None:
+    talk = kind()
+    for wanted in (None, "auto"):
+        told = one(talk.client("session.update", session={"type": "realtime", "tracing": wanted}), "session.updated")
+        assert told["session"]["tracing"] == wanted
+        talk.says()
+        assert bool(talk.watch.spans) is (wanted == "auto")
+    spans = talk.ends()
+    assert len(spans["turn"]) == 1, "what was before it is not in the trace"
+    assert "workflow_name" not in spans["session"][0].attributes
 
 
 def test_tool_calls_are_spans_and_figures() -> None:

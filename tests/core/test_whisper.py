@@ -251,6 +251,16 @@ def test_a_sentence_that_begins_once_more_is_found(tokens: list[int], place: int
     assert doubt.said_again(tokens) == place
 
 
+@pytest.mark.parametrize(
+    ("begun", "end_logprob", "over"),
+    [(" Press 7 to go back.", -0.8, True), (" Press 7 to go back.", -2.3, False), (" It is 1 2 3", -0.8, False)],
+)
+def test_only_a_sentence_that_may_end_is_taken_for_all_that_was_said(
+    begun: str, end_logprob: float, over: bool
+) -> None:
+    assert doubt.is_over(begun, end_logprob) is over
+
+
 def test_most_of_the_silence_behind_speech_is_not_encoded_again() -> None:
     assert silence.span_s(2.4) == 3.0
     assert silence.span_s(2.6) == 3.5

@@ -16,9 +16,9 @@ Event by event and field by field: what the tests saw. The suite fails when this
     pytest tests/core tests/sim tests/docs/test_conformance.py --write-conformance
 
 - Of a **client event**, *yes* means obeyed: a test that is marked as the proof of this field sent it on this door and
-  passed. *sent* means that tests sent it, and none is marked as its proof. What is looked at is what the conversation
-  tells the model, the recogniser, the detector of speech and other clients; `tests/socket` and `tests/conformance` have
-  real ones behind it.
+  passed. *refused* means that such a test saw an `error` that names the field, and nothing changed. *sent* means that
+  tests sent it, and none is marked as its proof. What is looked at is what the conversation tells the model, the
+  recogniser, the detector of speech and other clients; `tests/socket` and `tests/conformance` have real ones behind it.
 - Of a **server event**, *yes* means that at least two different values of the field were seen on this door, each event
   valid by the public schema and the official SDK's types. *only* names the one value that was ever seen: a fixed
   figure is not counted as built. A dash is a field that was never sent.
@@ -50,3 +50,4 @@ def test_a_page_that_claims_more_is_found_out() -> None:
     text += "|---|---|---|---|---|\n| `error.zzz` | yes | - |  | test_x: test_y |\n"
     assert claims(text) == {("server", "error", "error.zzz", "call")}
     assert not claims(text) & seen_claims()
+    assert claims(text.replace("yes", "refused")) == {("refused", "error", "error.zzz", "call")}

@@ -18,7 +18,7 @@ import offhook
 from offhook.cli import _parser
 from offhook.config import load_config
 from offhook.model.registry import choose_backend
-from offhook.server import model_options
+from offhook.model_settings import model_options
 from offhook.testing.handset import AsyncHandset
 from offhook.testing.model import Calls
 from offhook.testing.sync import Handset, JumpingTime

@@ -451,6 +451,49 @@ def test_tls_carries_requests_to_whom_it_trusts(kind: Any) -> None:
         run(test(server))
 
 
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_long_answer_over_tls_is_whole_when_the_server_closes_behind_it(loop: str, streamed: bool) -> None:
+    """All of it is there, and the end as well, before the client reads any."""
+    factory = asyncio.new_event_loop if loop == "asyncio" else pytest.importorskip("uvloop").new_event_loop
+    shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    shown.load_cert_chain(TLS / "certificate.pem", TLS / "key.pem")
+    trusting = ssl.create_default_context(cafile=TLS / "certificate.pem")
+    # More than a few records of TLS, and less than what the system holds for a connection.
+    body = bytes(range(256)) * 250
+    asked, stalled, said = threading.Event(), threading.Event(), threading.Event()
+
+    def talk(peer: Peer) -> bytes:
+        secured = shown.wrap_socket(peer.connection, server_side=True)
+        Peer(secured).request()
+        asked.set()
+        assert stalled.wait(PATIENCE_S)
+        secured.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        with socket.socket(fileno=secured.detach()) as bare:
+            bare.shutdown(socket.SHUT_WR)
+            said.set()
+            bare.settimeout(PATIENCE_S)
+            return bare.recv(1)
+
+    async def stall() -> None:
+        assert await asyncio.to_thread(asked.wait, PATIENCE_S)
+        stalled.set()
+        # The event loop reads nothing meanwhile.
+        assert said.wait(PATIENCE_S)
+
+    async def test(server: HttpPeer) -> None:
+        url = server.url.replace("http:", "https:").replace("127.0.0.1", "localhost")
+        async with Async(url, transport=AsyncioTransport(tls=trusting)) as one:
+            stalling = asyncio.create_task(stall())
+            seen = await one.stream(len(body)) if streamed else (await one.hangup()).content
+            await stalling
+            assert seen == body
+
+    with http_peer(talk) as server, asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(test(server))
+
+
 @BOTH
 @pytest.mark.usefixtures("no_proxies")
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "tunnel"])
@@ -689,6 +732,33 @@ def test_a_socket_to_an_exempt_host_goes_there_itself(kind: Any, monkeypatch: py
 
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with http_peer(talk) as server:
+        run(test(server))
+
+
+@BOTH
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize("url", ["socks5://127.0.0.1:1", "http://127.0.0.1:1"])
+@pytest.mark.parametrize("connecting", [{}, {"source_address": ("127.0.0.1", 0)}])
+def test_a_socket_that_is_to_take_no_proxy_does_not_mind_which_one_there_is(
+    kind: Any, url: str, connecting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def talk(peer: Peer) -> bytes:
+        upgrade = peer.request()
+        peer.say(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n")
+        return upgrade
+
+    async def test(server: HttpPeer) -> None:
+        given = {"proxy": None, **connecting}
+        if kind is Async and connecting:
+            given["local_addr"] = given.pop("source_address")
+        async with kind(server.url) as one:
+            with pytest.raises(offhook.AuthenticationError):
+                await open_socket(one, websocket_connection_options=given)
+        upgrade: Any = await asyncio.to_thread(server.end)
+        assert upgrade.startswith(b"GET /v1/realtime?")
+
+    monkeypatch.setenv("ALL_PROXY", url)
     with http_peer(talk) as server:
         run(test(server))
 

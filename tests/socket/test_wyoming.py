@@ -100,11 +100,59 @@ def test_what_is_known_of_the_speech_is_told_and_a_language_that_nobody_hears_is
             ear = builtin.wyoming_ear(url=host.url, model="tiny")
             await hear(ear, TURN, wanted(language="de", keywords=("Ölz",)))
             (asked,) = (event for event in host.asked if event.type == "transcribe")
-            assert asked.data == {"name": "tiny", "language": "de", "transcript_terms": ["Ölz"]}
+            assert asked.data == {"name": "tiny", "language": "de_DE", "transcript_terms": ["Ölz"]}
             with pytest.raises(ModelError, match="does not hear 'fr'") as failure:
                 await hear(ear, TURN, wanted(language="fr"))
             assert failure.value.code == "unsupported_language"
             assert sum(event.type == "describe" for event in host.asked) == 1, "it is asked once what it has"
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "asked"),
+    [
+        (("en", "de"), "en-US", "en"),
+        (("en_GB", "en_US"), "en-US", "en_US"),
+        (("en_GB", "en"), "EN-us", "en"),
+        (("en_GB", "en_AU"), "en-US", "en_GB"),
+        ((), "en-US", "en-US"),
+    ],
+)
+def test_a_language_is_asked_for_in_the_words_of_the_server(known: tuple[str, ...], given: str, asked: str) -> None:
+    async def test() -> None:
+        async with reference(languages=known) as host:
+            await hear(builtin.wyoming_ear(url=host.url), TURN, wanted(language=given))
+            assert [each.data for each in host.asked if each.type == "transcribe"] == [{"language": asked}]
+
+    asyncio.run(test())
+
+
+def test_a_server_that_has_refused_a_language_is_asked_again_what_it_has() -> None:
+    async def test() -> None:
+        async with reference() as host:
+            ear = builtin.wyoming_ear(url=host.url)
+            with pytest.raises(ModelError, match="does not hear 'fr'"):
+                await hear(ear, TURN, wanted(language="fr"))
+            host.languages = ("en", "fr")
+            assert await hear(ear, TURN, wanted(language="fr")) == ["At nine."]
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("how", ["away", "failing"])
+def test_a_server_that_failed_is_asked_again_what_it_has(how: str) -> None:
+    async def test() -> None:
+        async with reference() as host:
+            part: Any = builtin.wyoming_ear(url=host.url)
+            await part.start()
+            port, part._server.port = part._server.port, 1 if how == "away" else part._server.port
+            host.fails = "out of memory" if how == "failing" else ""
+            with pytest.raises(ModelError):
+                await hear(part, TURN)
+            assert part.report()["languages"] == ["de_DE", "en"], "it is not known to have others"
+            part._server.port, host.fails, host.languages = port, "", ("en", "fr")
+            assert await hear(part, TURN, wanted(language="fr")) == ["At nine."]
 
     asyncio.run(test())
 
@@ -132,6 +180,8 @@ def test_a_sentence_is_spoken_at_the_rate_of_the_server_in_one_channel(rate_hz: 
         ({}, "joe", {"name": "joe"}),
         ({"voice": "amy", "speaker": "3"}, "joe", {"name": "amy", "speaker": "3"}),
         ({"language": "en_US"}, "marin", {"language": "en_US"}),
+        ({"language": "en-GB"}, "marin", {"language": "en_US"}),
+        ({"language": "fr"}, "marin", {"language": "fr"}),
     ],
 )
 def test_the_voice_is_the_one_of_the_settings_or_the_session_if_the_server_has_it(

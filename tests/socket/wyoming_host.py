@@ -24,8 +24,8 @@ NOBODY = Attribution(name="tests", url="")
 COMMON: dict[str, Any] = {"attribution": NOBODY, "installed": True, "description": None, "version": None}
 
 
-def info() -> Info:
-    hears = AsrModel(name="tiny", languages=["en", "de_DE"], **COMMON)
+def info(languages: tuple[str, ...]) -> Info:
+    hears = AsrModel(name="tiny", languages=list(languages), **COMMON)
     voices = [TtsVoice(name=name, languages=["en_US"], speakers=None, **COMMON) for name in ("amy", "joe")]
     return Info(
         asr=[AsrProgram(name="ear", models=[hears], supports_transcript_streaming=True, **COMMON)],
@@ -39,6 +39,7 @@ class Host:
 
     url: str = ""
     pieces: tuple[str, ...] = ("At", " nine.")
+    languages: tuple[str, ...] = ("en", "de_DE")
     streams: bool = False
     fails: str = ""
     rate_hz: int = 22050
@@ -62,7 +63,7 @@ class _Handler(AsyncEventHandler):
             return True
         host.asked.append(event)
         if Describe.is_type(event.type):
-            await self.write_event(info().event())
+            await self.write_event(info(host.languages).event())
         elif host.fails and (Transcribe.is_type(event.type) or Synthesize.is_type(event.type)):
             await self.write_event(Error(text=host.fails, code="broken").event())
         elif AudioStop.is_type(event.type):

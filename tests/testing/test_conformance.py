@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from tests.recorded import said
 from tests.socket.model_server import Reply, serve
 
+from offhook.audio.pcm import to_bytes
 from offhook.errors import ConfigError
 from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DemoBrain
@@ -185,6 +187,14 @@ class TestSpokenOverHttp(TextToSpeechConformance):
 @pytest.mark.skipif(not is_installed("tiny.en"), reason="local speech is not installed: offhook[local]")
 class TestLocalEar(SpeechToTextConformance):
     long_s = 16.0
+    heard = "please come in"
+
+    @pytest.fixture(autouse=True)
+    def _recorded(self) -> None:
+        if assets.is_installed():
+            self.speech = Speech(to_bytes(said("We open at nine. Please come in.")), 8000)  # type: ignore[misc]
+        else:
+            self.heard = ""  # type: ignore[misc]
 
     def make(self) -> Any:
         return local_ear(EarOptions(workers=1))
@@ -206,6 +216,15 @@ class Ear:
 
     async def transcribe(self, speech: Speech, wanted: Any) -> AsyncIterator[Words]:
         yield Words("At nine.")
+
+
+class DeafEar(Ear):
+    async def transcribe(self, speech: Speech, wanted: Any) -> AsyncIterator[Words]:
+        yield Words(" ")
+
+
+class WithRecording(SpeechToTextConformance):
+    speech = Speech(bytes(16000), 8000)
 
 
 class NamelessEar(Ear):
@@ -377,6 +396,9 @@ ANSWERED = "test_a_request_is_answered_as_the_protocol_says"
             "test_what_is_heard_early_can_be_used_dropped_and_dropped_again",
             "cancelled twice",
         ),
+        (WithRecording, DeafEar, "test_speech_becomes_words", "it heard no words"),
+        (LanguageModelConformance, mind(end), ANSWERED, "it answered nothing"),
+        (LanguageModelConformance, mind(WordsFinished, end), ANSWERED, "it answered nothing"),
         (LanguageModelConformance, mind(word), ANSWERED, "no GenerationFinished at the end"),
         (LanguageModelConformance, mind(word, end, word, end), ANSWERED, "something comes after GenerationFinished"),
         (LanguageModelConformance, mind(lambda _: word(1), end), ANSWERED, "does not carry run 7"),
@@ -425,6 +447,12 @@ def test_a_backend_that_breaks_a_promise_is_found_out(
     broken = type("Broken", (conformance,), members)()
     with pytest.raises((AssertionError, ModelError, RuntimeError), match=says):
         getattr(broken, test)()
+
+
+def test_whether_an_ear_hears_words_is_not_judged_without_a_recording() -> None:
+    members = {"make": lambda _: DeafEar()}
+    with pytest.raises(pytest.skip.Exception, match="speech is None"):
+        type("Deaf", (SpeechToTextConformance,), members)().test_speech_becomes_words()
 
 
 def test_a_backend_that_refuses_to_start_is_told() -> None:

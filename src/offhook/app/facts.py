@@ -1,11 +1,14 @@
 """What an application has to know of a server's events, and no more: a newer server's additions change nothing here.
 
+Nor do servers that write null for what they do not tell, or anything else of their own: that member is left out.
+
 Source: API reference, "Server events".
 """
 
 from __future__ import annotations
 
-from typing import Any
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -190,11 +193,58 @@ Fact = (
 )
 
 _decoder: msgspec.json.Decoder[Fact] = msgspec.json.Decoder(Fact)
+_KINDS: Final[dict[Any, type[Struct]]] = {kind.__struct_config__.tag: kind for kind in get_args(Fact)}
+
+
+class _Kind(Struct, frozen=True):
+    type: str
+
+
+_kind_decoder = msgspec.json.Decoder(_Kind)
 
 
 def read_fact(data: bytes) -> Fact | None:
     """Return what an event tells; None for one that tells nothing of these, or cannot be read."""
     try:
-        return _decoder.decode(data)
+        try:
+            return _decoder.decode(data)
+        except msgspec.ValidationError:
+            kind = _KINDS.get(_kind_decoder.decode(data).type)
+            return None if kind is None else _mended(kind, msgspec.json.decode(data))
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
+
+
+def _mended(kind: Any, value: Any) -> Any:
+    """Return a value as what it should be, without the members that are not. Raises ValidationError."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        for each in get_args(kind) if get_origin(kind) in {UnionType, Union} else (kind,):
+            if get_origin(each) is list and isinstance(value, list):
+                return _mended_list(get_args(each)[0], value)
+            if isinstance(each, type) and issubclass(each, Struct) and isinstance(value, dict):
+                return _mended_struct(each, value)
+        raise
+
+
+def _mended_list(kind: Any, values: list[Any]) -> list[Any]:
+    mended = []
+    for value in values:
+        try:
+            mended.append(_mended(kind, value))
+        except msgspec.ValidationError:
+            continue
+    return mended
+
+
+def _mended_struct(kind: type[Struct], values: dict[str, Any]) -> Struct:
+    members = {}
+    for field in msgspec.structs.fields(kind):
+        try:
+            if field.required or field.encode_name in values:
+                members[field.name] = _mended(field.type, values.get(field.encode_name))
+        except msgspec.ValidationError:
+            if field.required:
+                raise
+    return kind(**members)

@@ -87,6 +87,9 @@ class Tool:
             values = self._decode(arguments)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as failure:
             return f"{self.name} was not called, its arguments are wrong: {_shown(failure)}"
+        except Exception as failure:  # a type of the application's may refuse a value by whatever exception
+            _log.error("function %s was not called, a type of its arguments failed", self.name, exc_info=failure)
+            return f"{self.name} was not called, its arguments are wrong ({type(failure).__name__})."
         own = {
             name: next((each for each in given if isinstance(each, kind)), None)
             for name, kind in self._signature.given.items()
@@ -141,7 +144,7 @@ class Tool:
             return "done"
         try:
             return _bounded(msgspec.json.encode(result).decode())
-        except (TypeError, ValueError, RecursionError, UnicodeError) as failure:
+        except Exception as failure:  # so may what is in it fail
             _log.error("function %s returned what is no text and no JSON: %s", self.name, type(result).__name__)
             return self._failed(TypeError(str(failure)))
 

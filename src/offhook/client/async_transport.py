@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     import ssl
 
 
-class _Wire(asyncio.BufferedProtocol):
-    """One connection. Whoever waits for its answer waits for one future; one timer serves all its requests.
-
-    It brings its own buffer: asyncio would ask the system for 256 KB of fresh memory with every read.
-    """
+class _Wire(asyncio.BaseProtocol):
+    """One connection. Whoever waits for its answer waits for one future; one timer serves all its requests."""
 
     def __init__(self, origin: str, loop: asyncio.AbstractEventLoop) -> None:
         self.origin = origin
@@ -39,7 +36,6 @@ class _Wire(asyncio.BufferedProtocol):
         self._timeout_s: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
-        self._buffer = memoryview(bytearray(limits.READ_BYTES))
 
     # What asyncio calls.
 
@@ -50,17 +46,13 @@ class _Wire(asyncio.BufferedProtocol):
         if connection is not None:
             prepare_socket(connection)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio says it
-        """Return where the next part of the answer goes."""
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """Take a part of the answer; what comes unasked ends the connection."""
         if self.reader.done:
             self.abort()
             return
         try:
-            self.reader.feed(self._buffer[:nbytes])
+            self.reader.feed(data)
         except BrokenAnswerError as failure:
             self._fail(broken(self.origin, failure))
             return
@@ -162,6 +154,33 @@ class _Wire(asyncio.BufferedProtocol):
         self._failure = self._failure or failure
         self._wake()
         self.abort()
+
+
+class _PlainWire(_Wire, asyncio.BufferedProtocol):
+    """A connection without TLS.
+
+    It brings its own buffer: asyncio would ask the system for 256 KB of fresh memory with every read.
+    """
+
+    def __init__(self, origin: str, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(origin, loop)
+        self._buffer = memoryview(bytearray(limits.READ_BYTES))
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio says it
+        """Return where the next part of the answer goes."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take a part of the answer out of the buffer."""
+        self.data_received(self._buffer[:nbytes])
+
+
+class _SecureWire(_Wire, asyncio.Protocol):
+    """A connection with TLS.
+
+    It brings no buffer: asyncio fills one once a turn of its loop, and when the server closes it drops what was
+    decrypted beyond that.
+    """
 
 
 class OpenAsyncAnswer:
@@ -266,12 +285,13 @@ class _Pool:
     async def _connect(
         self, origin: str, route: Route, timeout_s: float | None, deadline: float | None, tls: ssl.SSLContext | None
     ) -> _Wire:
+        made = _SecureWire if route.secure else _PlainWire
         patience = Patience(origin, timeout_s, None if deadline is None else deadline - self.loop.time())
         try:
             async with asyncio.timeout(patience.limit_s):
                 async with reached(route, tunnel=route.secure) as where:
                     _, wire = await self.loop.create_connection(
-                        lambda: _Wire(origin, self.loop),
+                        lambda: made(origin, self.loop),
                         ssl=tls if route.secure else None,
                         server_hostname=route.host if route.secure else None,
                         **where,

@@ -29,7 +29,7 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 # What a streamed answer holds of a body that nobody reads, before its connection is read no more.
 MAX_UNREAD_BYTES: Final = 256 * 1024
-# One read of a socket: answers have some hundred bytes, and a connection of AsyncClient holds a buffer like it.
+# One read of a socket: answers have some hundred bytes, and connections of AsyncClient without TLS hold such a buffer.
 READ_BYTES: Final = 16 * 1024
 
 # The largest event is a retrieved item with its audio: an append of 15 MiB is 20 MiB of base64.

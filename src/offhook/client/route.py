@@ -45,8 +45,8 @@ class Route(Struct, frozen=True):
         return None if self.secure else self.proxy
 
 
-def route_to(url: str) -> Route:
-    """Return the way to a server, by the environment's proxy if there is one.
+def route_to(url: str, *, proxied: bool = True) -> Route:
+    """Return the way to a server, by the environment's proxy if there is one and it is not ruled out.
 
     Raises ConfigError for a proxy that cannot be used.
     """
@@ -54,7 +54,7 @@ def route_to(url: str) -> Route:
     scheme = _SCHEMES[parts.scheme]
     host, port = parts.hostname, parts.port or _PORTS[scheme]
     assert host is not None
-    proxy = choose_proxy(scheme, host, port, os.environ)
+    proxy = choose_proxy(scheme, host, port, os.environ) if proxied else None
     return Route(f"{parts.scheme}://{parts.netloc}", scheme == "https", host, port, proxy)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, UnsetType
-from msgspec.structs import replace
 from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus
 
 from offhook.client import limits
@@ -68,7 +67,7 @@ def own_route(url: str, given: Mapping[str, Any] | None) -> Route | None:
     named = {name for name, value in (given or {}).items() if value is not None}
     if isinstance(proxy, str) or named & _ELSEWHERE:
         return None
-    route = route_to(url) if proxy is True else replace(route_to(url), proxy=None)
+    route = route_to(url, proxied=proxy is True)
     if not named & _CONNECTING:
         return route
     if route.proxy is not None:

@@ -30,6 +30,7 @@ from offhook.host.sideband import Closing, Sideband
 from offhook.host.socket_session import expired_reason
 from offhook.host.watching import Watch
 from offhook.model.metering import Used
+from offhook.net.alarm import Alarm
 from offhook.session import inputs as talk
 from offhook.session.settings import without_effect
 from offhook.telemetry.trace import Span
@@ -74,8 +75,7 @@ class CallOwner:
         self._sidebands: dict[int, Sideband] = {}
         self._sideband_count = 0
         self._early = EarlyEvents()
-        self._timer: asyncio.TimerHandle | None = None
-        self._armed_for: float | None = None
+        self._alarm = Alarm(lambda: self.take(Tick()), services.clock)
         self._came_in_s = services.wall_s()
         self._answered_s: float | None = None
         self._ended_s: float | None = None
@@ -177,7 +177,7 @@ class CallOwner:
     def start(self) -> None:
         """Begin with a call that somebody outside decides about."""
         self._perform_all(self.call.start())
-        self._arm()
+        self._alarm.set(self.call.next_deadline())
 
     def take(self, event: Input | Tick) -> None:
         """Take what happened, and do what follows from it."""
@@ -191,7 +191,7 @@ class CallOwner:
                 self._do(event, self._services.clock())
         finally:
             self._working = False
-        self._arm()
+        self._alarm.set(self.call.next_deadline())
 
     def _do(self, event: Input | Tick, now: float) -> None:
         try:
@@ -246,21 +246,6 @@ class CallOwner:
                 self._close_everything(end)
             case _:
                 self._conversing.perform(output)
-
-    def _arm(self) -> None:
-        """Keep one timer for the next deadline; one that is early wakes the call for nothing and is set again."""
-        deadline = self.call.next_deadline()
-        if deadline is None or (self._armed_for is not None and self._armed_for <= deadline):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._armed_for = deadline
-        delay_s = max(deadline - self._services.clock(), 0.0)
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
-
-    def _wake(self) -> None:
-        self._timer = self._armed_for = None
-        self.take(Tick())
 
     # -- ringing
 
@@ -373,10 +358,7 @@ class CallOwner:
     def _close_everything(self, end: End) -> None:
         services = self._services
         self._ended_s = services.wall_s()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._armed_for = None
+        self._alarm.cancel()
         self._early.take_all()
         self._conversing.stop_speaking()
         if self.line is not None:

@@ -12,6 +12,7 @@ from offhook.host.converser import Converser
 from offhook.host.conversing import Conversing
 from offhook.host.services import Services
 from offhook.model.relay import RelayBackend, Upstream, UpstreamLostError
+from offhook.net.alarm import Alarm
 from offhook.session import outputs as do
 from offhook.session.input_audio import linear
 from offhook.session.relay import steps
@@ -38,8 +39,7 @@ class Relaying(Conversing):
         self._socket: asyncio.Task[None] | None = None
         self._events: deque[steps.Input] = deque()
         self._working = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._armed_for: float | None = None
+        self._alarm = Alarm(lambda: self._take(steps.DeadlinePassed()), services.clock)
         self._words_came = asyncio.Event()
         self._last_words: asyncio.Task[None] | None = None
 
@@ -94,9 +94,7 @@ class Relaying(Conversing):
         if self._socket is not None and not self._socket.done():
             self._socket.cancel()
             self._owner.finish_later(_end_of(self._socket))
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.cancel()
 
     # -- the machine
 
@@ -119,7 +117,7 @@ class Relaying(Conversing):
         finally:
             self._working = False
         self._words_came.set()
-        self._arm()
+        self._alarm.set(self._relay.next_deadline())
 
     def _do_all(self, outputs: list[steps.Output]) -> None:
         for output in outputs:
@@ -192,24 +190,6 @@ class Relaying(Conversing):
         lost = steps.ConnectionLost(why)
         self._count(lost)
         self._take(lost)
-
-    # -- time
-
-    def _arm(self) -> None:
-        """Keep one timer for the next deadline; one that is early wakes the relay for nothing and is set again."""
-        assert self._relay is not None
-        deadline = self._relay.next_deadline()
-        if deadline is None or (self._armed_for is not None and self._armed_for <= deadline):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._armed_for = deadline
-        delay_s = max(deadline - self._services.clock(), 0.0)
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
-
-    def _wake(self) -> None:
-        self._timer = self._armed_for = None
-        self._take(steps.DeadlinePassed())
 
 
 async def _end_of(task: asyncio.Task[None]) -> None:

@@ -31,20 +31,27 @@ class Sideband:
         self.own_events = own_events
         self._backlog = backlog
         self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
         self.closing: Closing | None = None
         """Why the socket is closed, once it is."""
         self._news = asyncio.Event()
         self._room = asyncio.Event()
 
     def put(self, text: bytes) -> None:
-        """Queue an event. Beyond the limit the queue is dropped and the socket closed: the call never waits."""
+        """Queue an event. Beyond the limits the queue is dropped and the socket closed: the call never waits.
+
+        An event that is the only one is queued whatever its size is.
+        """
         if self.closing is not None:
             return
-        if len(self._waiting) >= self._backlog:
+        waiting_bytes = self._waiting_bytes + len(text)
+        if len(self._waiting) >= self._backlog or (self._waiting and waiting_bytes > limits.MAX_BACKLOG_BYTES):
             self._waiting.clear()
+            self._waiting_bytes = 0
             self.close(TOO_SLOW)
             return
         self._waiting.append(text)
+        self._waiting_bytes = waiting_bytes
         self._news.set()
 
     def close(self, closing: Closing) -> None:
@@ -66,12 +73,16 @@ class Sideband:
         size_bytes = len(texts[0])
         while waiting and (size_bytes := size_bytes + len(waiting[0])) <= MAX_WRITE_BYTES:
             texts.append(waiting.popleft())
-        if len(waiting) <= self._backlog // 2:
+        self._waiting_bytes -= sum(map(len, texts))
+        if self._has_room():
             self._room.set()
         return texts
 
     async def room(self) -> None:
-        """Wait until at most half of the queue is taken, so that a client who also reads cannot fill it by itself."""
-        while len(self._waiting) > self._backlog // 2 and self.closing is None:
+        """Wait until little enough is queued that a client who also reads cannot fill the rest by itself."""
+        while not self._has_room() and self.closing is None:
             self._room.clear()
             await self._room.wait()
+
+    def _has_room(self) -> bool:
+        return len(self._waiting) <= self._backlog // 2 and self._waiting_bytes <= limits.MAX_ASKING_BYTES

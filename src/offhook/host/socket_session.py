@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ from offhook.host.sideband import Closing, Sideband
 from offhook.host.socket_line import SocketLine
 from offhook.host.watching import Watch
 from offhook.model.metering import Used
+from offhook.net.alarm import Alarm
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.session.engine import Engine
@@ -84,8 +84,7 @@ class SocketSession:
         self._working = False
         self._closed = False
         self._ended_s: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._armed_for: float | None = None
+        self._alarm = Alarm(self._wake, sessions.services.clock)
         if ignored := without_effect(start, reasons=services.backend.capabilities.reasons):
             self.log.warning("session members without effect", members=",".join(ignored))
 
@@ -163,18 +162,11 @@ class SocketSession:
                     self._conversing.perform(output)
 
     def _arm(self) -> None:
-        """Keep one timer for the next deadline; one that is early wakes the session for nothing and is set again."""
-        due = [time for time in (self.engine.next_deadline(), self._expires) if time is not None]
-        if self._closed or not due or (self._armed_for is not None and self._armed_for <= min(due)):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._armed_for = min(due)
-        delay_s = max(self._armed_for - self._services.clock(), 0.0)
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
+        if not self._closed:
+            self._alarm.set(self.engine.next_deadline())
+            self._alarm.set(self._expires)
 
     def _wake(self) -> None:
-        self._timer = self._armed_for = None
         now = self._services.clock()
         if self._expires is not None and now >= self._expires:
             self._expire()
@@ -233,9 +225,7 @@ class SocketSession:
         self._closed = True
         self._ended_s = self._services.wall_s()
         self._inbox.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.cancel()
         self._conversing.close()
         self.line.close()
         if spans := self._watch.close(self._services.clock()):

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar, cast
 
 from offhook.errors import ConfigError
+from offhook.model.http import AnswerRefusedError
 from offhook.model.interface import ModelError
 from offhook.model.settings import Role
 from offhook.telemetry.log import FactLog
@@ -27,6 +28,9 @@ REST_S: Final = 15.0
 MOST_REST_S: Final = 240.0
 # What is wrong with the request, or passes at once, is no reason to leave a backend alone.
 _PASSING: Final = frozenset({"unsupported_language", "overloaded"})
+# What servers answer to a request that they do not take: the schema of a function, the name of a voice, too long a
+# conversation. It is one client's, and the other calls keep the backend.
+_REFUSED_REQUEST: Final = frozenset({400, 413, 415, 422})
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -138,16 +142,20 @@ class Order(Generic[P]):
 
     async def ask(self, seat: Seat[P], begin: Callable[[P], AsyncIterator[T]], *, has_other: bool) -> AsyncIterator[T]:
         """Yield what one of them gives, and take down how it does; it has to begin soon where another could."""
+        tried_until: float | None = None
         if seat.in_a_row and not self._rests(seat):
             # This turn tries whether it is back; the others do not wait for that too.
-            seat.rests_until = self._clock() + seat.patience_s
+            seat.rests_until = tried_until = self._clock() + seat.patience_s
         begun = False
         try:
             async with closing_outputs(begin(seat.part)) as pieces:
+                patience = asyncio.timeout(seat.patience_s if has_other else None)
                 try:
-                    async with asyncio.timeout(seat.patience_s if has_other else None):
+                    async with patience:
                         piece = await anext(pieces)
                 except TimeoutError:
+                    if not patience.expired():  # it is the backend's own
+                        raise
                     raise ModelError("model_timeout", f"{seat.model} gave nothing for {seat.patience_s:g} s.") from None
                 while True:
                     if not begun:
@@ -159,7 +167,8 @@ class Order(Generic[P]):
             if not begun:
                 self._worked(seat)
         except Exception as failure:  # of a ModelError or an adapter's bug the next one knows nothing
-            self._failed(seat, failure)
+            if not self._failed(seat, failure) and seat.rests_until == tried_until:
+                seat.rests_until = self._clock()  # it was not found out; the next turn tries
             raise
 
     def _worked(self, seat: Seat[P]) -> None:
@@ -170,14 +179,18 @@ class Order(Generic[P]):
         if seat is not self.seats[0]:
             seat.stood_in += 1
 
-    def _failed(self, seat: Seat[P], failure: Exception) -> None:
+    def _failed(self, seat: Seat[P], failure: Exception) -> bool:
+        """Take a failure down, and return whether the backend is left alone for it."""
         seat.failures += 1
         code = failure.code if isinstance(failure, ModelError) else "server_error"
         if len(self.seats) == 1 or code in _PASSING:
-            return
+            return False
+        why = failure.message if isinstance(failure, ModelError) else type(failure).__name__
+        if isinstance(failure, AnswerRefusedError) and failure.status in _REFUSED_REQUEST:
+            self._log.info("the backend refused a request", role=self.role, backend=seat.name, code=code, why=why)
+            return False
         now = self._clock()
         if not seat.in_a_row:
-            why = failure.message if isinstance(failure, ModelError) else type(failure).__name__
             others = [each.name for each in self.seats if each is not seat and each.is_ready]
             self._log.warning(
                 "the backend failed; another stands in" if others else "the backend failed",
@@ -191,6 +204,7 @@ class Order(Generic[P]):
         if not seat.in_a_row or now >= seat.rests_until - seat.patience_s:
             seat.in_a_row += 1
         seat.rests_until = now + min(REST_S * 2 ** min(seat.in_a_row - 1, 8), MOST_REST_S)
+        return True
 
 
 def _broken(seat: Seat[Any], failure: Exception) -> ConfigError:

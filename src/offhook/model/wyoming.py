@@ -45,10 +45,18 @@ class Description:
 
     languages: Mapping[str, tuple[str, ...]]
 
-    def speaks(self, language: str) -> bool:
-        """Whether it knows a language, in any of its regions; a server that names none may know all."""
-        known = {_primary(each) for languages in self.languages.values() for each in languages}
-        return not known or _primary(language) in known
+    def spelling(self, language: str) -> str | None:
+        """Return what the server calls a language, None when it does not know it in any of its regions.
+
+        The region that was asked for, else none, else the first. A server that names no languages may know all.
+        """
+        known = [each for languages in self.languages.values() for each in languages]
+        if not known:
+            return language
+        for wanted in (_folded(language), _primary(language)):
+            if found := next((each for each in known if _folded(each) == wanted), None):
+                return found
+        return next((each for each in known if _primary(each) == _primary(language)), None)
 
 
 class WyomingServer:
@@ -60,6 +68,7 @@ class WyomingServer:
         self.port = port
         self.timeout_s = timeout_s
         self.description: Description | None = None
+        self._is_stale = False
 
     @property
     def url(self) -> str:
@@ -73,20 +82,30 @@ class WyomingServer:
             async with asyncio.timeout(self.timeout_s):
                 reader, writer = await asyncio.open_connection(self.host, self.port, limit=MAX_HEAD_BYTES)
         except (OSError, TimeoutError) as failure:
+            self.forget()
             raise ModelError("model_unavailable", f"The {self.name} cannot be reached.") from failure
         try:
             yield Connection(self, reader, writer)
+        except ModelError:
+            self.forget()
+            raise
         finally:
             writer.transport.abort()  # what is still under way is for nobody
 
     async def describe(self, service: str) -> Description:
-        """Return what it has of a service, ``asr`` or ``tts``; asked once. Raises ModelError."""
-        if self.description is None:
+        """Return what it has of a service, ``asr`` or ``tts``; asked once, while all goes well. Raises ModelError."""
+        known = self.description
+        if known is None or self._is_stale:
             async with self.connect() as connection:
                 await connection.send(Event("describe"))
                 event = await connection.receive("info")
-            self.description = _description(event.data.get(service))
-        return self.description
+            self.description = known = _description(event.data.get(service))
+            self._is_stale = False
+        return known
+
+    def forget(self) -> None:
+        """Ask it again what it has: it may have been started anew, with other models."""
+        self._is_stale = True
 
 
 class Connection:
@@ -196,9 +215,11 @@ class WyomingEar(_Part):
     async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the words of the caller, as they come where the server streams them. Raises ModelError."""
         given = (wanted.language if wanted is not None else None) or self._language
-        if given and not (await self._server.describe(self._service)).speaks(given):
+        language = (await self._server.describe(self._service)).spelling(given) if given else None
+        if given and not language:
+            self._server.forget()
             raise ModelError("unsupported_language", f"The {self._server.name} does not hear '{given}'.")
-        request: dict[str, Any] = {"name": self._model, "language": given}
+        request: dict[str, Any] = {"name": self._model, "language": language}
         if wanted is not None and wanted.keywords:
             request["transcript_terms"] = list(wanted.keywords)
         sound = _converted(speech) if speech.seconds < _LONG_S else await asyncio.to_thread(_converted, speech)
@@ -285,9 +306,10 @@ class WyomingVoice(_Part):
         """Return the voice to ask for, in the words of the protocol; nothing is the server's own choice."""
         if self._voice is not None:
             return {"name": self._voice} | ({"speaker": self._speaker} if self._speaker else {})
-        if voice in (await self._server.describe(self._service)).languages:
+        known = await self._server.describe(self._service)
+        if voice in known.languages:
             return {"name": voice}
-        return {"language": self._language} if self._language else {}
+        return {"language": known.spelling(self._language) or self._language} if self._language else {}
 
 
 def _converted(speech: Speech) -> bytes:
@@ -328,6 +350,11 @@ def _text(event: Event, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _folded(language: str) -> str:
+    """Return a language as it can be compared: ``en-us`` for ``en-US`` and ``en_US``."""
+    return language.replace("_", "-").lower()
+
+
 def _primary(language: str) -> str:
     """Return a language without its region: ``en`` for ``en-US`` and ``en_GB``."""
-    return language.replace("_", "-").partition("-")[0].lower()
+    return _folded(language).partition("-")[0]

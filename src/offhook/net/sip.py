@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 
 from offhook.errors import ConfigError
 from offhook.net.address import RouteFinder, bind_pair, parse_public_address
+from offhook.net.alarm import Alarm
 from offhook.net.stream import Stream, StreamLimits
 from offhook.sip.agent import UserAgent
 from offhook.sip.flow import Flow
@@ -127,8 +128,7 @@ class SipTransport:
         self._serial = 0
         self._outputs: deque[Output] = deque()
         self._performing = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._armed_for: float | None = None
+        self._alarm = Alarm(self._wake, clock)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -149,9 +149,7 @@ class SipTransport:
 
     async def close(self) -> None:
         """Stop at once: nothing more is sent or received."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.cancel()
         if self._udp is not None and self._loop is not None:
             if self._udp_descriptor >= 0:
                 self._loop.remove_reader(self._udp_descriptor)
@@ -216,19 +214,10 @@ class SipTransport:
             self._performing = False
 
     def _arm(self) -> None:
-        """Keep one timer for the agent's next deadline. One that is early only wakes it for nothing."""
-        deadline = self.agent.next_deadline()
-        if deadline is None or self._loop is None or self._udp is None:
-            return
-        if self._timer is not None:
-            if self._armed_for is not None and self._armed_for <= deadline:
-                return
-            self._timer.cancel()
-        self._armed_for = deadline
-        self._timer = self._loop.call_later(max(0.0, deadline - self._clock()), self._wake)
+        if self._udp is not None:
+            self._alarm.set(self.agent.next_deadline())
 
     def _wake(self) -> None:
-        self._timer = None
         self.perform(self.agent.advance(self._clock()))
 
     # -- UDP ---------------------------------------------------------------------------------------------------------

@@ -44,10 +44,11 @@ def function_name(server_label: str, name: str) -> str:
 
 
 def as_function(server: McpTool, listed: McpListedTool) -> FunctionTool:
-    """Return a tool as the function that a model is shown."""
+    """Return a tool as the function that a model is shown, with what its server is for."""
+    about = "\n\n".join(filter(None, (listed.description or "", server.server_description or "")))
     return FunctionTool(
         name=function_name(server.server_label, listed.name),
-        description=listed.description or UNSET,
+        description=about or UNSET,
         parameters=listed.input_schema,
     )
 
@@ -70,6 +71,11 @@ def is_allowed(server: McpTool, listed: McpListedTool) -> bool:
             return listed.name in names
         case _:
             return True
+
+
+def is_callable(server: McpTool) -> bool:
+    """Say whether the model itself may call the tools of a server; nothing here calls them from a program."""
+    return not server.allowed_callers or "direct" in server.allowed_callers
 
 
 def needs_approval(server: McpTool, listed: McpListedTool) -> bool:

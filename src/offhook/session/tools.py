@@ -15,7 +15,15 @@ from msgspec.structs import replace
 from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
-from offhook.session.mcp import McpTarget, as_function, function_name, is_allowed, is_same_server, needs_approval
+from offhook.session.mcp import (
+    McpTarget,
+    as_function,
+    function_name,
+    is_allowed,
+    is_callable,
+    is_same_server,
+    needs_approval,
+)
 from offhook.session.response import MadeMcpCall, Response
 from offhook.wire import server_events as ev
 from offhook.wire.items import McpApprovalResponse, McpCall, McpListedTool, McpListTools, McpToolExecutionError
@@ -192,6 +200,8 @@ class ToolBox:
         return _choose(shown, targets) if isinstance(request.tool_choice, ToolChoiceMcp) else shown
 
     def _show_server(self, tool: McpTool, targets: dict[str, McpTarget]) -> list[Tool]:
+        if not is_callable(tool):
+            return []
         server = self._servers.get(tool.server_label)
         listed = server.state.tools if server is not None and isinstance(server.state, Listed) else ()
         shown: list[Tool] = []

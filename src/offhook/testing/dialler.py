@@ -21,7 +21,7 @@ from offhook.audio.resample import resample_whole
 from offhook.audio.wav import read_wav, write_wav
 from offhook.errors import LocalError
 from offhook.testing.hearing import Conversation, understand
-from offhook.testing.ladder import sip_summary
+from offhook.testing.ladder import printable, sip_summary
 from offhook.testing.phone import RATE_HZ, CallFailedError, Phone, PhoneCall
 
 # The other side has said what it wanted to say when it was silent for so long.
@@ -131,7 +131,8 @@ def entry(when: str, who: str, what: str, paper: Paper) -> str:
     """Return the lines that say it; what goes on is below where it began."""
     margin = len(when) + WHO_WIDTH + 1
     room = paper.columns - margin
-    lines = textwrap.wrap(what, room) if room >= LEAST_ROOM else [what]
+    text = printable(" ".join(what.splitlines()))
+    lines = textwrap.wrap(text, room) if room >= LEAST_ROOM else [text]
     name = f"{who:<{WHO_WIDTH}}"
     if paper.coloured and (colour := COLOURS.get(who.split(maxsplit=1)[0])):
         when, name = f"{DIM}{when}{PLAIN}", f"{colour}{name}{PLAIN}"
@@ -207,7 +208,7 @@ def table(figures: dict[str, Any]) -> str:
 
     end = figures["end"] or {"by": "nobody", "reason": "it goes on"}
     rows = [
-        ("ended by", f"{end['by']} ({end['reason']})"),
+        ("ended by", f"{end['by']} ({printable(end['reason'])})"),
         ("time to answer", ms(figures["time_to_answer_ms"])),
         ("first audio after the answer", ms(figures["first_audio_ms"])),
         ("answers, after the caller's last sound", times(figures["turn_ms"])),

@@ -83,7 +83,7 @@ def _heading() -> str:
 
 def _drawn(rung: Rung) -> str:
     start = f"{rung.at_s * 1000:>{_TIME - 2}.0f}  "
-    text = rung.text if rung.text.isprintable() else rung.text.encode("unicode_escape").decode("ascii")
+    text = printable(rung.text)
     inner = _SPAN - 4
     match rung.lane:
         case "sip>":
@@ -100,6 +100,13 @@ def _drawn(rung: Rung) -> str:
             return f"{start}|  {text}"
         case "note":
             return f"{start}*  {text}"
+
+
+def printable(text: str) -> str:
+    """Return a text that others may have written, as it may go to a terminal: one line, control characters escaped."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def sip_summary(data: bytes) -> str:

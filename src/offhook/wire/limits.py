@@ -73,6 +73,11 @@ MAX_FORMAT_CHANGES: Final = 4
 MAX_SOCKET_SESSIONS: Final = 1_000
 # Events that a session's own socket has not read yet: an answer of five minutes that was made at once, with its words.
 MAX_SOCKET_BACKLOG: Final = 4_000
+# And what those events hold, on either: eight minutes of answers in PCM. The largest event, a retrieved item with its
+# audio, has 20 MiB.
+MAX_BACKLOG_BYTES: Final = 32 * 1024 * 1024
+# A client who has so much to read is not asked what else it wants, so that it cannot fill the rest by itself.
+MAX_ASKING_BYTES: Final = 8 * 1024 * 1024
 # Audio that was appended and not listened to yet; beyond it the socket is not read until it is.
 MAX_UNHEARD_MS: Final = 1_000
 # A longer append is a recording and not cleaned of noise: this much takes 30 ms, in which nobody else is served.

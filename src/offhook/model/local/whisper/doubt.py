@@ -51,10 +51,12 @@ LONGEST_UNIT: Final = 12
 REPEATS: Final = 6
 """So often in a row nobody says anything; digits of a number come up to five times in a row."""
 
-
 OVER: Final = -1.6
 """What is said again where the end was as probable as this was said once: measured with recorded sentences, it is -1.9
 to -0.7 where nobody repeated anything, and below -2.0 where somebody did."""
+
+SENTENCE_ENDS: Final = (".", "?", "!", "\u3002", "\uff1f", "\uff01")
+"""Behind one of these the decoder begins again."""
 
 LEAST_AGAIN: Final = 3
 """Tokens that make a sentence, with its mark. Shorter words come twice in a row ("hello, hello")."""
@@ -85,6 +87,11 @@ def said_again(tokens: Sequence[int]) -> int | None:
             if tokens[place : place + unit] == tokens[place - unit : place]:
                 return place
     return None
+
+
+def is_over(begun: str, end_logprob: float) -> bool:
+    """Say whether words that are said again were said once only. A number that has a group twice is no sentence."""
+    return begun.endswith(SENTENCE_ENDS) and end_logprob >= OVER
 
 
 def runs_on(text: str, tokens: Sequence[int], limit: int) -> bool:

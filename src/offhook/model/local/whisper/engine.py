@@ -135,7 +135,7 @@ class WhisperEngine:
             yield None
             heard = self._hear(encoded, wanted, seconds)
             again = doubt.said_again(heard.tokens) if span_s < context_s else None
-            if again is not None and heard.ends[again] >= doubt.OVER:
+            if again is not None and self._is_over(heard, again):
                 heard, again = heard.until(again), None
             text = self._vocabulary.decode(heard.tokens)
             runs_on = doubt.runs_on(text, heard.tokens, heard.limit)
@@ -153,6 +153,11 @@ class WhisperEngine:
             "language": heard.language,
             "sure": heard.sure,
         }
+
+    def _is_over(self, heard: _Heard, place: int) -> bool:
+        """Say whether all was said before a place, where it begins once more."""
+        begun = self._vocabulary.decode(heard.tokens[:place])
+        return doubt.is_over(begun, heard.ends[place])
 
     def _encode(self, sound: Floats, context_s: float) -> Any:
         picture = log_mel(sound, round(context_s * FRAMES_A_SECOND), self._model.n_mels)
@@ -225,13 +230,13 @@ def views(seconds: float, *, prompted: bool) -> list[tuple[float, float]]:
 
     With silence that comes ready-made, the words of a prompt count for less.
     """
-    views: list[tuple[float, float]] = [(LONG_CONTEXT_S, LONG_CONTEXT_S)]
+    found: list[tuple[float, float]] = [(LONG_CONTEXT_S, LONG_CONTEXT_S)]
     if seconds <= SHORT_SPEECH_S:
-        views.insert(0, (SHORT_CONTEXT_S, SHORT_CONTEXT_S))
+        found.insert(0, (SHORT_CONTEXT_S, SHORT_CONTEXT_S))
         span_s = silence.span_s(seconds)
         if span_s < SHORT_CONTEXT_S and not prompted:
-            views.insert(0, (SHORT_CONTEXT_S, span_s))
-    return views
+            found.insert(0, (SHORT_CONTEXT_S, span_s))
+    return found
 
 
 def _logprobs(logits: Any, *tokens: int) -> list[float]:

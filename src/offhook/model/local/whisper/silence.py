@@ -15,9 +15,6 @@ from offhook.model.local.whisper.features import RATE_HZ, Floats
 MARGIN_S: Final = 0.5
 """So much of the silence at least is encoded with the speech, which ends in it."""
 
-ENCODED_A_SECOND: Final = 50
-"""The encoder halves the frames of the picture."""
-
 _STEP_S: Final = 0.5
 _LEAD_S: Final = 0.3
 _SYLLABLE_S: Final = 0.2
