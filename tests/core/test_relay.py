@@ -747,6 +747,16 @@ def test_an_upstream_that_greets_and_closes_is_not_dialled_without_pause() -> No
     assert pauses == pytest.approx([0.0, 0.5, 1.0, 2.0, 4.0, 8.0])
 
 
+def test_a_loss_that_is_told_twice_makes_the_pause_no_shorter() -> None:
+    talk = RelayTalk(is_online=False)
+    talk.lose()
+    talk.waits(0.1)
+    talk.lose()
+    deadline = talk.relay.next_deadline()
+    talk.lose()
+    assert talk.relay.next_deadline() == deadline
+
+
 @pytest.mark.parametrize("proof", ["an answer", "some time"])
 def test_a_connection_that_was_good_is_opened_again_at_once(proof: str) -> None:
     talk = RelayTalk()

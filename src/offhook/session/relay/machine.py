@@ -231,7 +231,7 @@ class Relay:
         self._post.forget()
 
     def _connection_lost(self, lost: steps.ConnectionLost) -> None:
-        attempt, was_taken = 0, False
+        was_taken = False
         match self.state:
             case Connecting(attempt=attempt):
                 pass
@@ -239,7 +239,7 @@ class Relay:
                 attempt = 0 if online.is_proven(self._now) else tried
                 was_taken = said != "nothing"
             case _:
-                pass
+                return  # There was none.
         is_refused = lost.is_refused and not was_taken
         self._forget_upstream()
         for run in self._runs:
