@@ -14,6 +14,7 @@ from offhook.host.converser import Converser, Sound
 from offhook.host.filling import Filling
 from offhook.host.mcp_calls import McpCalls
 from offhook.host.services import Services
+from offhook.host.well_formed import well_formed, well_formed_output, well_formed_words
 from offhook.model.interface import EarlyHearing, HearsSoFar, ModelError, Speech, Words
 from offhook.model.metering import metered
 from offhook.model.verbatim import say_verbatim
@@ -157,10 +158,11 @@ class Conversing:
             # A backend is an async generator; closing it stops what it started.
             async with aclosing(cast("Any", produced)) as outputs:
                 async for output in outputs:
-                    take(output)
+                    take(well_formed_output(output))
         except ModelError as failure:
-            self._owner.log.warning("model failed", code=failure.code, why=failure.message, run=run)
-            take(talk.GenerationFailed(run, failure.code, failure.message))
+            code, why = well_formed(failure.code), well_formed(failure.message)
+            self._owner.log.warning("model failed", code=code, why=why, run=run)
+            take(talk.GenerationFailed(run, code, why))
         except Exception as bug:  # an adapter may not be ours; this response fails, the call goes on
             self._owner.log.error("model adapter failed", failure=bug, run=run)
             take(talk.GenerationFailed(run, "server_error", "The model adapter failed."))
@@ -228,7 +230,7 @@ class Conversing:
         if hearing is None:
             return None
         try:
-            return [piece async for piece in hearing.words()]
+            return [well_formed_words(piece) async for piece in hearing.words()]
         except ModelError:
             return None
         except Exception as bug:  # as above
@@ -304,7 +306,8 @@ class Conversing:
         language, usage = "", None
         try:
             async with aclosing(cast("Any", self._words(wanted, speech, early))) as pieces:
-                async for piece in pieces:
+                async for heard in pieces:
+                    piece = well_formed_words(heard)
                     texts.append(piece.text)
                     logprobs += piece.logprobs
                     language, usage = piece.language or language, piece.usage or usage
@@ -312,8 +315,9 @@ class Conversing:
                     if piece.text:
                         take(talk.TranscriptGrew(item_id, piece.text, piece.logprobs))
         except ModelError as failure:
-            self._owner.log.warning("transcription failed", code=failure.code, why=failure.message)
-            take(talk.TranscriptFailed(item_id, failure.code, failure.message))
+            code, why = well_formed(failure.code), well_formed(failure.message)
+            self._owner.log.warning("transcription failed", code=code, why=why)
+            take(talk.TranscriptFailed(item_id, code, why))
         except Exception as bug:  # as above
             self._owner.log.error("model adapter failed", failure=bug)
             take(talk.TranscriptFailed(item_id, "server_error", "The model adapter failed."))

@@ -12,6 +12,7 @@ from offhook.audio.pcm import Samples, from_bytes, saturate
 from offhook.audio.resample import resample_whole
 from offhook.host.converser import Converser
 from offhook.host.services import Services
+from offhook.host.well_formed import well_formed
 from offhook.model.interface import ModelError, Sound
 from offhook.model.metering import metered
 from offhook.session import inputs as talk
@@ -102,7 +103,7 @@ class Filling:
         if line is None or not pieces:
             self._owner.take(talk.FillerEnded(number, 0))
             return
-        placed = [(piece.text, piece.duration_ms) for piece in pieces]
+        placed = [(well_formed(piece.text), piece.duration_ms) for piece in pieces]
         if not any(words for words, _ in placed):
             # A voice that does not place its words speaks all of them from its first piece on.
             placed = [(text, sum(duration_ms for _, duration_ms in placed))]

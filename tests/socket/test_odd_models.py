@@ -1,0 +1,75 @@
+"""Models of others that hand out what cannot be sent, or never come to an end: the session outlives them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from tests.socket.live import Live, run_jumping
+from tests.socket.test_sessions_live import opened
+
+from offhook.model.interface import ModelError, ModelOutput, Speech, Words
+from offhook.session.inputs import GenerationFinished, TextProduced, ToolArgumentsProduced, ToolCallStarted
+from offhook.session.outputs import Generate
+from offhook.testing.model import ScriptedModel
+from offhook.wire.items import LogProb
+from offhook.wire.session import TranscriptionEcho
+
+HALF = "hi \ud83d"
+SHOWN = "hi \N{REPLACEMENT CHARACTER}"
+
+
+class HalfPairs(ScriptedModel):
+    """Cuts its texts in the middle of a surrogate pair."""
+
+    async def respond(self, request: Generate) -> AsyncIterator[ModelOutput]:
+        self.requests.append(request)
+        if request.instructions == "Fail.":
+            raise ModelError(HALF, HALF)
+        yield TextProduced(request.run, HALF)
+        yield ToolCallStarted(request.run, 0, HALF, HALF)
+        yield ToolArgumentsProduced(request.run, 0, HALF)
+        yield GenerationFinished(request.run)
+
+    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        del wanted
+        if speech.seconds > 0.5:
+            raise ModelError(HALF, HALF)
+        yield Words(HALF, (LogProb(HALF, -0.5, (104, 105)),), HALF)
+
+
+async def add_recording(client: Any, ms: int) -> None:
+    content = [{"type": "input_audio", "audio": "AAAA" * (ms * 48 // 3)}]
+    await client.send("conversation.item.create", item={"type": "message", "role": "user", "content": content})
+
+
+def test_half_a_character_of_a_model_is_replaced_and_the_session_goes_on() -> None:
+    async def test(one: Live) -> None:
+        async with opened(one) as client:
+            await client.send("response.create", response={"output_modalities": ["text"]})
+            done = (await client.until("response.done"))[-1]["response"]
+            message, call = done["output"]
+            assert message["content"][0]["text"] == SHOWN
+            assert (call["name"], call["call_id"], call["arguments"]) == (SHOWN, SHOWN, SHOWN)
+            await client.send("response.create", response={"instructions": "Fail."})
+            done = (await client.until("response.done"))[-1]["response"]
+            assert done["status_details"]["error"]["code"] == SHOWN
+
+    run_jumping(test, backend=HalfPairs())
+
+
+def test_half_a_character_of_a_recogniser_is_replaced_and_the_session_goes_on() -> None:
+    async def test(one: Live) -> None:
+        async with opened(one) as client:
+            transcription = {"model": "whisper-1"}
+            include = ["item.input_audio_transcription.logprobs"]
+            await client.update(audio={"input": {"transcription": transcription}}, include=include)
+            await add_recording(client, 300)
+            done = (await client.until("conversation.item.input_audio_transcription.completed"))[-1]
+            assert done["transcript"] == SHOWN
+            assert done["logprobs"][0]["token"] == SHOWN
+            await add_recording(client, 600)
+            failed = (await client.until("conversation.item.input_audio_transcription.failed"))[-1]
+            assert failed["error"]["message"] == SHOWN
+
+    run_jumping(test, backend=HalfPairs())
