@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import msgspec
 import pytest
@@ -86,6 +87,42 @@ def test_a_change_of_behaviour_is_seen() -> None:
 def test_sound_is_not_kept() -> None:
     assert len(recorded()) < 6000
     assert b"AAAAAAAA" not in recorded()
+
+
+AUDIO = "AAAAAAAA" * 100
+HEARD = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": AUDIO}]}
+TOLD = {
+    "type": "message",
+    "role": "user",
+    "content": [{"type": "input_audio", "audio": AUDIO, "transcript": "At nine."}],
+}
+SPOKEN = {"type": "message", "role": "assistant", "content": [{"type": "output_audio", "audio": AUDIO}]}
+REFERENCE = {"type": "item_reference", "id": "item_x"}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"type": "input_audio_buffer.append", "audio": AUDIO},
+        {"type": "conversation.item.create", "item": HEARD},
+        {"type": "conversation.item.create", "item": TOLD},
+        {"type": "conversation.item.create", "item": SPOKEN},
+        {"type": "response.create", "response": {"input": [HEARD, TOLD, SPOKEN, REFERENCE]}},
+    ],
+)
+def test_sound_that_a_client_sends_is_not_kept_and_the_journal_replays(sent: dict[str, object]) -> None:
+    call = Call(HEAD.call_id, HEAD.seed, HEAD.options, HEAD.began)
+    call.handle(telephone.AcceptAsked(SESSION, b"{}", 1), 5.1)
+    call.open_session(SESSION, audio_format=PcmaFormat(), expires_at=9, options=HEAD.engine, now=5.1)
+    journal = encode_head(HEAD)
+    journal += encode_line(5.1, telephone.AcceptAsked(SESSION, b"{}", 1), ())
+    journal += encode_line(5.1, SessionOpened(SESSION, PcmaFormat(), 9), ())
+    event = talk.ClientSent(decode_client_event(json.dumps(sent)), 1)
+    journal += encode_line(5.2, event, output_names(call.handle(event, 5.2)))
+    assert b"AAAAAAAA" not in journal
+    *_, step = replay(*read_journal(journal))
+    assert step.outputs
+    assert step.same
 
 
 def test_a_line_that_was_cut_off_is_left_out() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from offhook.call import machine as telephone
@@ -20,10 +21,18 @@ from offhook.errors import LocalError
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
 from offhook.session.options import EngineOptions
-from offhook.wire.client_events import ResponseCreate, ResponseParams, SessionUpdate
+from offhook.wire.client_events import (
+    ConversationItemCreate,
+    InputAudioBufferAppend,
+    ResponseCreate,
+    ResponseParams,
+    SessionUpdate,
+)
+from offhook.wire.items import InputAudio, InputItem, Message, OutputAudio
 from offhook.wire.session import AudioFormat, SessionParams, mask_secrets
 
 Masked = TypeVar("Masked", SessionParams, ResponseParams)
+AnyItem = TypeVar("AnyItem", bound=InputItem)
 
 VERSION = 1
 
@@ -111,9 +120,30 @@ def _fit_to_keep(event: Event) -> Event:
         case talk.ClientSent(event=SessionUpdate(session=session) as update):
             return replace(event, event=replace(update, session=_masked(session)))
         case talk.ClientSent(event=ResponseCreate(response=ResponseParams() as response) as create):
-            return replace(event, event=replace(create, response=_masked(response)))
+            response = replace(_masked(response), input=_silent_input(response.input))
+            return replace(event, event=replace(create, response=response))
+        case talk.ClientSent(event=InputAudioBufferAppend() as append):
+            # A call takes no sound of its clients: what was in it decides nothing.
+            return replace(event, event=replace(append, audio=""))
+        case talk.ClientSent(event=ConversationItemCreate(item=item) as create):
+            return replace(event, event=replace(create, item=_silent(item)))
         case _:
             return event
+
+
+def _silent_input(items: tuple[InputItem, ...] | UnsetType) -> tuple[InputItem, ...] | UnsetType:
+    return UNSET if items is UNSET else tuple(map(_silent, items))
+
+
+def _silent(item: AnyItem) -> AnyItem:
+    """Return an item without its sound; of the sound, whether there was some is left."""
+    if not isinstance(item, Message):
+        return item
+    content = tuple(
+        replace(part, audio="") if isinstance(part, InputAudio | OutputAudio) and part.audio else part
+        for part in item.content
+    )
+    return replace(item, content=content)
 
 
 def _masked(params: Masked) -> Masked:

@@ -23,6 +23,8 @@ from offhook.telemetry.trace import Span
 
 # Some seconds of a busy server; a disk that is slower than this for longer has to lose something.
 MAX_WAITING: Final = 20_000
+# An hour of talk is some megabytes; only a client that says megabytes at once comes here.
+MAX_JOURNAL_BYTES: Final = 64 * 1024 * 1024
 # The oldest traces go for the newest; this is some hundred megabytes.
 MAX_SPANS: Final = 1_000_000
 _SPANS = """CREATE TABLE IF NOT EXISTS spans (number INTEGER PRIMARY KEY, call_id TEXT, trace_id TEXT, span_id TEXT,
@@ -36,15 +38,25 @@ def _open_private(path: Path, flags: int) -> int:
 
 
 class FolderJournal:
-    """The journal of one call."""
+    """The journal of one call. It ends before the line that would make it too large, and the log says so."""
 
     def __init__(self, store: FolderStore, path: Path, first: bytes) -> None:
         self._store = store
         self._path = path
+        self._size_bytes = 0
+        self._is_full = False
         self.write(first)
 
     def write(self, line: bytes) -> None:
-        """Add a line."""
+        """Add a line; what comes after the end of a full journal is counted as dropped."""
+        if not self._is_full and self._size_bytes + len(line) > MAX_JOURNAL_BYTES:
+            # Nothing may come after what is missing: a replay would go another way.
+            self._is_full = True
+            self._store.tell_full(self._path)
+        if self._is_full:
+            self._store.dropped += 1
+            return
+        self._size_bytes += len(line)
         self._store.put((self._path, line))
 
     def close(self) -> None:
@@ -108,6 +120,10 @@ class FolderStore:
             self._waiting.put_nowait(work)
         except queue.Full:
             self.dropped += 1
+
+    def tell_full(self, journal: Path) -> None:
+        """Say that a journal has ended before its call."""
+        self._log.warning("journal full: the rest of its call is left out", journal=journal.name)
 
     def close(self) -> None:
         """Write what is waiting, and stop."""
