@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tests.socket.live import Live, run_jumping
+import pytest
+from tests.socket.live import PATIENCE_S, Live, run_jumping
 from tests.socket.test_sessions_live import opened
 
+from offhook.host import conversing
 from offhook.model.interface import ModelError, ModelOutput, Speech, Words
 from offhook.session.inputs import GenerationFinished, TextProduced, ToolArgumentsProduced, ToolCallStarted
 from offhook.session.outputs import Generate
@@ -73,3 +76,45 @@ def test_half_a_character_of_a_recogniser_is_replaced_and_the_session_goes_on() 
             assert failed["error"]["message"] == SHOWN
 
     run_jumping(test, backend=HalfPairs())
+
+
+class SlowEar(ScriptedModel):
+    """Hears nothing to its end until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = 0
+        self.may_end = asyncio.Event()
+
+    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        del speech, wanted
+        self.begun += 1
+        await self.may_end.wait()
+        yield Words("At nine.")
+
+
+@pytest.mark.parametrize("limit", [("MAX_HEARINGS", 2), ("MAX_HEARING_BYTES", 2 * 14_400)])
+def test_recordings_that_come_faster_than_they_are_heard_are_refused_beyond_a_limit(
+    limit: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversing, *limit)
+    ear = SlowEar()
+
+    async def test(one: Live) -> None:
+        async with opened(one) as client, asyncio.timeout(PATIENCE_S):
+            await client.update(audio={"input": {"transcription": {"model": "whisper-1"}}})
+            for _ in range(3):
+                await add_recording(client, 300)
+            refused = (await client.until("conversation.item.input_audio_transcription.failed"))[-1]
+            added = [event["item"]["id"] for event in client.events if event["type"] == "conversation.item.added"]
+            assert refused["item_id"] == added[2]
+            assert refused["error"]["code"] == "overloaded"
+            assert ear.begun == 2
+            ear.may_end.set()
+            for item_id in added[:2]:
+                done = (await client.until("conversation.item.input_audio_transcription.completed"))[-1]
+                assert done["item_id"] == item_id
+            await add_recording(client, 300)
+            await client.until("conversation.item.input_audio_transcription.completed")
+
+    run_jumping(test, backend=ear)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from math import exp
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from offhook.call.call import Output
 from offhook.host.converser import Converser, Sound
@@ -23,6 +23,12 @@ from offhook.session import outputs as do
 from offhook.session.input_audio import linear
 from offhook.wire.server_events import encode_event
 from offhook.wire.session import Transcription, TranscriptionEcho
+
+MAX_HEARINGS: Final = 256
+"""Transcriptions under way in one conversation: more than the turns of five minutes that were appended at once."""
+
+MAX_HEARING_BYTES: Final = 64 * 1024 * 1024
+"""The sound that they hold: twenty minutes of 24 kHz samples. Recordings come faster than anybody can hear them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,9 @@ class Conversing:
         self._owner = owner
         self._services = services
         self._generating: dict[int, asyncio.Task[None]] = {}
-        self._hearing: set[asyncio.Task[None]] = set()
+        # What is being transcribed, and how many bytes of sound that is.
+        self._hearing: dict[asyncio.Task[None], int] = {}
+        self._hearings_refused = 0
         self._early: _Early | None = None
         self._reading: tuple[str, asyncio.Task[None]] | None = None
         self._filling = Filling(owner, services)
@@ -269,9 +277,24 @@ class Conversing:
             return
         if self._reading is not None and self._reading[0] == wanted.item_id:
             self._stop_reading()
+        held_bytes = sum(self._hearing.values()) + len(speech.pcm)
+        if len(self._hearing) >= MAX_HEARINGS or held_bytes > MAX_HEARING_BYTES:
+            self._refuse_hearing(wanted, early, held_bytes)
+            return
         task = self._spawn(self._transcribe(wanted, speech, early))
-        self._hearing.add(task)
-        task.add_done_callback(self._hearing.discard)
+        self._hearing[task] = len(speech.pcm)
+        task.add_done_callback(self._hearing.pop)
+
+    def _refuse_hearing(self, wanted: do.Hear, early: EarlyHearing | None, held_bytes: int) -> None:
+        """Tell that too much waits for its words already."""
+        if early is not None:
+            early.cancel()
+        self._hearings_refused += 1
+        if self._hearings_refused == 1:
+            hearings = len(self._hearing)
+            self._owner.log.warning("transcriptions refused: too many", hearings=hearings, size_bytes=held_bytes)
+        message = "Too much of this conversation waits to be transcribed already."
+        self._owner.take(talk.TranscriptFailed(wanted.item_id, "overloaded", message))
 
     def _speech(self, start_ms: int, end_ms: int) -> Speech:
         line = self._owner.line
