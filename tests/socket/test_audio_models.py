@@ -51,6 +51,34 @@ def test_a_turn_is_sent_as_a_wav_file_and_comes_back_as_words() -> None:
     with_server(Reply([b'{"text": " Hello. "}'], content_type="application/json"), use)
 
 
+def member(name: str, value: str) -> bytes:
+    return f'name="{name}"\r\n\r\n{value}\r\n'.encode()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "language", "prompt"),
+    [
+        (TranscriptionEcho(), None, None),
+        (TranscriptionEcho(keywords=("Zoë", "offhook")), None, "Zoë, offhook"),
+        (TranscriptionEcho(prompt="A clinic.", keywords=("Zoë",)), None, "A clinic. Zoë"),
+        (TranscriptionEcho(languages=("de",)), "de", None),
+        (TranscriptionEcho(languages=("de", "en")), None, None),
+        (TranscriptionEcho(language="fr", languages=("de",)), "fr", None),
+    ],
+)
+def test_a_recogniser_is_told_the_keywords_and_the_language_if_there_is_one(
+    wanted: TranscriptionEcho, language: str | None, prompt: str | None
+) -> None:
+    async def use(server: ModelServer, host: ModelHost) -> None:
+        await collect(Transcriptions(server, "whisper-1").transcribe(Speech(b"\1\0" * 80, 8000), wanted))
+        body = host.received[0].body
+        for name, value in (("language", language), ("prompt", prompt)):
+            assert (f'name="{name}"'.encode() in body) is (value is not None)
+            assert value is None or member(name, value) in body
+
+    with_server(Reply([b'{"text": "Hello."}'], content_type="application/json"), use)
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"words": 1}', b"<html>"])
 def test_a_recogniser_that_sends_no_words_fails(body: bytes) -> None:
     async def use(server: ModelServer, _: ModelHost) -> None:

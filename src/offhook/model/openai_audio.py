@@ -21,6 +21,7 @@ from offhook.audio.wav import write_wav
 from offhook.model.http import AnswerRefusedError, ModelServer
 from offhook.model.interface import ModelError, Sound, Speech, Words
 from offhook.model.sse import SseError, data_lines
+from offhook.model.transcript_prompt import transcript_prompt
 from offhook.wire.server_events import TokensUsage
 from offhook.wire.session import CustomVoice, TranscriptionEcho, Voice
 
@@ -85,10 +86,10 @@ class Transcriptions:
         form = FormBuilder().text("model", self._model).text("response_format", "json").part("file", part)
         if streams:
             form = form.text("stream", "true")
-        if wanted is not None and wanted.language:
-            form = form.text("language", wanted.language)
-        if wanted is not None and wanted.prompt:
-            form = form.text("prompt", wanted.prompt)
+        if language := _language(wanted):
+            form = form.text("language", language)
+        if prompt := transcript_prompt(wanted):
+            form = form.text("prompt", prompt)
         async with self._server.stream(self._server.request("/audio/transcriptions").multipart(form)) as response:
             chunks = self._server.chunks(response)
             first = b""
@@ -136,6 +137,14 @@ class Transcriptions:
 
     def _endless(self) -> ModelError:
         return ModelError("transcription_error", f"The {self._server.name} sent endless words.")
+
+
+def _language(wanted: TranscriptionEcho | None) -> str | None:
+    """Return the one language that is spoken; the form has no room for several that may be."""
+    if wanted is None or wanted.language:
+        return None if wanted is None else wanted.language
+    languages = wanted.languages or ()
+    return languages[0] if len(languages) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)

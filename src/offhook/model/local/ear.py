@@ -18,6 +18,7 @@ from offhook.model.local import limits
 from offhook.model.local.pool import Pool, PoolOptions, Request, Urgency
 from offhook.model.local.pooled import Pooled
 from offhook.model.local.whisper.split import split_speech
+from offhook.model.transcript_prompt import transcript_prompt
 from offhook.wire.items import LogProb
 from offhook.wire.session import TranscriptionEcho
 
@@ -90,7 +91,8 @@ class LocalEar(Pooled):
         """Begin to turn speech into words. Raises ModelError when it is refused."""
         languages = self._languages(wanted)
         known = speech.language if speech.language in (languages or self.about.get("languages", ())) else ""
-        task = {"rate_hz": speech.rate_hz, "languages": languages, "known": known, "prompt": _prompt(wanted)}
+        prompt = transcript_prompt(wanted)
+        task = {"rate_hz": speech.rate_hz, "languages": languages, "known": known, "prompt": prompt}
         requests: list[Request] = []
         try:
             for piece in split_speech(from_bytes(speech.pcm), speech.rate_hz):
@@ -144,12 +146,6 @@ class LocalEar(Pooled):
 def _code(language: str) -> str:
     code = language.replace("_", "-").partition("-")[0].lower()
     return _CODES.get(code, code)
-
-
-def _prompt(wanted: TranscriptionEcho | None) -> str:
-    if wanted is None:
-        return ""
-    return " ".join([*filter(None, [wanted.prompt]), ", ".join(wanted.keywords or ())]).strip()
 
 
 def _words(result: dict[str, Any], *, begun: bool) -> Words:
