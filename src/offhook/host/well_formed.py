@@ -12,7 +12,7 @@ from offhook.session import inputs as talk
 
 def well_formed(text: str) -> str:
     """Return a text that has an encoding (Unicode, 3.9): pairs in two halves joined, lone halves as U+FFFD."""
-    if text.isascii():
+    if not text or text.isascii():
         return text
     try:
         text.encode()
@@ -25,9 +25,11 @@ def well_formed_output(output: talk.Input) -> talk.Input:
     """Return what a model produced with all its text well formed."""
     match output:
         case talk.TextProduced(text=text) | talk.AudioProduced(text=text):
-            return output if text.isascii() else replace(output, text=well_formed(text))
+            mended = well_formed(text)
+            return output if mended is text else replace(output, text=mended)
         case talk.ToolArgumentsProduced(delta=delta):
-            return output if delta.isascii() else replace(output, delta=well_formed(delta))
+            mended = well_formed(delta)
+            return output if mended is delta else replace(output, delta=mended)
         case talk.ToolCallStarted(name=name, call_id=call_id):
             return replace(output, name=well_formed(name), call_id=None if call_id is None else well_formed(call_id))
         case talk.GenerationFailed(code=code, message=message, kind=kind):
@@ -41,9 +43,8 @@ def well_formed_output(output: talk.Input) -> talk.Input:
 
 def well_formed_words(words: Words) -> Words:
     """Return what was heard with all its text well formed."""
-    if not words.logprobs and words.text.isascii() and words.language.isascii():
+    text, language = well_formed(words.text), well_formed(words.language)
+    if not words.logprobs and text is words.text and language is words.language:
         return words
     logprobs = tuple(replace(each, token=well_formed(each.token)) for each in words.logprobs)
-    return dataclasses.replace(
-        words, text=well_formed(words.text), language=well_formed(words.language), logprobs=logprobs
-    )
+    return dataclasses.replace(words, text=text, language=language, logprobs=logprobs)
