@@ -360,7 +360,7 @@ class Engine:
         response = Response(run, settings, conversation, self.ids, keeps_open=not self.door.plays)
         request = generation_request(self.session, params, response, items)
         whole = params is None or params.input is UNSET
-        self.tools.discover((params and params.tools) or ())
+        self.tools.discover((params and params.tools) or (), of_response=True)
         request = self._window.ask(self.tools.show(request), self.session.truncation, whole=whole)
         request = replace(request, verbatim=verbatim, apology=self.waiting.own.apology)
         self._responses[run] = response
