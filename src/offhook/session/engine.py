@@ -404,7 +404,7 @@ class Engine:
         del self._responses[run]
         self._pending.release(run)
         if not response.out_of_band:
-            self._spoken |= dict.fromkeys((message.item_id for message in response.spoken), response)
+            self._spoken |= {m.item_id: response for m in response.spoken if m.item_id in self.conversation}
         if response is self._default:
             self._default = None
             self._answered_once = True
