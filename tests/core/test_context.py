@@ -79,8 +79,8 @@ def test_a_function_call_and_its_output_leave_together() -> None:
 # -- in a session
 
 
-def long_talk(**session: Any) -> Talk:
-    options = EngineOptions(needs_transcripts=True, context_tokens=1_648, output_tokens=200)
+def long_talk(input_tokens: int = 1_000, **session: Any) -> Talk:
+    options = EngineOptions(needs_transcripts=True, context_tokens=input_tokens + 648, output_tokens=200)
     return Talk(options=options, instructions="Be brief.", audio={"input": {"turn_detection": None}}, **session)
 
 
@@ -161,17 +161,56 @@ def test_an_input_of_its_own_is_cut_without_the_conversation_losing_anything() -
     assert asked(talk) == ["a", "b"]
 
 
-def test_the_backend_counts_better_than_we_do() -> None:
-    talk = long_talk()
-    write(talk, 400, "a")
-    talk.client("response.create")
+def counts(talk: Talk, times: float, extra: int = 0) -> list[dict[str, Any]]:
+    """The model answers nothing, and tells an input so many times as long as we estimate it."""
     request = talk.generate()
-    ours = prefix_tokens(request.instructions, ()) + 400
-    usage = Usage(total_tokens=2 * ours, input_tokens=2 * ours, input_token_details=InputTokens(text_tokens=2 * ours))
+    ours = prefix_tokens(request.instructions, ()) + sum(map(tokens_of, request.items))
+    theirs = round(times * ours) + extra
+    usage = Usage(total_tokens=theirs, input_tokens=theirs, input_token_details=InputTokens(text_tokens=theirs))
     events = talk.happens(happened.GenerationFinished(request.run, usage=usage))
-    assert one(events, "response.done")["response"]["usage"]["input_tokens"] == 2 * ours
-    write(talk, 200, "b")
-    assert asked(talk) == ["b"], "600 of our tokens would have fitted; 1,200 of its own do not"
+    assert one(events, "response.done")["response"]["usage"]["input_tokens"] == theirs
+    return events
+
+
+def test_the_backend_counts_better_than_we_do() -> None:
+    talk = long_talk(3_000)
+    write(talk, 1_200, "a")
+    talk.client("response.create")
+    counts(talk, 2)
+    write(talk, 600, "b")
+    assert asked(talk) == ["b"], "1,800 of our tokens would have fitted; 3,600 of its own do not"
+
+
+def test_a_short_request_says_nothing_about_long_ones() -> None:
+    talk = long_talk(3_000)
+    talk.client("response.create")
+    counts(talk, 1, extra=30)
+    for name in "ab":
+        write(talk, 1_200, name)
+    assert asked(talk) == ["a", "b"]
+
+
+def test_a_response_beside_the_conversation_says_nothing_about_it() -> None:
+    talk = long_talk(3_000)
+    more = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "word" * 1_200}]}
+    talk.client("response.create", response={"conversation": "none", "input": [more]})
+    counts(talk, 4)
+    for name in "ab":
+        write(talk, 1_200, name)
+    assert asked(talk) == ["a", "b"]
+
+
+def test_what_was_learnt_is_not_learnt_twice_by_requests_side_by_side() -> None:
+    talk = long_talk(3_000)
+    for name in "ab":
+        write(talk, 600, name)
+    talk.client("response.create")
+    first = talk.generate()
+    talk.client("response.create", response={"conversation": "none"})
+    talk.happens(happened.GenerationFinished(first.run, usage=Usage(total_tokens=2_400, input_tokens=2_400)))
+    counts(talk, 2)
+    write(talk, 100, "c")
+    assert asked(talk) == ["a", "b", "c"], "2,600 tokens of the backend's"
 
 
 @pytest.mark.parametrize(("limit", "words"), [(10, 30), ("inf", 300)])

@@ -84,6 +84,32 @@ def test_a_server_that_is_reached_in_another_way_is_another_server() -> None:
     assert talk.generate().tools == (), "its old tools are not its own"
 
 
+def test_a_server_of_one_response_does_not_take_the_place_of_the_sessions() -> None:
+    talk = with_tools()
+    other = OPEN | {"server_url": "https://other.example/mcp"}
+    events = talk.client("response.create", response={"tools": [other]})
+    assert "mcp_list_tools.in_progress" in types(events)
+    assert talk.generate().tools == (), "the tools of the session's are not its own"
+    talk.happens(happened.McpToolsListed(talk.last(do.ListMcpTools).item_id, (ERASE,)))
+    talk.happens(happened.GenerationFinished(talk.generate().run))
+    calls(talk)
+    asked = talk.last(do.CallMcpTool)
+    assert (asked.server.server_url, asked.name) == ("https://crm.example/mcp", "lookup")
+    finishes(talk, output="{}")
+    talk.client("response.create", response={"tools": [other]})
+    assert [tool.name for tool in talk.generate().tools if isinstance(tool, FunctionTool)] == ["crm__erase"]
+    assert talk.count(do.ListMcpTools) == 2, "each was asked once"
+
+
+def test_the_servers_of_responses_count_and_end_with_the_session() -> None:
+    talk = Talk()
+    tools = [OPEN | {"server_label": f"s{number}"} for number in range(MAX_SERVERS + 1)]
+    events = talk.client("response.create", response={"tools": tools})
+    assert types(events).count("mcp_list_tools.failed") == 1
+    events = talk._take(talk.engine.close(talk.now))
+    assert types(events).count("mcp_list_tools.failed") == MAX_SERVERS
+
+
 def test_a_session_has_a_limited_number_of_servers() -> None:
     tools = [OPEN | {"server_label": f"s{number}"} for number in range(MAX_SERVERS + 1)]
     events = Talk().client("session.update", session={"type": "realtime", "tools": tools})

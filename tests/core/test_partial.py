@@ -125,6 +125,28 @@ def test_words_of_input_that_was_cleared_are_forgotten() -> None:
     assert ends(talk, other, "Hello.") == ["Hello.", "Hello."]
 
 
+@pytest.mark.parametrize("other", [None, {"model": "whisper-1"}])
+def test_a_session_that_wants_no_words_any_more_is_told_none_of_the_turn_that_goes_on(other: object) -> None:
+    def transcribes(transcription: object) -> None:
+        given = {"type": "realtime", "audio": {"input": {"transcription": transcription}}}
+        assert types(talk.client("session.update", session=given)) == ["session.updated"]
+
+    talk = streaming()
+    item_id = begins(talk)
+    hears(talk, item_id, "Can you tell me")
+    talk.waits(EVERY_S)
+    transcribes(other)
+    assert talk.happens(happened.HeardSoFar(item_id, "Can you tell me when")) == [], "it was under way"
+    asked = talk.count(do.HearSoFar)
+    talk.waits(5)
+    assert talk.count(do.HearSoFar) == asked
+    transcribes({"model": STREAMING_MODEL})
+    talk.waits(0.1)
+    assert talk.count(do.HearSoFar) == asked + 1, "it wants them again"
+    events = talk.happens(happened.HeardSoFar(item_id, "Can you tell me when you"))
+    assert one(events, DELTA)["delta"] == "Can you tell"
+
+
 DOORS: tuple[tuple[str, Callable[..., Talk]], ...] = (
     ("realtime", Talk),
     ("realtime", SocketTalk),

@@ -166,3 +166,13 @@ def test_a_callers_item_is_retrieved_with_its_audio() -> None:
     talk.client("conversation.item.retrieve", item_id=item_id)
     wanted = talk.last(do.SendWithAudio)
     assert (wanted.item.id, wanted.end_ms) == (item_id, 1500)
+
+
+def test_nothing_is_kept_of_an_item_that_was_deleted_while_it_was_said() -> None:
+    talk = Talk()
+    talk.client("response.create")
+    run = talk.generate().run
+    item_id = one(talk.happens(happened.TextProduced(run, "Hello there.")), "conversation.item.added")["item"]["id"]
+    talk.client("conversation.item.delete", item_id=item_id)
+    talk.happens(happened.GenerationFinished(run))
+    assert talk.engine.message_spoken(item_id) is None

@@ -9,6 +9,7 @@ from tests.core.talk import (
     RESPONSE_END,
     SPOKEN_ITEM,
     SPOKEN_ITEM_END,
+    SocketTalk,
     Talk,
     error,
     function,
@@ -21,7 +22,7 @@ from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.options import EngineOptions
 from offhook.session.usage import item_tokens
-from offhook.wire.items import FunctionCall, FunctionCallOutput, InputText, Message, OutputAudio, OutputText
+from offhook.wire.items import FunctionCall, FunctionCallOutput, InputAudio, InputText, Message, OutputAudio, OutputText
 
 # -- text
 
@@ -344,3 +345,43 @@ def test_a_reference_to_a_missing_item_is_refused_before_anything_begins() -> No
     response = {"conversation": "none", "input": [{"type": "item_reference", "id": "item_x"}]}
     assert error(talk.client("response.create", response=response))["param"] == "response.input[0].id"
     assert types(talk.client("response.create")) == ["response.created"]
+
+
+SOUND = {"type": "input_audio", "audio": "AAAA"}
+
+
+@pytest.mark.parametrize("talk", [Talk, SocketTalk])
+@pytest.mark.parametrize(
+    ("role", "part", "param"),
+    [
+        ("user", SOUND, "response.input[1].content[1]"),
+        ("user", SOUND | {"transcript": None}, "response.input[1].content[1]"),
+        ("user", {"type": "input_audio", "audio": "!!", "transcript": "Hello"}, "response.input[1].content[1].audio"),
+        ("user", {"type": "output_text", "text": "Hello"}, "response.input[1].content[1].type"),
+        ("system", SOUND | {"transcript": "Hello"}, "response.input[1].content[1].type"),
+        ("assistant", {"type": "output_audio"}, "response.input[1].content[1].type"),
+    ],
+)
+def test_what_no_model_could_read_of_an_input_is_refused_by_name(
+    talk: type[Talk], role: str, part: dict[str, Any], param: str
+) -> None:
+    one_talk = talk()
+    first = {"type": "output_text" if role == "assistant" else "input_text", "text": "Say what you hear."}
+    given = [
+        {"type": "message", "role": role, "content": [first]},
+        {"type": "message", "role": role, "content": [first, part]},
+    ]
+    refused = error(one_talk.client("response.create", response={"conversation": "none", "input": given}))
+    assert (refused["code"], refused["param"]) == ("invalid_value", param)
+    assert one_talk.count(do.Generate) == 0
+
+
+def test_the_words_of_audio_can_be_an_input() -> None:
+    talk = Talk()
+    given = [
+        {"type": "message", "role": "assistant", "content": [{"type": "output_audio", "transcript": "Yes?"}]},
+        {"type": "message", "role": "user", "content": [SOUND | {"transcript": "Hello"}]},
+    ]
+    talk.client("response.create", response={"input": given})
+    said = [item.content for item in talk.generate().items if isinstance(item, Message)]
+    assert said == [(OutputAudio(transcript="Yes?"),), (InputAudio(transcript="Hello"),)]

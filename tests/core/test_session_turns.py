@@ -181,6 +181,28 @@ def test_push_to_talk_begins_where_the_buffer_was_cleared() -> None:
     assert (talk.last(do.Hear).start_ms, talk.last(do.Hear).end_ms) == (5000, 7000)
 
 
+def test_the_padding_of_a_turn_does_not_reach_into_the_words_before_it() -> None:
+    detection = {"type": "server_vad", "silence_duration_ms": 200, "prefix_padding_ms": 500, "create_response": False}
+    talk = Talk(audio={"input": {"turn_detection": detection}})
+    talk.happens(happened.VoiceStarted(500), after_s=0.5)
+    talk.happens(happened.VoiceStopped(1500, 1700), after_s=1.2)
+    started = talk.happens(happened.VoiceStarted(1800), after_s=0.1)
+    assert started[0]["audio_start_ms"] == 1500
+    talk.happens(happened.VoiceStopped(2800, 3000), after_s=1.2)
+    heard = [(each.start_ms, each.end_ms) for each in talk.done if isinstance(each, do.Hear)]
+    assert heard == [(0, 1700), (1500, 3000)]
+    assert talk.happens(happened.VoiceStarted(6000), after_s=3)[0]["audio_start_ms"] == 5500
+
+
+@pytest.mark.parametrize("verb", ["commit", "clear"])
+def test_a_turn_begins_after_what_the_client_took_or_threw_away(verb: str) -> None:
+    talk = Talk()
+    talk.now += 2
+    talk.client(f"input_audio_buffer.{verb}")
+    started = talk.happens(happened.VoiceStarted(2100), after_s=0.1)
+    assert started[0]["audio_start_ms"] == 2000
+
+
 def speaking_talk() -> tuple[Talk, str]:
     """A caller who began to speak at 1,000 ms and goes on."""
     talk = Talk()

@@ -150,9 +150,9 @@ class Call:
     def _voice(self) -> Iterator[tuple[str, Callable[[], None]]]:
         at_ms = self.engine.input_ms
         if self.voice == "silent" and self.listens:
-            yield "voice starts", lambda: self._speak("speaks", happened.VoiceStarted(at_ms))
+            yield "voice starts", self._start_speaking
         if self.voice == "speaks":
-            yield "voice pauses", lambda: self._speak("pauses", happened.VoicePaused(at_ms, at_ms))
+            yield "voice pauses", self._pause
         if self.voice == "pauses":
             yield "voice resumes", lambda: self._speak("speaks", happened.VoiceResumed())
             yield "voice stops", lambda: self._speak("silent", happened.VoiceStopped(at_ms, at_ms))
@@ -164,6 +164,15 @@ class Call:
     def _speak(self, voice: str, event: happened.Input) -> None:
         self.voice = voice
         self.handle(event)
+
+    def _start_speaking(self) -> None:
+        # Without a silence before it a turn has no padding, and there is nothing of it to commit.
+        self.now += 0.2
+        self._speak("speaks", happened.VoiceStarted(self.engine.input_ms))
+
+    def _pause(self) -> None:
+        self.now += 0.2
+        self._speak("pauses", happened.VoicePaused(self.engine.input_ms, self.engine.input_ms))
 
     def _pause_heard(self, item_id: str, text: str | None) -> None:
         self.early = None
@@ -279,7 +288,7 @@ class Call:
             self.client(_update(ServerVad(idle_timeout_ms=None)))
         for _ in range(200):
             if self.voice == "speaks":
-                self._speak("pauses", happened.VoicePaused(self.engine.input_ms, self.engine.input_ms))
+                self._pause()
             elif self.voice == "pauses":
                 self._speak("silent", happened.VoiceStopped(self.engine.input_ms, self.engine.input_ms))
             elif self.unheard:

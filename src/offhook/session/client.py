@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from offhook.errors import ApiProblem
 from offhook.session import outputs as do
+from offhook.session.given import check_parts, without_audio
 from offhook.session.settings import check_model, update_session
 from offhook.wire import client_events as asked
 from offhook.wire import server_events as ev
@@ -17,15 +18,12 @@ from offhook.wire.client_events import ClientEvent
 from offhook.wire.items import (
     FunctionCallOutput,
     InputAudio,
-    InputText,
     Item,
     McpApprovalRequest,
     McpApprovalResponse,
     McpCall,
     McpListTools,
     Message,
-    OutputAudio,
-    OutputText,
 )
 from offhook.wire.own import OwnResponse
 from offhook.wire.problem import invalid
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
 
 # The API documents that a commit needs 100 ms of audio.
 LEAST_COMMIT_MS = 100
-
-_PARTS_OF_ROLES: dict[str, tuple[type, ...]] = {"system": (InputText,), "assistant": (OutputText,)}
 
 
 class ClientRequests:
@@ -125,13 +121,7 @@ class ClientRequests:
         audio = self._audio_of(item)
         if isinstance(item, Message):
             # No audio is in an item that is announced.
-            content = tuple(
-                InputAudio(transcript=None if part.transcript is UNSET else part.transcript)
-                if isinstance(part, InputAudio)
-                else part
-                for part in item.content
-            )
-            item = replace(item, status=item.status or "completed", content=content)
+            item = replace(without_audio(item), status=item.status or "completed")
         engine.add_item(item, event.previous_item_id or None)
         if audio is not None:
             given = engine.session.audio.input
@@ -144,14 +134,8 @@ class ClientRequests:
 
     def _check_item(self, item: Item) -> Item:
         match item:
-            case Message(role=role, content=content):
-                allowed = _PARTS_OF_ROLES.get(role)
-                for index, part in enumerate(content):
-                    where = f"item.content[{index}]"
-                    wrong = not isinstance(part, allowed) if allowed else isinstance(part, OutputText | OutputAudio)
-                    if wrong:
-                        message = f"Invalid value: a part of this type cannot be added to a message of the {role}."
-                        raise ApiProblem(400, "invalid_value", message, param=f"{where}.type")
+            case Message():
+                check_parts(item, "item")
             case FunctionCallOutput(call_id=call_id):
                 if not self._engine.conversation.has_tool_call(call_id):
                     message = f"Tool call ID '{call_id}' not found in conversation."

@@ -54,9 +54,10 @@ MAX_PARALLEL_RESPONSES = 8
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """Nobody speaks. Audio since ``since_ms`` was not committed yet."""
+    """Nobody speaks. Audio since ``since_ms`` was not committed yet; speech of an item ends at ``spoken_until_ms``."""
 
     since_ms: int
+    spoken_until_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Engine:
         self._began = now
         self._now = now
         self._out: list[Output] = []
-        self._turn: Quiet | Speaking = Quiet(0)
+        self._turn: Quiet | Speaking = Quiet(0, 0)
         self._playout = Playout()
         self.door = door(self)
         self._responses: dict[int, Response] = {}
@@ -203,7 +204,7 @@ class Engine:
         if detection is None or isinstance(self._turn, Speaking):
             return
         padding_ms = detection.prefix_padding_ms if isinstance(detection, ServerVad) else 300
-        start_ms = max(event.at_ms - (padding_ms or 0), 0)
+        start_ms = max(event.at_ms - (padding_ms or 0), self._turn.spoken_until_ms)
         self._turn = Speaking(self.ids.item(), start_ms)
         self.send(ev.SpeechStarted(event_id=self.ids.event(), audio_start_ms=start_ms, item_id=self._turn.item_id))
         self.waiting.hush()
@@ -236,16 +237,16 @@ class Engine:
         self.send(ev.SpeechStopped(event_id=self.ids.event(), audio_end_ms=event.decided_ms, item_id=turn.item_id))
         if event.end_ms <= turn.start_ms:
             # The client took, or threw away, all that was said.
-            self._turn = Quiet(turn.start_ms)
+            self._turn = Quiet(turn.start_ms, turn.start_ms)
             self.emit(do.DropEarly())
             return
-        self.commit(turn.item_id, turn.start_ms, event.decided_ms)
+        self.commit(turn.item_id, turn.start_ms, event.decided_ms, event.end_ms)
         if detection.create_response and not is_nod:
             self._answer_turn()
 
-    def commit(self, item_id: str, start_ms: int, end_ms: int) -> None:
+    def commit(self, item_id: str, start_ms: int, end_ms: int, spoken_until_ms: int | None = None) -> None:
         """Make a user item of the input audio between two positions."""
-        self._turn = Quiet(end_ms)
+        self._turn = Quiet(end_ms, end_ms if spoken_until_ms is None else spoken_until_ms)
         self.send(
             ev.InputCommitted(event_id=self.ids.event(), previous_item_id=self.conversation.last_id, item_id=item_id)
         )
@@ -297,13 +298,13 @@ class Engine:
             self.emit(do.DropEarly())
             self._turn = Speaking(self.ids.item(), self.input_ms)
         else:
-            self._turn = Quiet(self.input_ms)
+            self._turn = Quiet(self.input_ms, self.input_ms)
 
     def reconfigure_turns(self, detection: TurnDetection | None) -> None:
         """Detect turns in another way from now on."""
         self._semantic.reconfigured()
         if detection is None and isinstance(self._turn, Speaking):
-            self._turn = Quiet(self._turn.start_ms)
+            self._turn = Quiet(self._turn.start_ms, self._turn.start_ms)
             self.emit(do.DropEarly())
         self.emit(do.ConfigureTurns(detection))
 
@@ -360,7 +361,7 @@ class Engine:
         response = Response(run, settings, conversation, self.ids, keeps_open=not self.door.plays)
         request = generation_request(self.session, params, response, items)
         whole = params is None or params.input is UNSET
-        self.tools.discover((params and params.tools) or ())
+        self.tools.discover((params and params.tools) or (), of_response=True)
         request = self._window.ask(self.tools.show(request), self.session.truncation, whole=whole)
         request = replace(request, verbatim=verbatim, apology=self.waiting.own.apology)
         self._responses[run] = response
@@ -403,7 +404,7 @@ class Engine:
         del self._responses[run]
         self._pending.release(run)
         if not response.out_of_band:
-            self._spoken |= dict.fromkeys((message.item_id for message in response.spoken), response)
+            self._spoken |= {m.item_id: response for m in response.spoken if m.item_id in self.conversation}
         if response is self._default:
             self._default = None
             self._answered_once = True

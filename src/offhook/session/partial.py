@@ -17,6 +17,7 @@ from offhook.session import outputs as do
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
+    from offhook.wire.session import TranscriptionEcho
 
 STREAMING_MODEL: Final = "gpt-realtime-whisper"
 # Each hearing is of the turn from its start: oftener costs more than the words are newer.
@@ -55,23 +56,30 @@ class Partials:
         if state is not None:
             engine.transcripts.let_go(state.item_id)
         self._state = None
-        wanted = engine.session.audio.input.transcription
-        if item_id is not None and engine.options.hears_early and wanted and wanted.model == STREAMING_MODEL:
+        wanted = self._wanted
+        if item_id is not None and wanted is not None:
             every_s = EVERY_S if wanted.delay is UNSET else _EVERY_S.get(wanted.delay, EVERY_S)
             self._state = _Listening(item_id, engine.now + every_s, every_s)
 
+    @property
+    def _wanted(self) -> TranscriptionEcho | None:
+        """What the session asks for now, while that has words before a turn is over."""
+        wanted = self._engine.session.audio.input.transcription
+        streams = self._engine.options.hears_early and wanted is not None and wanted.model == STREAMING_MODEL
+        return wanted if streams else None
+
     def deadline(self) -> float | None:
         """Return when the turn is to be heard again."""
-        return self._state.due if self._state is not None else None
+        return self._state.due if self._state is not None and self._wanted is not None else None
 
     def pass_deadline(self) -> None:
         """Have the turn heard if that is due."""
         engine, state = self._engine, self._state
-        if state is None or state.due is None or engine.now < state.due:
+        wanted = self._wanted
+        if wanted is None or state is None or state.due is None or engine.now < state.due:
             return
         self._state = msgspec.structs.replace(state, due=None)
         end_ms = engine.input_ms
-        wanted = engine.session.audio.input.transcription
         engine.emit(do.HearSoFar(state.item_id, end_ms - engine.uncommitted_ms, end_ms, wanted))
 
     def heard(self, event: happened.HeardSoFar) -> None:
@@ -80,7 +88,7 @@ class Partials:
         if state is None or state.item_id != event.item_id:
             return
         due = engine.now + state.every_s
-        if event.text is None:  # there was no time for it
+        if event.text is None or self._wanted is None:  # there was no time for it, or nobody wants it any more
             self._state = msgspec.structs.replace(state, due=due)
             return
         words = tuple(event.text.split())

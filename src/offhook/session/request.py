@@ -7,25 +7,27 @@ from msgspec.structs import replace
 
 from offhook.errors import ApiProblem
 from offhook.session.conversation import Conversation
+from offhook.session.given import check_parts, check_words, without_audio
 from offhook.session.outputs import Generate
 from offhook.session.response import Response, ResponseSettings
 from offhook.wire.client_events import ResponseParams
 from offhook.wire.ids import Ids
-from offhook.wire.items import Item, ItemReference
+from offhook.wire.items import Item, ItemReference, Message
 from offhook.wire.session import AudioFormat, Reasoning, ReasoningEffort, Session, Voice, voice_name
 
 
 def context(params: ResponseParams | None, conversation: Conversation, ids: Ids) -> tuple[Item, ...]:
     """Return the items that the model reads: the conversation's finished ones, or those of ``response.input``.
 
-    Raises ApiProblem for a reference to an item that does not exist.
+    Raises ApiProblem for a reference to an item that does not exist, and for a message that no model could read.
     """
     if params is None or params.input is UNSET:
         return tuple(item for item in conversation if getattr(item, "status", None) != "in_progress")
     items: list[Item] = []
     for index, each in enumerate(params.input):
         if not isinstance(each, ItemReference):
-            items.append(each if each.id is not UNSET else replace(each, id=ids.item()))
+            item = _checked(each, f"response.input[{index}]")
+            items.append(item if item.id is not UNSET else replace(item, id=ids.item()))
             continue
         known = conversation.get(each.id)
         if known is None:
@@ -33,6 +35,14 @@ def context(params: ResponseParams | None, conversation: Conversation, ids: Ids)
             raise ApiProblem(400, "invalid_value", message, param=f"response.input[{index}].id")
         items.append(known)
     return tuple(items)
+
+
+def _checked(item: Item, path: str) -> Item:
+    if not isinstance(item, Message):
+        return item
+    check_parts(item, path, spoken=True)
+    check_words(item, path)
+    return without_audio(item)
 
 
 def response_settings(

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 from msgspec import UnsetType
 
 from offhook.errors import ApiProblem
 from offhook.session import outputs as do
+from offhook.session.given import decode_base64
 from offhook.session.inputs import AudioProduced
 from offhook.session.listening import bytes_per_ms
 from offhook.session.response import Response
@@ -155,10 +155,7 @@ class _Delivery:
 def _decoded(text: str, audio_format: AudioFormat, param: str) -> bytes:
     if len(text) > _APPEND_CHARS:
         raise invalid(param, f"Invalid '{param}': there may be {limits.MAX_APPEND_BYTES} bytes of audio at most.")
-    try:
-        audio = msgspec.convert(text, bytes)  # Five times as fast as binascii, and as strict.
-    except (msgspec.ValidationError, UnicodeError):
-        raise invalid(param, f"Invalid '{param}': expected base64-encoded audio bytes.") from None
+    audio = decode_base64(text, param)
     if isinstance(audio_format, PcmFormat) and len(audio) % 2:
         raise invalid(param, f"Invalid '{param}': 16-bit samples have an even number of bytes.")
     return audio

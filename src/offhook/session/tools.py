@@ -110,6 +110,8 @@ class ToolBox:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._servers: dict[str, _Server] = {}
+        # Another server may have the label of one of the session's in one response, and must not take its place.
+        self._of_responses: dict[str, _Server] = {}
         self._shown: dict[int, dict[str, McpTarget]] = {}
         self._calls: dict[str, _OpenCall] = {}
 
@@ -140,15 +142,20 @@ class ToolBox:
 
     # -- which tools there are
 
-    def discover(self, tools: Tools) -> None:
-        """Ask the servers that are named for the first time, or in another way than before, for their tools."""
+    def discover(self, tools: Tools, *, of_response: bool = False) -> None:
+        """Ask the servers that are named for the first time, or in another way than before, for their tools.
+
+        ``of_response``: one response names them, not the session.
+        """
         for tool in tools:
             if isinstance(tool, McpTool):
-                self._discover(tool)
+                of_session = self._servers.get(tool.server_label)
+                own = of_response and not (of_session is not None and is_same_server(of_session.tool, tool))
+                self._discover(tool, self._of_responses if own else self._servers)
 
-    def _discover(self, tool: McpTool) -> None:
+    def _discover(self, tool: McpTool, servers: dict[str, _Server]) -> None:
         label = tool.server_label
-        known = self._servers.get(label)
+        known = servers.get(label)
         if known is not None and is_same_server(known.tool, tool) and not isinstance(known.state, NotListed):
             return
         engine = self._engine
@@ -157,21 +164,24 @@ class ToolBox:
         previous_id = engine.conversation.append(item)
         engine.send(ev.ConversationItemAdded(event_id=engine.ids.event(), previous_item_id=previous_id, item=item))
         engine.send(ev.McpListToolsInProgress(event_id=engine.ids.event(), item_id=item_id))
-        if known is None and len(self._servers) >= MAX_SERVERS:
+        if known is None and len(self._servers) + len(self._of_responses) >= MAX_SERVERS:
             self._tell_list(item_id, label, None)
             return
         if known is not None and isinstance(known.state, Listing):
             self._tell_list(known.state.item_id, label, None)
-        self._servers[label] = _Server(tool, Listing(item_id))
+        servers[label] = _Server(tool, Listing(item_id))
         engine.emit(do.ListMcpTools(item_id, tool))
 
     def _list_ended(self, item_id: str, tools: tuple[McpListedTool, ...] | None) -> None:
-        for label, server in self._servers.items():
+        for server in self._all_servers():
             if server.state == Listing(item_id):
                 server.state = NotListed() if tools is None else Listed(tools)
                 allowed = None if tools is None else tuple(each for each in tools if is_allowed(server.tool, each))
-                self._tell_list(item_id, label, allowed)
+                self._tell_list(item_id, server.tool.server_label, allowed)
                 return
+
+    def _all_servers(self) -> list[_Server]:
+        return [*self._servers.values(), *self._of_responses.values()]
 
     def _tell_list(self, item_id: str, label: str, tools: tuple[McpListedTool, ...] | None) -> None:
         engine = self._engine
@@ -202,7 +212,7 @@ class ToolBox:
     def _show_server(self, tool: McpTool, targets: dict[str, McpTarget]) -> list[Tool]:
         if not is_callable(tool):
             return []
-        server = self._servers.get(tool.server_label)
+        server = next((each for each in self._all_servers() if is_same_server(each.tool, tool)), None)
         listed = server.state.tools if server is not None and isinstance(server.state, Listed) else ()
         shown: list[Tool] = []
         for each in listed:
@@ -302,7 +312,7 @@ class ToolBox:
 
     def close(self) -> None:
         """End everything that is under way: the session is over."""
-        for server in self._servers.values():
+        for server in self._all_servers():
             if isinstance(state := server.state, Listing):
                 self._list_ended(state.item_id, None)
         ended = McpToolExecutionError(message="The session ended before the call did.")

@@ -26,6 +26,8 @@ from offhook.wire.session import RetentionRatio, Truncation
 RESERVED_TOKENS = 448
 # A backend that counts in another way is believed within these bounds; beyond them its figure is about something else.
 MIN_SCALE, MAX_SCALE = 0.25, 4.0
+# In a short request the marks around messages are most of what a backend counts: it says nothing about long ones.
+LEAST_TOKENS_TO_LEARN = 1_000
 # An estimate may be off by half, so a limit that the backend itself counts is enforced here only far beyond it.
 BACKSTOP = 2
 
@@ -102,7 +104,10 @@ def _groups(items: Sequence[Item]) -> list[list[int]]:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A request in progress. ``remembers``: what it leaves out is left out of later ones too."""
+    """A request in progress. ``remembers``: what it leaves out is left out of later ones too.
+
+    ``tokens`` is what it takes by our own estimate, whatever was learnt from the backend.
+    """
 
     request: Generate
     truncation: Truncation
@@ -158,8 +163,14 @@ class ContextWindow:
     def fit(self, request: Generate) -> Generate | TooLong:
         """Return the request with the items that fit, now that it is known what they say."""
         asked = self._asked[request.run]
-        prefix = self._scaled(prefix_tokens(request.instructions, request.tools))
-        fitted = fit(request.items, self._tokens, prefix, self._limit, asked.truncation)
+        prefix = prefix_tokens(request.instructions, request.tools)
+        fitted = fit(
+            request.items,
+            lambda item: self._scaled(self._tokens(item)),
+            self._scaled(prefix),
+            self._limit,
+            asked.truncation,
+        )
         if isinstance(fitted, TooLong):
             return fitted
         if asked.remembers and len(fitted) < len(request.items):
@@ -171,8 +182,7 @@ class ContextWindow:
         return request
 
     def _tokens(self, item: Item) -> int:
-        tokens = self._count(item).read(reads_words=self._reads_words)
-        return tokens if self._scale == 1.0 else self._scaled(tokens)
+        return self._count(item).read(reads_words=self._reads_words)
 
     def _count(self, item: Item) -> ItemTokens:
         """Return the tokens of an item; a long conversation is not counted anew for every response."""
@@ -186,7 +196,7 @@ class ContextWindow:
         return counted
 
     def _scaled(self, tokens: int) -> int:
-        return round(tokens * self._scale)
+        return tokens if self._scale == 1.0 else round(tokens * self._scale)
 
     def overruns(self, response: Response) -> bool:
         """Say whether a response is longer than any backend should have let it become."""
@@ -198,9 +208,8 @@ class ContextWindow:
         """Return what a response has taken: as the backend counted it, else as it is estimated."""
         asked = self._asked.pop(response.run)
         if given is not None:
-            if given.input_tokens and asked.tokens:
-                scale = self._scale * given.input_tokens / asked.tokens
-                self._scale = min(max(scale, MIN_SCALE), MAX_SCALE)
+            if given.input_tokens and asked.remembers and asked.tokens >= LEAST_TOKENS_TO_LEARN:
+                self._scale = min(max(given.input_tokens / asked.tokens, MIN_SCALE), MAX_SCALE)
             return given
         counted = list(map(self._count, asked.request.items))
         estimate = InputTokens(
