@@ -229,3 +229,34 @@ def test_a_voice_is_streamed_whatever_the_cuts_between_its_samples() -> None:
         assert (asked["voice"], asked["speed"], asked["response_format"]) == ("ash", 1.25, "pcm")
 
     with_server(Reply([pcm[:101], pcm[101:10_000], pcm[10_000:]], content_type="audio/pcm"), use)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply([], again=b": ping\n\n"),
+        events(grew("At"), done=False),
+        Reply([], again=b" ", content_type="application/json"),
+    ],
+    ids=["comments", "comments behind words", "blanks"],
+)
+def test_a_recogniser_that_only_gives_signs_of_life_is_given_up(reply: Reply) -> None:
+    reply.again = reply.again or b": ping\n\n"
+
+    async def use(server: ModelServer, _: ModelHost) -> None:
+        async with asyncio.timeout(30):
+            with pytest.raises(ModelError) as caught:
+                await collect(Transcriptions(server, "m").transcribe(Speech(b"", 8000), None))
+        assert caught.value.code == "model_timeout"
+
+    with_server(reply, use, timeout_s=1.0)
+
+
+def test_a_voice_that_trickles_is_given_up() -> None:
+    async def use(server: ModelServer, _: ModelHost) -> None:
+        async with asyncio.timeout(30):
+            with pytest.raises(ModelError) as caught:
+                await collect(SpokenOverHttp(server, "m", None, 24000).speak("Hello.", "ash", 1.0))
+        assert caught.value.code == "model_timeout"
+
+    with_server(Reply([bytes(9600)], content_type="audio/pcm", again=b"\0"), use, timeout_s=1.0)

@@ -29,6 +29,8 @@ MAX_TRANSCRIPT_BYTES: Final = 1024 * 1024
 # A sentence that takes longer to say is none: the server is looping.
 MAX_SPEECH_S: Final = 600.0
 SPEECH_CHUNK_BYTES: Final = 9600
+# Speech of 20 ms at 24 kHz. A server that takes its whole time for less is only trickling.
+_ADVANCE_BYTES: Final = 960
 # Where the sound of a WAV file begins; files with more in front of it are not made for playing.
 _MAX_WAV_HEAD_BYTES: Final = 4096
 _DONE: Final = b"[DONE]"
@@ -90,7 +92,8 @@ class Transcriptions:
         if wanted is not None and wanted.prompt:
             form = form.text("prompt", wanted.prompt)
         async with self._server.stream(self._server.request("/audio/transcriptions").multipart(form)) as response:
-            chunks = self._server.chunks(response)
+            patience = self._server.patience()
+            chunks = self._server.chunks(response, patience)
             first = b""
             while not first.strip() and (chunk := await anext(chunks, None)) is not None:
                 first = chunk
@@ -98,6 +101,7 @@ class Transcriptions:
             async with aclosing(cast("Any", read(_behind(first, chunks)))) as pieces:
                 async for words in pieces:
                     yield words
+                    patience.renew()
 
     async def _whole(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Words]:
         body = bytearray()
@@ -230,8 +234,13 @@ class SpokenOverHttp:
         async with self._server.stream(builder.body_bytes(msgspec.json.encode(wanted))) as response:
             rate_hz, waiting, size_bytes = self._told_rate(response), b"", 0
             head: bytes | None = b""
-            async for chunk in self._server.chunks(response):
+            patience, fresh_bytes = self._server.patience(), 0
+            async for chunk in self._server.chunks(response, patience):
                 size_bytes += len(chunk)
+                fresh_bytes += len(chunk)
+                if fresh_bytes >= _ADVANCE_BYTES:
+                    patience.renew()
+                    fresh_bytes = 0
                 if size_bytes > MAX_SPEECH_S * 2 * rate_hz:
                     raise ModelError("model_error", f"The {self._server.name} speaks without end.")
                 if head is not None:
@@ -245,6 +254,7 @@ class SpokenOverHttp:
                 if whole >= SPEECH_CHUNK_BYTES:
                     yield Sound(waiting[:whole], rate_hz)
                     waiting = waiting[whole:]
+                    patience.renew()
             if head is not None and not head.startswith(b"RIFF"):
                 waiting = head
             if len(waiting) > 1:
