@@ -246,10 +246,13 @@ async def _conversation(backend: Backend, config: Config) -> list[Finding]:
     sounds: list[AudioProduced] = []
     took_ms = 0.0
     try:
-        async for output in backend.respond(_request(config)):
-            if isinstance(output, AudioProduced):
-                took_ms = took_ms or (time.perf_counter() - began) * 1000
-                sounds.append(output)
+        async with asyncio.timeout(TRIAL_S), closing_outputs(backend.respond(_request(config))) as outputs:
+            async for output in outputs:
+                if isinstance(output, AudioProduced):
+                    took_ms = took_ms or (time.perf_counter() - began) * 1000
+                    sounds.append(output)
+    except TimeoutError:
+        return [Finding(_BAD, "models", f"{backend.name} was not done within {TRIAL_S:g} s", "check that it runs")]
     except ModelError as failure:
         return [Finding(_BAD, "models", failure.message, "check its URL, its key and that it runs")]
     if not sounds:
@@ -258,7 +261,10 @@ async def _conversation(backend: Backend, config: Config) -> list[Finding]:
     speech = Speech(b"".join(sound.pcm for sound in sounds), sounds[0].rate_hz)
     began = time.perf_counter()
     try:
-        heard = "".join([words.text async for words in backend.transcribe(speech, None)])
+        async with asyncio.timeout(TRIAL_S), closing_outputs(backend.transcribe(speech, None)) as pieces:
+            heard = "".join([words.text async for words in pieces])
+    except TimeoutError:
+        return [said, Finding(_BAD, "hearing", f"no end of the words within {TRIAL_S:g} s", "check that it runs")]
     except ModelError as failure:
         return [said, Finding(_BAD, "hearing", failure.message, "check its URL, its key and that it runs")]
     if not heard:

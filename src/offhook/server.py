@@ -49,6 +49,7 @@ from offhook.media.plane import MediaPlane
 from offhook.media.vad import load_silero
 from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DEMO
+from offhook.model.fallback import call_report
 from offhook.model.interface import Capabilities
 from offhook.model.relay import RelayBackend
 from offhook.model.scripted import SCRIPTED
@@ -228,8 +229,11 @@ class Server:
 
     def _part(self, role: str) -> str:
         """Return the name of what plays a part in the conversations."""
-        report = self.backend.report()
+        report = self._report()
         return str(report[role]["name"] if role in report else report["name"])
+
+    def _report(self) -> dict[str, Any]:
+        return {"name": self.backend.name} | call_report(self.backend)
 
     def models(self) -> str:
         """Say in a line what callers talk to. A brain that is none never passes for one."""
@@ -248,7 +252,7 @@ class Server:
 
     def _others(self, role: str) -> str:
         """Return the names of those that stand in for who plays a part."""
-        part = self.backend.report().get(role)
+        part = self._report().get(role)
         order = part.get("order", [])[1:] if isinstance(part, dict) else []
         return f" (else {', '.join(each['name'] for each in order)})" if order else ""
 
@@ -335,7 +339,7 @@ class Server:
             "status": "draining" if self._draining else "ok",
             "version": __version__,
             "uptime_s": round(self._clock() - self._began_at, 1),
-            "models": self.backend.report(),
+            "models": self._report(),
             "calls": {
                 "active": self.directory.calls,
                 "limit": self.admission.limit,

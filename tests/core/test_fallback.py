@@ -105,6 +105,18 @@ def shown(backend: str, name: str, *, resting: bool = False, failures: int = 0, 
     return {"part": "tts", "backend": backend, "name": name} | figures
 
 
+def test_a_plugin_that_cannot_report_does_not_take_the_figures_of_the_others_along() -> None:
+    class Silent(Local):
+        def report(self) -> dict[str, Any]:
+            raise RuntimeError("the engine is gone")
+
+    order = Order("tts", [Seat("mine", Silent(), 1.0)], lambda: 0.0)
+    for voice in (Silent(), OrderedVoice(order)):
+        report = Cascade("c", ScriptedEar(), Brain(), voice).report()
+        assert report["voice"] == {"name": "local voice", "report": "failed"}
+        assert report["brain"] == {"name": "brain"}
+
+
 def test_the_first_failure_in_an_answer_finishes_it_with_the_local_voice() -> None:
     endpoint = Endpoint(2, "fail")
     voice, _ = voices(endpoint)

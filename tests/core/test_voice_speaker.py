@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 from offhook.errors import ConfigError
 from offhook.model.interface import ModelError
 from offhook.model.local.voices import assets, pico
+from offhook.model.local.voices.breath import breaths
 from offhook.model.local.voices.names import TIMBRES, timbre
 from offhook.model.local.voices.placed import Piece
+from offhook.model.local.voices.reading import PAUSES
 from offhook.model.local.voices.speaker import Speaker
+from offhook.model.local.voices.text import phrases
 from offhook.wire.session import VoiceName
 
 VOICE_NAMES = get_args(VoiceName)
@@ -54,6 +57,31 @@ def pitch_of(sound: np.ndarray) -> float:
         if lags.max() > 0.5:
             found.append(RATE_HZ / (60 + int(lags.argmax())))
     return float(np.median(found))
+
+
+def sounds_of(speaker: Speaker, text: str) -> str:
+    read = [found for each in breaths(phrases(text)) for found in speaker._readers[False].read(each)]
+    return "".join(sound for found in read for sound in found.phonemes if sound not in PAUSES)
+
+
+@needs_voice
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        ("The answer is no.", "The answer is no"),
+        ("Yes or no. Please tell me.", "Yes or no, please tell me"),
+        ("I said “no.” Then he left.", "I said no, then he left"),
+        ("I say no.\n\n1. Call us.", "I say no, one, call us"),
+        ("No.\n5 people came.", "No, five people came"),
+        ("A ripe fig. Then another.", "A ripe fig, then another"),
+        ("I took driver's ed. Then I drove.", "I took driver's Ed, then I drove"),
+        ("See no. 5.", "See number five"),
+        ("See fig. 5.", "See figure five"),
+        ("Its 2nd ed. is out, est. 1990.", "Its second edition is out, established 1990"),
+    ],
+)
+def test_a_word_at_the_end_of_a_sentence_is_no_abbreviation(speaker: Speaker, written: str, plain: str) -> None:
+    assert sounds_of(speaker, written) == sounds_of(speaker, plain)
 
 
 def test_every_name_of_the_api_is_a_voice_of_its_own() -> None:

@@ -51,6 +51,14 @@ def said(text: str) -> str:
         ("1 1/2 cups", "1 and 1/2 cups"),
         ("v2.0.1", "version 2 point 0 point 1"),
         ("e.g. this", "for example, this"),
+        # Words at the end of a sentence are no abbreviations
+        ("So no. “Yes or no.”", "So No. “Yes or No.”"),
+        ("no. of course not", "No. of course not"),
+        ("See no. 5, no.5, the no. of guests", "See no. 5, no.5, the no. of guests"),
+        ("Your room no. is 12, phone no.: 3", "Your room no. is 12, phone no.: 3"),
+        ("driver's ed. The 2nd ed. of it, ed. 4", "driver's Ed. The 2nd ed. of it, ed. 4"),
+        ("A fig. See fig. 3, fig. A", "A figg. See fig. 3, fig. A"),
+        ("soon, est. Or est. 1990, est. in May", "soon, Est. Or est. 1990, est. in May"),
         # Layout
         ("**Bold**, *slanted*, __strong__ and `code`.", "Bold, slanted, strong and code."),
         ("[our site](https://example.com/a_b) has it", "our site has it"),

@@ -25,7 +25,7 @@ class Received:
 class Reply:
     """``pieces`` are sent one after the other; ``cut`` drops the connection after them, ``hang`` keeps it open.
 
-    It waits for ``after``.
+    It waits for ``after``. ``again`` is sent over and over behind the pieces, every twentieth of a second.
     """
 
     pieces: list[bytes]
@@ -35,6 +35,7 @@ class Reply:
     hang: bool = False
     headers: dict[str, str] = field(default_factory=dict)
     after: asyncio.Event | None = None
+    again: bytes = b""
 
 
 @dataclass
@@ -74,6 +75,11 @@ async def serve(answer: Callable[[Received], Reply]) -> AsyncIterator[ModelHost]
                 for piece in reply.pieces:
                     writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
                     await writer.drain()
+                while reply.again and not over.is_set():
+                    writer.write(b"%x\r\n%s\r\n" % (len(reply.again), reply.again))
+                    await writer.drain()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(over.wait(), 0.05)
                 if reply.hang:
                     await over.wait()
                 if reply.cut or reply.hang:

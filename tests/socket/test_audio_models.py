@@ -231,8 +231,11 @@ def test_a_voice_is_played_at_the_rate_that_the_server_tells(reply: Reply, rate_
     ("reply", "says"),
     [
         (Reply([PCM], content_type="audio/pcm;rate=7999"), "sound of 7999 Hz"),
-        (Reply([write_wav(from_bytes(PCM).reshape(-1, 2), 22050)]), "a WAV file of 2 channels"),
-        (Reply([b"RIFF\0\0\0\0WAVEjunk" + b"\xff" * 100]), "a WAV file without sound"),
+        (
+            Reply([write_wav(from_bytes(PCM).reshape(-1, 2), 22050)], content_type="audio/wav"),
+            "a WAV file of 2 channels",
+        ),
+        (Reply([b"RIFF\0\0\0\0WAVEjunk" + b"\xff" * 100], content_type=""), "a WAV file without sound"),
         (Reply([bytes(1 << 20)] * 20, content_type="audio/pcm;rate=8000"), "speaks without end"),
     ],
     ids=["an odd rate", "two channels", "no sound", "endless"],
@@ -243,6 +246,44 @@ def test_sound_that_cannot_be_played_fails_in_words(reply: Reply, says: str) -> 
             await collect(SpokenOverHttp(server, "m", None, 24000).speak("Hello.", "ash", 1.0))
 
     with_server(reply, use)
+
+
+MP3_FRAME = b"\xff\xfb\x90\x64" + bytes(413)
+SHORT_MP3_FRAME = b"\xff\xf3\x84\x64" + bytes(188)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "sent"),
+    [
+        (b"<html>Log in</html>", "text/html; charset=utf-8", "text/html"),
+        (b'{"error": "no such voice"}', "application/json", "application/json"),
+        (PCM, "Audio/MPEG", "audio/mpeg"),
+        (PCM, "audio/ogg; codecs=opus", "audio/ogg"),
+        (b"ID3\4" + PCM, "audio/pcm", "mp3"),
+        (MP3_FRAME * 20, "audio/pcm", "mp3"),
+        (SHORT_MP3_FRAME * 20, "", "mp3"),
+        (b"OggS" + PCM, "application/octet-stream", "ogg"),
+        (b"fLaC" + PCM, "", "flac"),
+    ],
+)
+def test_what_is_no_raw_sound_is_never_played(body: bytes, content_type: str, sent: str) -> None:
+    async def use(server: ModelServer, _: ModelHost) -> None:
+        with pytest.raises(ModelError, match=f"sent {sent}, not pcm"):
+            await collect(SpokenOverHttp(server, "m", None, 24000).speak("Hello.", "ash", 1.0))
+
+    with_server(Reply([body[:3], body[3:]], content_type=content_type), use)
+
+
+@pytest.mark.parametrize("content_type", ["audio/pcm", "audio/L16", "application/octet-stream", ""])
+@pytest.mark.parametrize("body", [PCM, MP3_FRAME + PCM, MP3_FRAME[:100], b"\xff\xfb\xff\xff" + PCM, b"ID"])
+def test_samples_that_look_a_little_like_something_else_are_played(body: bytes, content_type: str) -> None:
+    whole = body[: len(body) // 2 * 2]
+
+    async def use(server: ModelServer, _: ModelHost) -> None:
+        sounds: list[Sound] = await collect(SpokenOverHttp(server, "m", None, 24000).speak("Hello.", "ash", 1.0))
+        assert b"".join(sound.pcm for sound in sounds) == whole
+
+    with_server(Reply([body[:1], body[1:]], content_type=content_type), use)
 
 
 def test_a_voice_is_streamed_whatever_the_cuts_between_its_samples() -> None:
@@ -257,3 +298,34 @@ def test_a_voice_is_streamed_whatever_the_cuts_between_its_samples() -> None:
         assert (asked["voice"], asked["speed"], asked["response_format"]) == ("ash", 1.25, "pcm")
 
     with_server(Reply([pcm[:101], pcm[101:10_000], pcm[10_000:]], content_type="audio/pcm"), use)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply([], again=b": ping\n\n"),
+        events(grew("At"), done=False),
+        Reply([], again=b" ", content_type="application/json"),
+    ],
+    ids=["comments", "comments behind words", "blanks"],
+)
+def test_a_recogniser_that_only_gives_signs_of_life_is_given_up(reply: Reply) -> None:
+    reply.again = reply.again or b": ping\n\n"
+
+    async def use(server: ModelServer, _: ModelHost) -> None:
+        async with asyncio.timeout(30):
+            with pytest.raises(ModelError) as caught:
+                await collect(Transcriptions(server, "m").transcribe(Speech(b"", 8000), None))
+        assert caught.value.code == "model_timeout"
+
+    with_server(reply, use, timeout_s=1.0)
+
+
+def test_a_voice_that_trickles_is_given_up() -> None:
+    async def use(server: ModelServer, _: ModelHost) -> None:
+        async with asyncio.timeout(30):
+            with pytest.raises(ModelError) as caught:
+                await collect(SpokenOverHttp(server, "m", None, 24000).speak("Hello.", "ash", 1.0))
+        assert caught.value.code == "model_timeout"
+
+    with_server(Reply([bytes(9600)], content_type="audio/pcm", again=b"\0"), use, timeout_s=1.0)

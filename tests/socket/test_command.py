@@ -15,11 +15,18 @@ from pathlib import Path
 
 import pytest
 
+from offhook import doctor
 from offhook.audio.wav import read_wav, write_wav
+from offhook.config import Config
+from offhook.model.cascade import Cascade
+from offhook.model.demo_brain import DemoBrain
+from offhook.model.interface import Sound, Speech, Words
 from offhook.model.local.voices import assets
 from offhook.model.local.whisper.folder import is_installed
+from offhook.model.scripted import ScriptedEar, ScriptedVoice
 from offhook.testing.phone import CallFailedError, Phone
 from offhook.testing.voice import voice
+from offhook.wire.session import TranscriptionEcho, Voice
 
 PATIENCE_S = 30
 LOCAL = is_installed("tiny.en") and assets.is_installed()
@@ -360,6 +367,37 @@ def test_doctor_finds_a_speech_server_that_is_away() -> None:
     status, out, err = run("doctor", *ANY, "--llm", "demo", "--tts-url", "wyoming://127.0.0.1:1")
     assert (status, err) == (1, "")
     assert re.search(r"BAD +models +The voice cannot be reached", out)
+
+
+class EndlessEar(ScriptedEar):
+    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        await asyncio.Event().wait()
+        yield Words("never")
+
+
+class EndlessVoice(ScriptedVoice):
+    async def speak(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
+        await asyncio.Event().wait()
+        yield Sound(b"", 8000)
+
+
+@pytest.mark.parametrize(
+    ("ear", "tongue", "what"),
+    [(EndlessEar(), ScriptedVoice(), "hearing"), (ScriptedEar(), EndlessVoice(), "models")],
+    ids=["an ear", "a voice"],
+)
+def test_doctor_waits_for_no_model_for_ever(
+    monkeypatch: pytest.MonkeyPatch, ear: ScriptedEar, tongue: ScriptedVoice, what: str
+) -> None:
+    monkeypatch.setattr(doctor, "TRIAL_S", 1.0)
+
+    async def test() -> None:
+        backend = Cascade("c", ear, DemoBrain(), tongue)
+        async with asyncio.timeout(PATIENCE_S):
+            found = (await doctor._conversation(backend, Config()))[-1]
+        assert (found.what, "within 1 s" in found.detail) == (what, True)
+
+    asyncio.run(test())
 
 
 def test_doctor_is_content_with_a_good_set_up() -> None:

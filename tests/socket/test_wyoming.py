@@ -275,6 +275,21 @@ def test_a_server_that_only_gives_signs_of_life_is_given_up() -> None:
     asyncio.run(test())
 
 
+def test_events_without_words_or_sound_do_not_prolong_the_time_there_is() -> None:
+    async def test() -> None:
+        async with asyncio.timeout(60):
+            async with raw(KNOWN, again=event("audio-chunk", **FORMAT)) as url:
+                with pytest.raises(ModelError) as failure:
+                    await speak(builtin.wyoming_voice(url=url, seconds=1.0))
+                assert failure.value.code == "model_timeout"
+            async with raw(KNOWN, again=event("transcript-chunk", text="")) as url:
+                with pytest.raises(ModelError) as failure:
+                    await hear(builtin.wyoming_ear(url=url, seconds=1.0))
+                assert failure.value.code == "model_timeout"
+
+    asyncio.run(test())
+
+
 def test_words_and_sound_without_end_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offhook.model.wyoming.MAX_SPEECH_S", 1.0)
     monkeypatch.setattr("offhook.model.wyoming.MAX_TRANSCRIPT_CHARS", 100)

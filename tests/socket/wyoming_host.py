@@ -108,14 +108,22 @@ async def reference(**how: Any) -> AsyncIterator[Host]:
 
 
 @contextlib.asynccontextmanager
-async def raw(answer: bytes, *, closes: bool = True) -> AsyncIterator[str]:
-    """Run a server that answers every connection with the same bytes; yields its URL."""
+async def raw(answer: bytes, *, closes: bool = True, again: bytes = b"") -> AsyncIterator[str]:
+    """Run a server that answers every connection with the same bytes; yields its URL.
+
+    ``again`` is sent over and over behind them, every twentieth of a second.
+    """
     over = asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(answer)
         await writer.drain()
+        while again and not over.is_set():
+            writer.write(again)
+            await writer.drain()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), 0.05)
         if not closes:
             await over.wait()
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
 
-from offhook.model.fallback import Order
+from offhook.model.fallback import Order, call_report
 from offhook.model.interface import (
     Capabilities,
     EarlyHearing,
@@ -77,7 +77,7 @@ class Cascade:
         """Name the parts, with the figures of those that have some."""
         parts: dict[str, SpeechToText | LanguageModel | TextToSpeech]
         parts = {"ear": self._hearing, "brain": self._mind, "voice": self._voice}
-        shown = {role: {"name": part.name} | getattr(part, "report", dict)() for role, part in parts.items()}
+        shown = {role: {"name": part.name} | call_report(part) for role, part in parts.items()}
         return {"name": self.name, **shown}
 
     async def start(self) -> None:

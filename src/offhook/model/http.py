@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -26,6 +27,18 @@ class AnswerRefusedError(ModelError):
     def __init__(self, code: str, message: str, status: int) -> None:
         super().__init__(code, message)
         self.status = status
+
+
+class Patience:
+    """Until when an answer has to get on. Whoever reads it renews that: signs of life are no words and no sound."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self.renew()
+
+    def renew(self) -> None:
+        """Give as much time again."""
+        self.until = asyncio.get_running_loop().time() + self._timeout_s
 
 
 class ModelServer:
@@ -73,11 +86,21 @@ class ModelServer:
         except PyreqwestError as failure:
             raise self._failed(failure) from failure
 
-    async def chunks(self, response: Response) -> AsyncIterator[bytes]:
-        """Yield the body as it comes in. Raises ModelError when it breaks off."""
+    def patience(self) -> Patience:
+        """Return the time that the server has to get on with its answer."""
+        return Patience(self.timeout_s)
+
+    async def chunks(self, response: Response, patience: Patience | None = None) -> AsyncIterator[bytes]:
+        """Yield the body as it comes in. Raises ModelError when it breaks off, or when the patience is over."""
         try:
-            while (chunk := await response.body_reader.read_chunk()) is not None:
+            while True:
+                async with asyncio.timeout_at(None if patience is None else patience.until):
+                    chunk = await response.body_reader.read_chunk()
+                if chunk is None:
+                    break
                 yield bytes(chunk)
+        except TimeoutError:
+            raise self.too_late() from None
         except PyreqwestError as failure:
             raise self._failed(failure) from failure
 

@@ -30,8 +30,22 @@ MAX_TRANSCRIPT_BYTES: Final = 1024 * 1024
 # A sentence that takes longer to say is none: the server is looping.
 MAX_SPEECH_S: Final = 600.0
 SPEECH_CHUNK_BYTES: Final = 9600
+# Speech of 20 ms at 24 kHz. A server that takes its whole time for less is only trickling.
+_ADVANCE_BYTES: Final = 960
 # Where the sound of a WAV file begins; files with more in front of it are not made for playing.
 _MAX_WAV_HEAD_BYTES: Final = 4096
+# What servers send that know no raw sound, or have something to say: noise, if it were played.
+_NO_PCM: Final = frozenset(
+    {"application/json", "application/problem+json", "application/ogg", "application/xml", "video/mp4", "video/webm"}
+    | {f"audio/{kind}" for kind in ("mpeg", "mp3", "ogg", "opus", "aac", "flac", "x-flac", "mp4", "m4a", "webm")}
+)
+# How compressed sound begins, whatever type it is given.
+_OTHER_HEADS: Final = {b"ID3": "mp3", b"OggS": "ogg", b"fLaC": "flac"}
+# Frames of MPEG audio layer III (ISO 11172-3 2.4.1.3, ISO 13818-3 2.4.2.3), of 1152 and of 576 samples.
+_MP3_SYNCS: Final = (b"\xff\xfa", b"\xff\xfb", b"\xff\xf2", b"\xff\xf3")
+_MP3_LONG: Final = (144_000, (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320), (44100, 48000, 32000))
+_MP3_SHORT: Final = (72_000, (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160), (22050, 24000, 16000))
+_SHOWN_TYPE_CHARS: Final = 60
 _DONE: Final = b"[DONE]"
 _EVENTS: Final = "text/event-stream"
 # What servers say to a member that they do not know, or to a stream that they do not have.
@@ -91,7 +105,8 @@ class Transcriptions:
         if prompt := transcript_prompt(wanted):
             form = form.text("prompt", prompt)
         async with self._server.stream(self._server.request("/audio/transcriptions").multipart(form)) as response:
-            chunks = self._server.chunks(response)
+            patience = self._server.patience()
+            chunks = self._server.chunks(response, patience)
             first = b""
             while not first.strip() and (chunk := await anext(chunks, None)) is not None:
                 first = chunk
@@ -99,6 +114,7 @@ class Transcriptions:
             async with aclosing(cast("Any", read(_behind(first, chunks)))) as pieces:
                 async for words in pieces:
                     yield words
+                    patience.renew()
 
     async def _whole(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Words]:
         body = bytearray()
@@ -237,10 +253,16 @@ class SpokenOverHttp:
         wanted = {"model": self._model, "input": text, "voice": name, "response_format": "pcm", "speed": speed}
         builder = self._server.request("/audio/speech").header("content-type", "application/json")
         async with self._server.stream(builder.body_bytes(msgspec.json.encode(wanted))) as response:
+            self._check_type(response)
             rate_hz, waiting, size_bytes = self._told_rate(response), b"", 0
             head: bytes | None = b""
-            async for chunk in self._server.chunks(response):
+            patience, fresh_bytes = self._server.patience(), 0
+            async for chunk in self._server.chunks(response, patience):
                 size_bytes += len(chunk)
+                fresh_bytes += len(chunk)
+                if fresh_bytes >= _ADVANCE_BYTES:
+                    patience.renew()
+                    fresh_bytes = 0
                 if size_bytes > MAX_SPEECH_S * 2 * rate_hz:
                     raise ModelError("model_error", f"The {self._server.name} speaks without end.")
                 if head is not None:
@@ -254,10 +276,18 @@ class SpokenOverHttp:
                 if whole >= SPEECH_CHUNK_BYTES:
                     yield Sound(waiting[:whole], rate_hz)
                     waiting = waiting[whole:]
+                    patience.renew()
             if head is not None and not head.startswith(b"RIFF"):
                 waiting = head
             if len(waiting) > 1:
                 yield Sound(waiting[: len(waiting) - len(waiting) % 2], rate_hz)
+
+    def _check_type(self, response: Response) -> None:
+        """Raise ModelError for an answer that says of itself that it is no raw sound: played, it would be noise."""
+        mime = (response.get_header("content-type") or "").partition(";")[0].strip().lower()
+        if mime.startswith("text/") or mime in _NO_PCM:
+            shown = "".join(char for char in mime if char.isprintable())[:_SHOWN_TYPE_CHARS]
+            raise ModelError("model_error", f"The {self._server.name} sent {shown}, not pcm.")
 
     def _told_rate(self, response: Response) -> int:
         """Return the rate that the answer's type names (RFC 2586 for ``audio/L16``), else that of the settings."""
@@ -280,6 +310,18 @@ def _begin(head: bytes) -> tuple[bytes, int | None] | None:
 
     Raises ModelError for a file that cannot be played.
     """
+    if other := next((name for start, name in _OTHER_HEADS.items() if head.startswith(start)), None):
+        raise ModelError("model_error", f"The voice sent {other}, not pcm.")
+    if any(start.startswith(head) for start in _OTHER_HEADS):
+        return None
+    if any(sync.startswith(head[:2]) for sync in _MP3_SYNCS):
+        if len(head) < 4:
+            return None
+        if size_bytes := _mp3_frame_bytes(head):
+            if len(head) < size_bytes + 2:
+                return None
+            if head[size_bytes : size_bytes + 2] == head[:2]:
+                raise ModelError("model_error", "The voice sent mp3, not pcm.")
     if not b"RIFF".startswith(head[:4]) and head[:4] != b"RIFF":
         return head, None
     if len(head) < 12:
@@ -300,6 +342,15 @@ def _begin(head: bytes) -> tuple[bytes, int | None] | None:
     if place > _MAX_WAV_HEAD_BYTES or len(head) > _MAX_WAV_HEAD_BYTES:
         raise ModelError("model_error", "The voice sent a WAV file without sound.")
     return None
+
+
+def _mp3_frame_bytes(head: bytes) -> int:
+    """Return the size of the frame that a head of MPEG audio tells, 0 for none: samples may look like its beginning."""
+    bytes_of_kbps_hz, rates_kbps, rates_hz = _MP3_LONG if head[1] & 0x08 else _MP3_SHORT
+    rate, hertz, padding = head[2] >> 4, head[2] >> 2 & 3, head[2] >> 1 & 1
+    if rate in (0, 15) or hertz == 3:
+        return 0
+    return bytes_of_kbps_hz * rates_kbps[rate] // rates_hz[hertz] + padding
 
 
 def _is_stream(response: Response, first: bytes) -> bool:

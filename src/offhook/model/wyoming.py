@@ -116,6 +116,7 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._events = 0
+        self._until: float | None = None
 
     async def send(self, *events: Event) -> None:
         """Send events."""
@@ -132,10 +133,13 @@ class Connection:
     async def receive(self, *types: str) -> Event:
         """Return the next event of these types, passing over others; one that says ``error`` is raised.
 
-        Other events are signs of life and no answer: they do not prolong the time there is.
+        Other events are signs of life and no answer: they do not prolong the time there is, nor does an event of these
+        types before ``renew``.
         """
+        if self._until is None:
+            self._until = asyncio.get_running_loop().time() + self._server.timeout_s
         try:
-            async with asyncio.timeout(self._server.timeout_s):
+            async with asyncio.timeout_at(self._until):
                 while (event := await self._next()).type not in types:
                     pass
         except TimeoutError:
@@ -145,6 +149,10 @@ class Connection:
         except WyomingError as broken:
             raise failed(self._server.name, broken) from broken
         return event
+
+    def renew(self) -> None:
+        """Give the server its whole time again, from when it is next listened to: it has got on with its answer."""
+        self._until = None
 
     async def _next(self) -> Event:
         event = await read_event(self._reader)
@@ -257,6 +265,7 @@ class WyomingEar(_Part):
             if text:
                 said += text
                 yield Words(text, language=_primary(language))
+                connection.renew()
 
 
 class WyomingVoice(_Part):
@@ -291,6 +300,7 @@ class WyomingVoice(_Part):
             while (event := await connection.receive("audio-chunk", "audio-stop")).type != "audio-stop":
                 if not event.payload:
                     continue
+                connection.renew()
                 pcm, chunk_hz = _samples(event, self._server.name)
                 if waiting and (chunk_hz != rate_hz or len(waiting) >= _SPEECH_CHUNK_BYTES):
                     yield Sound(waiting, rate_hz)

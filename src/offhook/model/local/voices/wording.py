@@ -196,6 +196,13 @@ _RULES: Final[tuple[_Rule, ...]] = (
     # Short forms, units, signs.
     _rule(r"(?i)(?<![\w.])e\.g\.,?", lambda _: "for example,"),
     _rule(r"(?i)(?<![\w.])i\.e\.,?", lambda _: "that is,"),
+    # Words at the end of a sentence, which the voice takes for number, figure, edition and established wherever they
+    # stand, if they are spelled like this. Before a figure it takes "No." for a number too, be it of the next line.
+    _rule(r"\b[Nn]o\.(?=[ ]*\n\s*[0-9#])", lambda _: "No!"),
+    _rule(r"\bno\.(?!:|[ ]*[0-9#]|[ ]+(?:is|of(?! course))\b)", lambda _: "No."),
+    _rule(r"\bfig\.(?![ ]*(?:[0-9#]|[A-Z]\b))", lambda _: "figg."),
+    _rule(r"(?<![0-9](?:st|nd|rd|th)[ ])\bed\.(?![ ]*[0-9#])", lambda _: "Ed."),
+    _rule(r"\best\.(?![ ]*(?:[0-9#]|in\b))", lambda _: "Est."),
     _rule(r"(?<![\w.,/-])([0-9]{1,3}(?:\.[0-9]+)?)[ \u00a0]?(h|L|tsp|tbsp)(?![\w'./-])", _unit),
     _rule(r"(?<![\w.,/-])([0-9]{1,3}(?:\.[0-9]+)?)[ \u00a0](l|m)(?![\w'./-])", _unit),
     _rule(r"(?<![\w.,$€£/])([0-9][0-9,.]{0,20}(?<=[0-9]))[ \u00a0]?€", lambda match: f"€{match[1]}"),
