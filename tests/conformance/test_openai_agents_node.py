@@ -76,13 +76,14 @@ def test_a_spoken_interruption_ends_the_answer_and_is_answered(tmp_path: Path) -
         await program.do("message", text="Please tell me a story.")
         await program.until(lambda: program.told("audio"))
         model.understands = ENOUGH
-        await program.do("speak", file=recording(tmp_path, model, ENOUGH))
+        await program.do("speak", file=recording(tmp_path, model, ENOUGH), listensMs=1500)
         await program.until(lambda: ["assistant", "As you like."] in program.said)
         assert program.told("audio_interrupted")
         ended = program.sent("response.done")[0]["response"]
         assert (ended["status"], ended["status_details"]["reason"]) == ("cancelled", "turn_detected")
         await program.until(lambda: ["user", ENOUGH] in program.said)
         await program.until(lambda: program.sent("conversation.item.truncated"))
+        assert program.sent("conversation.item.truncated")[0]["audio_end_ms"] >= 1500
         await program.until(lambda: ["assistant", STORY] not in program.said)
         assert not program.told("error")
 

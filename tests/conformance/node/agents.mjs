@@ -72,8 +72,10 @@ if (process.argv[2] === 'sip') {
 
 obey({
   message: ({ text }) => session.sendMessage(text),
-  speak: async ({ file }) => {
+  // The package counts what was heard of an answer by the clock, so a caller has to listen before it interrupts.
+  speak: async ({ file, listensMs = 0 }) => {
     const pcm = await readFile(file);
+    await new Promise((resolve) => setTimeout(resolve, listensMs));
     for (let start = 0; start < pcm.length; start += 9600) {
       session.sendAudio(new Uint8Array(pcm.subarray(start, start + 9600)).buffer);
     }
