@@ -71,9 +71,10 @@ def test_the_matrix_has_every_field_of_the_contract_on_every_door_once() -> None
     assert places(read(PAGE.read_text(encoding="utf-8"))) == places(rows())
 
 
-def test_the_summary_counts_the_rows() -> None:
+def test_the_page_begins_as_it_is_written_and_its_summary_counts_the_rows() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert summary(text) == summary_of(read(text))
+    assert text.startswith(INTRO)
 
 
 def test_a_page_that_claims_more_is_found_out() -> None:
