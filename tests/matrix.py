@@ -1,9 +1,10 @@
 """Which events and fields the tests saw, on which door: what docs/conformance.md may claim.
 
 Every server event that a test judges, and every client event that a test sends, leaves its fields here. A field of a
-server event is *sent* when two different values of it were seen, so that a fixed or zero figure is not. A field of a
-client event is *obeyed* when a test that is marked with ``obeys`` sent it and passed, and *refused* when one that is
-marked with ``refuses`` did. The fields are those of the machine-readable contract in tests/data.
+server event is *sent* when two different values of it were seen, so that a fixed or zero figure is not; an event, and
+one of several forms, when it was there at all. A field of a client event is *obeyed* when a test that is marked with
+``obeys`` sent it and passed, and *refused* when one that is marked with ``refuses`` did. The fields are those of the
+machine-readable contract in tests/data.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import functools
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
@@ -275,9 +276,12 @@ class Sightings:
         return self._proof(self.against, kind, path, door)
 
     def _proof(self, marked: dict[str, list[Place]], kind: str, path: str, door: str) -> str | None:
+        return min(self.proofs(marked, kind, path, door), default=None)
+
+    def proofs(self, marked: dict[str, list[Place]], kind: str, path: str, door: str) -> list[str]:
+        """Return the tests that are marked with a field, sent it on a door and passed."""
         asked = self.asked.get((kind, path, door), set())
-        proofs = (test for test in asked if test in self.passed and (kind, path) in marked.get(test, ()))
-        return min(proofs, default=None)
+        return [test for test in asked if test in self.passed and (kind, path) in marked.get(test, ())]
 
 
 SEEN = Sightings()
@@ -333,8 +337,18 @@ def doors_of(kind: str, path: str = "") -> tuple[str, ...]:
     return next((doors for start, doors in _ONLY_ON.items() if kind.startswith(start)), DOORS)
 
 
-def rows() -> Iterator[tuple[str, str, str, dict[str, str], str]]:
-    """Yield section, kind, field, what is to be said for each door, and the test."""
+class Row(NamedTuple):
+    """A line of the page: what is said of a field, for each door on which it belongs, and the test that shows it."""
+
+    section: str
+    kind: str
+    path: str
+    cells: dict[str, str]
+    test: str
+
+
+def rows() -> Iterator[Row]:
+    """Yield what is to be said after this run."""
     for kind, paths in client_places().items():
         for path in ["", *paths]:
             cells, test = {}, ""
@@ -343,7 +357,7 @@ def rows() -> Iterator[tuple[str, str, str, dict[str, str], str]]:
                 sent = "sent" if (kind, path, door) in SEEN.asked else "-"
                 cells[door] = YES if proof else REFUSED if refusal else sent
                 test = test or proof or refusal or ""
-            yield "client", kind, path, cells, test
+            yield Row("client", kind, path, cells, _name(test))
     for kind, paths in server_places().items():
         for path in ["", *paths] if "." in kind or kind == "error" else paths:
             cells, test = {}, ""
@@ -353,7 +367,7 @@ def rows() -> Iterator[tuple[str, str, str, dict[str, str], str]]:
                 varies = len(seen) >= _KEPT or (bool(seen) and (path == "" or path.endswith(")")))
                 cells[door] = YES if varies else f"only `{_short(*seen)}`" if seen else "-"
                 test = test or (proof or "" if varies else "")
-            yield "server", kind, path, cells, test
+            yield Row("server", kind, path, cells, _name(test))
 
 
 def _short(value: str) -> str:
@@ -362,10 +376,11 @@ def _short(value: str) -> str:
 
 def page(intro: str) -> str:
     """Return docs/conformance.md."""
-    lines = [intro, *_summary(), ""]
+    found = list(rows())
+    lines = [intro, *summary_of(found), ""]
     titles = {"client": "## What clients send", "server": "## What the server sends"}
     at: tuple[str, str] = ("", "")
-    for section, kind, path, cells, test in rows():
+    for section, kind, path, cells, test in found:
         if section != at[0]:
             lines += [titles[section], ""]
         if (section, kind) != at:
@@ -376,18 +391,8 @@ def page(intro: str) -> str:
         at = (section, kind)
         shown = " | ".join(cells.get(door, "") for door in DOORS)
         name = f"`{path.translate(_WRITTEN)}`" if path else "*the event*"
-        lines.append(f"| {name} | {shown} | {_name(test)} |")
+        lines.append(f"| {name} | {shown} | {test} |")
     return _tables("\n".join(lines)) + "\n"
-
-
-def _summary() -> Iterator[str]:
-    """Yield how much of what there is was seen, door by door."""
-    yield "| | " + " | ".join(DOORS) + " |"
-    yield "|---" * (len(DOORS) + 1) + "|"
-    found = list(rows())
-    for section, done in (("client", "fields of client events obeyed"), ("server", "fields of server events sent")):
-        cells = [[row[3][door] for row in found if row[0] == section and door in row[3]] for door in DOORS]
-        yield f"| {done} | " + " | ".join(f"{each.count(YES)} of {len(each)}" for each in cells) + " |"
 
 
 def _name(test: str) -> str:
@@ -400,29 +405,57 @@ def _tables(text: str) -> str:
     return text.replace("|\n###", "|\n\n###").replace("|\n## ", "|\n\n## ")
 
 
-def claims(text: str) -> set[tuple[str, str, str, str]]:
-    """Return what a page claims: section (or *refused*), kind, field and door."""
-    found = set()
+def read(text: str) -> list[Row]:
+    """Return the rows of a page."""
+    found = []
     section = kind = ""
     for line in text.splitlines():
         if line.startswith("## "):
             section = "client" if "clients" in line else "server"
         elif line.startswith("### "):
             kind = line[4:].strip("`") if "`" in line else line[4:].lower()
-        elif line.startswith("| ") and not line.startswith("| field"):
-            name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        elif section and line.startswith("| ") and not line.startswith("| field"):
+            name, *told, test = (cell.strip() for cell in line[1:-1].split(" | "))
             path = "" if name == "*the event*" else name.strip("`").translate(_READ)
-            for door, cell in zip(DOORS, cells, strict=False):
-                if cell in (YES, REFUSED):
-                    found.add((section if cell == YES else REFUSED, kind, path, door))
+            cells = {door: cell for door, cell in zip(DOORS, told, strict=True) if cell}
+            found.append(Row(section, kind, path, cells, test))
     return found
 
 
-def seen_claims() -> set[tuple[str, str, str, str]]:
-    """Return what may be claimed after this run."""
+def summary(text: str) -> list[str]:
+    """Return the lines of a page that say how much was seen."""
+    return [line for line in text.partition("\n## ")[0].splitlines() if line.startswith("|")]
+
+
+def summary_of(found: list[Row]) -> list[str]:
+    """Return the lines that say how much of what there is was seen, door by door."""
+    lines = [f"| | {' | '.join(DOORS)} |", "|---" * (len(DOORS) + 1) + "|"]
+    for section, done in (("client", "fields of client events obeyed"), ("server", "fields of server events sent")):
+        cells = [[row.cells[door] for row in found if row.section == section and door in row.cells] for door in DOORS]
+        lines.append(f"| {done} | " + " | ".join(f"{each.count(YES)} of {len(each)}" for each in cells) + " |")
+    return lines
+
+
+def claims(found: Iterable[Row]) -> set[tuple[str, str, str, str]]:
+    """Return what rows claim: section (or *refused*), kind, field and door."""
     return {
-        (section if cell == YES else REFUSED, kind, path, door)
-        for section, kind, path, cells, _ in rows()
-        for door, cell in cells.items()
+        (row.section if cell == YES else REFUSED, row.kind, row.path, door)
+        for row in found
+        for door, cell in row.cells.items()
         if cell in (YES, REFUSED)
     }
+
+
+def without_their_test(found: Iterable[Row]) -> list[Row]:
+    """Return the rows that claim something, and name no test of this run that showed it on one of their doors."""
+    return [row for row in found if claims([row]) and row.test not in {_name(test) for test in _shown_by(row)}]
+
+
+def _shown_by(row: Row) -> Iterator[str]:
+    """Yield the tests that showed the field of a row on one of its doors."""
+    for door in row.cells:
+        if row.section == "server":
+            yield from SEEN.sent.get((row.kind, row.path, door), ())
+        else:
+            for marked in (SEEN.marked, SEEN.against):
+                yield from SEEN.proofs(marked, row.kind, row.path, door)

@@ -36,7 +36,7 @@ def shown(talk: Talk) -> list[str]:
 
 def described(talk: Talk) -> list[bool]:
     """Of which functions the model reads what their server is for."""
-    return ["Knows customers." in str(tool.description) for tool in talk.generate().tools]
+    return [tool.description == "Knows customers." for tool in talk.generate().tools]
 
 
 def runs(talk: Talk) -> bool:
@@ -108,7 +108,8 @@ def test_what_is_said_of_the_tools_of_a_server_is_obeyed_from_then_on(door: str,
     assert before != each.want, "it makes the difference"
     tools = [MCP | each.given, SHOP]
     if event == "session.update":
-        assert types(talk.client(event, session={"type": "realtime", "tools": tools})) == ["session.updated"]
+        (told,) = talk.client(event, session={"type": "realtime", "tools": tools})
+        assert told["session"]["tools"] == tools
         assert sees(talk, each.look, {}) == each.want
     else:
         assert sees(talk, each.look, {"tools": tools}) == each.want

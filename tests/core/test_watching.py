@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.core.talk import SocketTalk, Talk, one
-from tests.matrix import obeys
+from tests.matrix import obeys, refuses
 
 from offhook.host.watching import Watch
 from offhook.session import inputs as happened
@@ -105,13 +105,16 @@ def test_without_tracing_there_is_no_trace_but_figures() -> None:
     assert talk.watch.usage_shown()["heard_seconds"] == 1.5
 
 
-def test_a_trace_begins_when_it_is_asked_for_and_cannot_be_changed() -> None:
-    talk = Watched()
+@pytest.mark.parametrize("kind", [Watched, WatchedOnSocket])
+@refuses("session.update", "session(realtime).tracing(null)")
+def test_a_trace_begins_when_it_is_asked_for_and_cannot_be_changed(kind: type[Watched]) -> None:
+    talk = kind()
     a_turn(talk)
     talk.client("session.update", session={"type": "realtime", "tracing": "auto"})
     for other in (None, NAMED):
         error = one(talk.client("session.update", session={"type": "realtime", "tracing": other}), "error")["error"]
         assert error["param"] == "session.tracing"
+        assert talk.engine.session.tracing == "auto"
     a_turn(talk)
     spans = talk.ends()
     assert (len(spans["session"]), len(spans["turn"])) == (1, 1)
@@ -130,7 +133,7 @@ def test_a_trace_that_an_update_begins_has_its_names(kind: type[Watched]) -> Non
 
 
 @pytest.mark.parametrize("kind", [Watched, WatchedOnSocket])
-@obeys("session.update", "session(realtime).tracing", "session(realtime).tracing(null)")
+@obeys("session.update", "session(realtime).tracing")
 def test_an_update_to_auto_begins_a_trace_and_one_to_null_does_not(kind: type[Watched]) -> None:
     talk = kind()
     for wanted in (None, "auto"):
