@@ -235,15 +235,44 @@ def test_a_voice_is_played_at_the_rate_that_the_server_tells(reply: Reply, rate_
             Reply([write_wav(from_bytes(PCM).reshape(-1, 2), 22050)], content_type="audio/wav"),
             "a WAV file of 2 channels",
         ),
+        (Reply([PCM], content_type="audio/L16; rate=24000; channels=2"), "sound of 2 channels"),
         (Reply([b"RIFF\0\0\0\0WAVEjunk" + b"\xff" * 100], content_type=""), "a WAV file without sound"),
         (Reply([bytes(1 << 20)] * 20, content_type="audio/pcm;rate=8000"), "speaks without end"),
     ],
-    ids=["an odd rate", "two channels", "no sound", "endless"],
+    ids=["an odd rate", "two channels", "two channels of samples", "no sound", "endless"],
 )
 def test_sound_that_cannot_be_played_fails_in_words(reply: Reply, says: str) -> None:
     async def use(server: ModelServer, _: ModelHost) -> None:
         with pytest.raises(ModelError, match=says):
             await collect(SpokenOverHttp(server, "m", None, 24000).speak("Hello.", "ash", 1.0))
+
+    with_server(reply, use)
+
+
+def sized(size_bytes: int) -> bytes:
+    """Return the file with another size of its samples in the head."""
+    return WAV[:40] + size_bytes.to_bytes(4, "little") + WAV[44:]
+
+
+@pytest.mark.parametrize(
+    ("reply", "played"),
+    [
+        (Reply([WAV, b"LIST" + b"\x7f" * 400], content_type="audio/wav"), PCM),
+        (Reply([WAV + b"LIST" + b"\x7f" * 400], content_type="audio/wav"), PCM),
+        (Reply([WAV], content_type="audio/wav", hang=True), PCM),
+        (Reply([sized(20_000)], content_type="audio/wav"), PCM[:20_000]),
+        (Reply([sized(0)], content_type="audio/wav"), PCM),
+        (Reply([sized(0xFFFFFFFF)], content_type="audio/wav"), PCM),
+        (Reply([sized(0x7FFFFFFF)], content_type="audio/wav"), PCM),
+    ],
+    ids=["a list behind", "all at once", "open", "shorter", "no size", "the largest size", "the largest of an int"],
+)
+def test_only_the_samples_of_a_wav_file_are_played(reply: Reply, played: bytes) -> None:
+    assert WAV[36:40] == b"data"
+
+    async def use(server: ModelServer, _: ModelHost) -> None:
+        sounds: list[Sound] = await collect(SpokenOverHttp(server, "m", None, 24000).speak("Hello.", "ash", 1.0))
+        assert b"".join(sound.pcm for sound in sounds) == played
 
     with_server(reply, use)
 

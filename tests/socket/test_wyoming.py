@@ -94,6 +94,17 @@ def test_words_are_passed_on_as_they_are_streamed_and_never_twice() -> None:
     asyncio.run(test())
 
 
+@pytest.mark.parametrize(("pieces", "whole"), [((" At ni",), " At nine."), (("At ni",), " At nine.")])
+def test_the_rest_of_a_transcript_is_not_lost_to_a_blank_before_it(pieces: tuple[str, ...], whole: str) -> None:
+    answer = b"".join(event("transcript-chunk", text=piece) for piece in pieces) + event("transcript", text=whole)
+
+    async def test() -> None:
+        async with raw(answer) as url:
+            assert await hear(builtin.wyoming_ear(url=url)) == ["At ni", "ne."]
+
+    asyncio.run(test())
+
+
 def test_what_is_known_of_the_speech_is_told_and_a_language_that_nobody_hears_is_refused() -> None:
     async def test() -> None:
         async with reference() as host:

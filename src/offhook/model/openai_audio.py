@@ -34,6 +34,8 @@ SPEECH_CHUNK_BYTES: Final = 9600
 _ADVANCE_BYTES: Final = 960
 # Where the sound of a WAV file begins; files with more in front of it are not made for playing.
 _MAX_WAV_HEAD_BYTES: Final = 4096
+# From here on a size in a WAV head is none: programs that stream write one of several such figures.
+_UNKNOWN_BYTES: Final = 0x7FFFFFFF
 # What servers send that know no raw sound, or have something to say: noise, if it were played.
 _NO_PCM: Final = frozenset(
     {"application/json", "application/problem+json", "application/ogg", "application/xml", "video/mp4", "video/webm"}
@@ -252,12 +254,17 @@ class SpokenOverHttp:
         name = self._voice or (voice.id if isinstance(voice, CustomVoice) else voice)
         wanted = {"model": self._model, "input": text, "voice": name, "response_format": "pcm", "speed": speed}
         builder = self._server.request("/audio/speech").header("content-type", "application/json")
-        async with self._server.stream(builder.body_bytes(msgspec.json.encode(wanted))) as response:
+        patience = self._server.patience()
+        async with (
+            self._server.stream(builder.body_bytes(msgspec.json.encode(wanted))) as response,
+            aclosing(cast("Any", self._server.chunks(response, patience))) as chunks,
+        ):
+            patience.renew()
             self._check_type(response)
             rate_hz, waiting, size_bytes = self._told_rate(response), b"", 0
             head: bytes | None = b""
-            patience, fresh_bytes = self._server.patience(), 0
-            async for chunk in self._server.chunks(response, patience):
+            fresh_bytes, left_bytes = 0, None
+            async for chunk in chunks:
                 size_bytes += len(chunk)
                 fresh_bytes += len(chunk)
                 if fresh_bytes >= _ADVANCE_BYTES:
@@ -269,14 +276,19 @@ class SpokenOverHttp:
                     head += chunk
                     if (found := _begin(head)) is None:
                         continue
-                    chunk, told_hz = found
+                    chunk, told_hz, left_bytes = found
                     head, rate_hz = None, self._playable(told_hz or rate_hz)
+                if left_bytes is not None:
+                    chunk = chunk[:left_bytes]
+                    left_bytes -= len(chunk)
                 waiting += chunk
                 whole = len(waiting) - len(waiting) % 2
                 if whole >= SPEECH_CHUNK_BYTES:
                     yield Sound(waiting[:whole], rate_hz)
                     waiting = waiting[whole:]
                     patience.renew()
+                if left_bytes == 0:
+                    break  # what comes behind the samples of a file tells about them
             if head is not None and not head.startswith(b"RIFF"):
                 waiting = head
             if len(waiting) > 1:
@@ -291,11 +303,17 @@ class SpokenOverHttp:
 
     def _told_rate(self, response: Response) -> int:
         """Return the rate that the answer's type names (RFC 2586 for ``audio/L16``), else that of the settings."""
+        rate_hz = self._rate_hz
         for parameter in (response.get_header("content-type") or "").split(";")[1:]:
             name, _, value = parameter.strip().partition("=")
-            if name.lower() == "rate" and value.strip('"').isascii() and value.strip('"').isdigit():
-                return self._playable(int(value.strip('"')[:9]))
-        return self._rate_hz
+            value = value.strip('"')
+            if not (value.isascii() and value.isdigit()):
+                continue
+            if name.lower() == "rate":
+                rate_hz = self._playable(int(value[:9]))
+            if name.lower() == "channels" and int(value[:9]) != 1:
+                raise ModelError("model_error", f"The {self._server.name} sent sound of {value[:9]} channels.")
+        return rate_hz
 
     def _playable(self, rate_hz: int) -> int:
         if not is_convertible(rate_hz):
@@ -305,9 +323,10 @@ class SpokenOverHttp:
         return rate_hz
 
 
-def _begin(head: bytes) -> tuple[bytes, int | None] | None:
-    """Return the first samples, and the rate that a WAV head tells; None when more of it has to come.
+def _begin(head: bytes) -> tuple[bytes, int | None, int | None] | None:
+    """Return the first samples, and what a WAV head tells of them: their rate, and how many bytes all of them have.
 
+    None when more of it has to come. Whoever streams a file does not know its size, and tells none or the largest.
     Raises ModelError for a file that cannot be played.
     """
     if other := next((name for start, name in _OTHER_HEADS.items() if head.startswith(start)), None):
@@ -323,16 +342,16 @@ def _begin(head: bytes) -> tuple[bytes, int | None] | None:
             if head[size_bytes : size_bytes + 2] == head[:2]:
                 raise ModelError("model_error", "The voice sent mp3, not pcm.")
     if not b"RIFF".startswith(head[:4]) and head[:4] != b"RIFF":
-        return head, None
+        return head, None, None
     if len(head) < 12:
         return None
     if head[8:12] != b"WAVE":
-        return head, None
+        return head, None, None
     place, rate_hz = 12, None
     while place + 8 <= len(head):
         name, size_bytes = head[place : place + 4], int.from_bytes(head[place + 4 : place + 8], "little")
         if name == b"data":
-            return head[place + 8 :], rate_hz
+            return head[place + 8 :], rate_hz, size_bytes if 0 < size_bytes < _UNKNOWN_BYTES else None
         if name == b"fmt " and place + 24 <= len(head):
             channels, bits = (int.from_bytes(head[place + at : place + at + 2], "little") for at in (10, 22))
             if (channels, bits) != (1, 16):

@@ -254,6 +254,7 @@ class WyomingEar(_Part):
             text = _text(event, "text")
             if event.type == "transcript":
                 # The whole of it; of what was streamed only what is new.
+                text = text.lstrip()  # as of the first piece: both are the same words
                 new = text.strip() if not said.strip() else text[len(said) :] if text.startswith(said) else ""
                 if new or (language and not said):
                     yield Words(new, language=_primary(language))
