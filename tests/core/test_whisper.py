@@ -251,6 +251,13 @@ def test_a_sentence_that_begins_once_more_is_found(tokens: list[int], place: int
     assert doubt.said_again(tokens) == place
 
 
+def test_one_word_that_comes_twice_is_only_doubted() -> None:
+    """ "Stop. Stop." of a single one: it is heard again in whole, and never cut."""
+    stop, mark = 5, 1
+    assert doubt.said_again([stop, mark, stop, mark]) is None
+    assert doubt.said_again([stop, mark, stop, mark], doubt.LEAST_DOUBTED) == 2
+
+
 @pytest.mark.parametrize(
     ("begun", "end_logprob", "over"),
     [(" Press 7 to go back.", -0.8, True), (" Press 7 to go back.", -2.3, False), (" It is 1 2 3", -0.8, False)],

@@ -61,6 +61,9 @@ SENTENCE_ENDS: Final = (".", "?", "!", "\u3002", "\uff1f", "\uff01")
 LEAST_AGAIN: Final = 3
 """Tokens that make a sentence, with its mark. Shorter words come twice in a row ("hello, hello")."""
 
+LEAST_DOUBTED: Final = 2
+"""One word and its mark: said twice or made up, which is to be heard again ("Stop. Stop." of a single one)."""
+
 
 def is_made_up(text: str, no_speech: float, mean_logprob: float, *, running_on: bool = False) -> bool:
     """Say whether a transcript is of a stretch in which nobody spoke. ``running_on``: see `runs_on`."""
@@ -80,10 +83,10 @@ def repetition(tokens: Sequence[int]) -> tuple[int, int] | None:
     return None
 
 
-def said_again(tokens: Sequence[int]) -> int | None:
-    """Return where the last few tokens begin to follow once more; None when nothing comes twice in a row."""
-    for place in range(LEAST_AGAIN, len(tokens) - LEAST_AGAIN + 1):
-        for unit in range(LEAST_AGAIN, min(place, len(tokens) - place) + 1):
+def said_again(tokens: Sequence[int], least: int = LEAST_AGAIN) -> int | None:
+    """Return where the last few tokens, ``least`` or more, follow once more; None when nothing comes twice in a row."""
+    for place in range(least, len(tokens) - least + 1):
+        for unit in range(least, min(place, len(tokens) - place) + 1):
             if tokens[place : place + unit] == tokens[place - unit : place]:
                 return place
     return None

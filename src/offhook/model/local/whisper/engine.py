@@ -134,9 +134,12 @@ class WhisperEngine:
             encoded = self._encode(sound, context_s) if span_s == context_s else self._encode_speech(sound, span_s)
             yield None
             heard = self._hear(encoded, wanted, seconds)
-            again = doubt.said_again(heard.tokens) if span_s < context_s else None
-            if again is not None and self._is_over(heard, again):
-                heard, again = heard.until(again), None
+            again = None
+            if span_s < context_s:
+                again = doubt.said_again(heard.tokens)
+                if again is not None and self._is_over(heard, again):
+                    heard = heard.until(again)
+                again = doubt.said_again(heard.tokens, doubt.LEAST_DOUBTED)
             text = self._vocabulary.decode(heard.tokens)
             runs_on = doubt.runs_on(text, heard.tokens, heard.limit)
             if doubt.is_made_up(text, heard.no_speech, heard.mean_logprob, running_on=runs_on):
