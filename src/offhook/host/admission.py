@@ -22,6 +22,9 @@ GUESS_WEIGHT: Final = 4
 LEAST_COST: Final = 0.0003
 # How fast a new reading counts. Readings come once a second.
 SMOOTHING: Final = 0.3
+# What calls cost changes slowly, and what setting them up costs hardly; a burst of calls, in which both come together,
+# is told apart by what was seen before it.
+COST_SMOOTHING: Final = 0.1
 # Lateness that callers hear: half a packet in the audio plane, a pause before an answer elsewhere. A server that is
 # not half as busy as it may be does not make itself that late: then only a whole packet counts, which is a gap
 # whoever made it, and which a share of the processor smaller than one core shows by, too.
@@ -94,7 +97,7 @@ class CostOfCalls:
 
     def learn(self, busy: float, legs: int, opened: int) -> None:
         """Take the figures of a second."""
-        old, new = 1 - SMOOTHING, SMOOTHING
+        old, new = 1 - COST_SMOOTHING, COST_SMOOTHING
         self._legs2 = old * self._legs2 + new * legs * legs
         self._legs_opened = old * self._legs_opened + new * legs * opened
         self._opened2 = old * self._opened2 + new * opened * opened
