@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import numpy as np
 import pytest
 
 from offhook.testing.dialler import Paper, entry, table
 from offhook.testing.ladder import sip_summary
+from offhook.testing.phone import has_sound
 
 WHEN = "   1.562 s  "
 
@@ -76,3 +78,12 @@ def test_colours_are_left_out_where_they_are_not_wanted(
     monkeypatch.setenv(variable, value)
     assert not Paper.of(Terminal()).coloured
     assert Paper.of(io.StringIO()) == Paper()
+
+
+@pytest.mark.parametrize("before", [0, 40, 79, 80, 1500])
+def test_sound_that_has_only_just_begun_is_sound_however_long_one_looks_back(before: int) -> None:
+    """The caller of the demonstration took the first sound of the agent for silence, and spoke into its greeting."""
+    sound = np.full(80, 400, np.int16)
+    sound[::2] = -400  # a soft beginning
+    assert has_sound(np.concatenate([np.zeros(before, np.int16), sound]))
+    assert not has_sound(np.zeros(before, np.int16))
