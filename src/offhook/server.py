@@ -366,6 +366,7 @@ class Server:
             "rtp_ports": {"pairs": self.lines.ports.pairs, "in_use": self.lines.ports.in_use},
             "sip": msgspec.to_builtins(counters),
             "webhooks": {"attempts": self.webhooks.attempts, "failures": self.webhooks.failures},
+            "store": None if self.store is None else self.store.report(),
         }
 
 
