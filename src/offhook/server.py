@@ -355,6 +355,7 @@ class Server:
                 "refused": self.sessions.admission.refused,
                 "total": self.sessions.total,
             },
+            "sockets": self.directory.report_sockets(),
             "media": {
                 "busy": round(load.busy, 4),
                 "late_p99_ms": round(load.late_p99_ms, 2),
