@@ -315,3 +315,20 @@ def test_calls_that_are_refused_for_other_reasons_are_no_new_calls() -> None:
     for _ in range(200):
         admission.observe(Load(0.9, legs=20, opened=400, stayed=20, tick_late_ms=80.0))
     assert [admission.refuse(20) for _ in range(50)] == [None] * 50
+
+
+@pytest.mark.parametrize("beside", [0, 50])
+@pytest.mark.parametrize("cost", [0.05, 0.0007])
+def test_what_calls_cost_is_known_after_a_quiet_hour(cost: float, beside: int) -> None:
+    """A burst after a pause is judged by what calls cost before it, whether or not sessions were there meanwhile."""
+    calls = Admission(0)
+    sessions = Sessions(calls.costs)
+    for second in range(60):
+        legs = 60 + second % 5
+        observe(calls, Load(legs * cost + 0.002 * (second % 3), legs=legs, opened=second % 3), sessions, 0)
+    before = calls.cost
+    assert before == pytest.approx(cost, rel=0.25)
+    sessions.held = beside
+    for _ in range(3600):
+        observe(calls, Load(beside * 0.002), sessions, 0)
+    assert calls.cost == before

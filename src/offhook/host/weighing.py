@@ -42,7 +42,6 @@ class Kind:
     """One kind of what is held: calls, or sessions."""
 
     def __init__(self, guess: float) -> None:
-        self.guess = guess
         self.cost = guess
         """Share of a core that one takes."""
         self.setup_s = GUESSED_SETUP_S
@@ -61,15 +60,16 @@ class Kind:
 class Costs:
     """Least squares over the last seconds, for all kinds together.
 
-    The guesses take part as readings of their own, so that the answer is defined before there is anything. What the
-    readings do not tell, as while the numbers of two kinds do not change, stays as it was found before.
+    The guesses take part as readings of their own, so that the answer is defined before there is much to go by. What
+    the readings do not tell, while there is none of a kind or the numbers of two do not change, stays as it was found.
     """
 
     def __init__(self) -> None:
         self._kinds: list[Kind] = []
+        self._guesses: Any = np.zeros(0)
         self._found: Any = np.zeros(0)
         self._moments: Any = np.zeros((0, 0))
-        self._products: Any = np.zeros(0)
+        self._unexplained: Any = np.zeros(0)
         self.idle_busy = 0.0
         """Share of a core that a server takes that holds nothing."""
 
@@ -78,25 +78,38 @@ class Costs:
         kind = Kind(guess)
         self._kinds.append(kind)
         size = 2 * len(self._kinds)
-        self._found = np.array([each for kind in self._kinds for each in (kind.guess, GUESSED_SETUP_S)])
-        self._moments, self._products = np.zeros((size, size)), np.zeros(size)
+        self._guesses = np.append(self._guesses, [guess, GUESSED_SETUP_S])
+        self._found = self._guesses.copy()
+        self._moments, self._unexplained = np.zeros((size, size)), np.zeros(size)
         return kind
 
     def learn(self, busy: float, amounts: Sequence[Amount]) -> None:
         """Take the share of a core that a second took, and how many of each kind there were, in the order of `add`."""
-        if not any(amount.held or amount.opened for amount in amounts):
+        counts = zip(self._kinds, amounts, strict=True)
+        row = np.array([each for kind, amount in counts for each in (kind.grown(amount.held), amount.opened)], float)
+        told = row != 0
+        if not told.any():
             self.idle_busy += IDLE_SMOOTHING * (busy - self.idle_busy)
         # What keeps a server busy that holds nothing passes, and need not be there while it holds something.
         self.idle_busy = min(self.idle_busy, busy, MOST_IDLE_BUSY)
-        counts = zip(self._kinds, amounts, strict=True)
-        row = np.array([each for kind, amount in counts for each in (kind.grown(amount.held), amount.opened)], float)
-        self._moments += SMOOTHING * (np.outer(row, row) - self._moments)
-        self._products += SMOOTHING * (row * max(busy - self.idle_busy, 0.0) - self._products)
-        guesses = np.array([each for kind in self._kinds for each in (kind.guess, GUESSED_SETUP_S)])
-        weight, kept = GUESS_WEIGHT * GUESS_WEIGHT, np.diag(self._moments)
-        left = self._moments + np.diag(weight + kept)  # Never singular: the guesses are in it.
-        self._found = np.linalg.solve(left, self._products + weight * guesses + kept * self._found)
-        self._found = np.maximum(self._found, [LEAST_COST, 0.0] * len(self._kinds))
+        # Older readings fade where there is a new one.
+        self._moments[told[:, None] | told] *= 1 - SMOOTHING
+        self._unexplained[told] *= 1 - SMOOTHING
+        self._moments += SMOOTHING * np.outer(row, row)
+        self._unexplained += SMOOTHING * row * (max(busy - self.idle_busy, 0.0) - row @ self._found)
+        self._explain(told)
         for place, kind in enumerate(self._kinds):
-            kind.cost, kind.setup_s = (float(each) for each in self._found[2 * place : 2 * place + 2])
-            kind.share = float(row[2 * place : 2 * place + 2] @ self._found[2 * place : 2 * place + 2])
+            own = slice(2 * place, 2 * place + 2)
+            kind.cost, kind.setup_s = map(float, self._found[own])
+            kind.share = float(row[own] @ self._found[own])
+
+    def _explain(self, told: Any) -> None:
+        """Change the costs that the last reading tells of, half of the way at most."""
+        weight = GUESS_WEIGHT * GUESS_WEIGHT
+        damped = self._moments + np.diag(np.diag(self._moments) + weight)  # Never singular: the guesses are in it.
+        wanted = self._unexplained + weight * (self._guesses - self._found)
+        found = self._found.copy()
+        found[told] += np.linalg.solve(damped[np.ix_(told, told)], wanted[told])
+        found = np.maximum(found, [LEAST_COST, 0.0] * len(self._kinds))
+        self._unexplained -= self._moments @ (found - self._found)
+        self._found = found
