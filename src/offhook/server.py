@@ -355,6 +355,7 @@ class Server:
                 "refused": self.sessions.admission.refused,
                 "total": self.sessions.total,
             },
+            "sockets": self.directory.report_sockets(),
             "media": {
                 "busy": round(load.busy, 4),
                 "late_p99_ms": round(load.late_p99_ms, 2),
@@ -366,6 +367,7 @@ class Server:
             "rtp_ports": {"pairs": self.lines.ports.pairs, "in_use": self.lines.ports.in_use},
             "sip": msgspec.to_builtins(counters),
             "webhooks": {"attempts": self.webhooks.attempts, "failures": self.webhooks.failures},
+            "store": None if self.store is None else self.store.report(),
         }
 
 

@@ -18,7 +18,7 @@ from pyreqwest.response import Response
 
 from offhook.audio.resample import is_convertible
 from offhook.audio.wav import write_wav
-from offhook.model.http import AnswerRefusedError, ModelServer
+from offhook.model.http import AnswerRefusedError, HostedModel, ModelServer
 from offhook.model.interface import ModelError, Sound, Speech, Words
 from offhook.model.sse import SseError, data_lines
 from offhook.model.transcript_prompt import transcript_prompt
@@ -54,29 +54,15 @@ _EVENTS: Final = "text/event-stream"
 _NO_STREAM: Final = frozenset({400, 415, 422, 501})
 
 
-class Transcriptions:
+class Transcriptions(HostedModel):
     """Speech to text behind ``POST /audio/transcriptions``.
 
     A stream is asked for; a server that has none answers at once, or refuses the member and is not asked for it again.
     """
 
     def __init__(self, server: ModelServer, model: str) -> None:
-        self._server = server
-        self._model = model
+        super().__init__(server, model)
         self._streams = True
-
-    @property
-    def name(self) -> str:
-        """The model, and where it is."""
-        return f"{self._model} at {self._server.base_url}"
-
-    async def start(self) -> None:
-        """Open the connections."""
-        await self._server.start()
-
-    async def stop(self) -> None:
-        """Close the connections."""
-        await self._server.stop()
 
     async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the words of the caller, as they come where the server streams them. Raises ModelError."""
@@ -224,30 +210,16 @@ def _usage(given: object) -> TokensUsage | None:
     )
 
 
-class SpokenOverHttp:
+class SpokenOverHttp(HostedModel):
     """Text to speech behind ``POST /audio/speech``: raw samples, streamed.
 
     ``rate_hz`` is the server's own, unless it tells another: by ``;rate=`` in its content type, or with a WAV file.
     """
 
     def __init__(self, server: ModelServer, model: str, voice: str | None, rate_hz: int) -> None:
-        self._server = server
-        self._model = model
+        super().__init__(server, model)
         self._voice = voice
         self._rate_hz = rate_hz
-
-    @property
-    def name(self) -> str:
-        """The model, and where it is."""
-        return f"{self._model} at {self._server.base_url}"
-
-    async def start(self) -> None:
-        """Open the connections."""
-        await self._server.start()
-
-    async def stop(self) -> None:
-        """Close the connections."""
-        await self._server.stop()
 
     async def speak(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
         """Yield the speech as it comes in. Raises ModelError."""
