@@ -250,7 +250,8 @@ class Engine:
         request = generation_request(self.session, params, response, items)
         whole = params is None or params.input is UNSET
         self.tools.discover((params and params.tools) or (), of_response=True)
-        request = self._window.ask(self.tools.show(request), self.session.truncation, whole=whole)
+        request = self.tools.show(request)
+        self._window.ask(request, self.session.truncation, whole=whole)
         request = replace(request, verbatim=verbatim, apology=self.waiting.own.apology)
         self._responses[run] = response
         if not out_of_band:
