@@ -36,13 +36,14 @@ _ADVANCE_BYTES: Final = 960
 _MAX_WAV_HEAD_BYTES: Final = 4096
 # From here on a size in a WAV head is none: programs that stream write one of several such figures.
 _UNKNOWN_BYTES: Final = 0x7FFFFFFF
-# What servers send that know no raw sound, or have something to say: noise, if it were played.
-_NO_PCM: Final = frozenset(
-    {"application/json", "application/problem+json", "application/ogg", "application/xml", "video/mp4", "video/webm"}
-    | {f"audio/{kind}" for kind in ("mpeg", "mp3", "ogg", "opus", "aac", "flac", "x-flac", "mp4", "m4a", "webm")}
+# What servers send that have something to say instead: noise, if it were played. A type of compressed sound says
+# little, since proxies give it to raw sound too.
+_NO_SOUND: Final = frozenset(
+    {"application/json", "application/problem+json", "application/xml", "application/xhtml+xml"}
 )
-# How compressed sound begins, whatever type it is given.
-_OTHER_HEADS: Final = {b"ID3": "mp3", b"OggS": "ogg", b"fLaC": "flac"}
+# How compressed sound begins, whatever type it is given; MPEG-4 has its mark behind the size of its first box.
+_OTHER_HEADS: Final = {b"ID3": "mp3", b"OggS": "ogg", b"fLaC": "flac", b"\x1aE\xdf\xa3": "webm"}
+_MP4_MARK: Final = b"ftyp"
 # Frames of MPEG audio layer III (ISO 11172-3 2.4.1.3, ISO 13818-3 2.4.2.3), of 1152 and of 576 samples.
 _MP3_SYNCS: Final = (b"\xff\xfa", b"\xff\xfb", b"\xff\xf2", b"\xff\xf3")
 _MP3_LONG: Final = (144_000, (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320), (44100, 48000, 32000))
@@ -267,9 +268,9 @@ class SpokenOverHttp(HostedModel):
                 yield Sound(waiting[: len(waiting) - len(waiting) % 2], rate_hz)
 
     def _check_type(self, response: Response) -> None:
-        """Raise ModelError for an answer that says of itself that it is no raw sound: played, it would be noise."""
+        """Raise ModelError for an answer that says of itself that it is no sound."""
         mime = (response.get_header("content-type") or "").partition(";")[0].strip().lower()
-        if mime.startswith("text/") or mime in _NO_PCM:
+        if mime.startswith("text/") or mime in _NO_SOUND:
             shown = "".join(char for char in mime if char.isprintable())[:_SHOWN_TYPE_CHARS]
             raise ModelError("model_error", f"The {self._server.name} sent {shown}, not pcm.")
 
@@ -301,18 +302,8 @@ def _begin(head: bytes) -> tuple[bytes, int | None, int | None] | None:
     None when more of it has to come. Whoever streams a file does not know its size, and tells none or the largest.
     Raises ModelError for a file that cannot be played.
     """
-    if other := next((name for start, name in _OTHER_HEADS.items() if head.startswith(start)), None):
-        raise ModelError("model_error", f"The voice sent {other}, not pcm.")
-    if any(start.startswith(head) for start in _OTHER_HEADS):
+    if not _is_known(head):
         return None
-    if any(sync.startswith(head[:2]) for sync in _MP3_SYNCS):
-        if len(head) < 4:
-            return None
-        if size_bytes := _mp3_frame_bytes(head):
-            if len(head) < size_bytes + 2:
-                return None
-            if head[size_bytes : size_bytes + 2] == head[:2]:
-                raise ModelError("model_error", "The voice sent mp3, not pcm.")
     if not b"RIFF".startswith(head[:4]) and head[:4] != b"RIFF":
         return head, None, None
     if len(head) < 12:
@@ -333,6 +324,22 @@ def _begin(head: bytes) -> tuple[bytes, int | None, int | None] | None:
     if place > _MAX_WAV_HEAD_BYTES or len(head) > _MAX_WAV_HEAD_BYTES:
         raise ModelError("model_error", "The voice sent a WAV file without sound.")
     return None
+
+
+def _is_known(head: bytes) -> bool:
+    """Whether enough came to tell compressed sound. Raises ModelError when it is that: played, it would be noise."""
+    if other := next((name for start, name in _OTHER_HEADS.items() if head.startswith(start)), None):
+        raise ModelError("model_error", f"The voice sent {other}, not pcm.")
+    if head[4:8] == _MP4_MARK:
+        raise ModelError("model_error", "The voice sent mp4, not pcm.")
+    if len(head) < 8 or any(start.startswith(head) for start in _OTHER_HEADS):
+        return False
+    if any(sync.startswith(head[:2]) for sync in _MP3_SYNCS) and (size_bytes := _mp3_frame_bytes(head)):
+        if len(head) < size_bytes + 2:
+            return False
+        if head[size_bytes : size_bytes + 2] == head[:2]:
+            raise ModelError("model_error", "The voice sent mp3, not pcm.")
+    return True
 
 
 def _mp3_frame_bytes(head: bytes) -> int:
