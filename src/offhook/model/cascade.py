@@ -57,6 +57,7 @@ class Cascade:
             needs_transcripts=True,
             hears_early=getattr(hearing, "hears_early", self._hear_early is not None),
             reasons=getattr(mind, "reasons", False),
+            tells_speakers=getattr(hearing, "tells_speakers", False),
         )
         self._hearing = hearing
         self._mind = mind
