@@ -221,6 +221,20 @@ def test_a_transcription_session_gives_the_words_of_every_turn(query: str) -> No
     run_jumping(test)
 
 
+def test_a_transcription_by_speakers_tells_who_said_what() -> None:
+    async def test(one: Live) -> None:
+        async with opened(one, "?intent=transcription") as client:
+            audio = {"input": {"transcription": {"model": "gpt-4o-transcribe-diarize"}}}
+            await client.send("session.update", session={"type": "transcription", "audio": audio})
+            await client.append(PCM)
+            events = await client.until("conversation.item.input_audio_transcription.completed")
+            (segment,) = (each for each in events if each["type"].endswith(".segment"))
+            assert (segment["item_id"], segment["text"]) == (events[-1]["item_id"], events[-1]["transcript"])
+            assert 0 == segment["start"] < segment["end"]
+
+    run_jumping(test)
+
+
 def test_a_client_secret_opens_sessions_with_what_it_was_made_with() -> None:
     async def test(one: Live) -> None:
         made = await one.sdk.realtime.client_secrets.create(

@@ -289,7 +289,8 @@ class CallOwner:
         self.take(telephone.LegAnswered())
         self._answered_s = services.wall_s()
         self.log.info("call answered", codec=line.codec, model=params.model or None)
-        if ignored := without_effect(params, reasons=services.backend.capabilities.reasons):
+        can = services.backend.capabilities
+        if ignored := without_effect(params, reasons=can.reasons, tells_speakers=can.tells_speakers):
             self.log.warning("session members without effect", members=",".join(ignored))
         for event in self._early.take_all():
             self.take(event)

@@ -91,7 +91,8 @@ class SocketSession:
         self._closed = False
         self._ended_s: float | None = None
         self._alarm = Alarm(self._wake, sessions.services.clock)
-        if ignored := without_effect(start, reasons=services.backend.capabilities.reasons):
+        can = services.backend.capabilities
+        if ignored := without_effect(start, reasons=can.reasons, tells_speakers=can.tells_speakers):
             self.log.warning("session members without effect", members=",".join(ignored))
 
     @property

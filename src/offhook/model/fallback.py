@@ -92,7 +92,7 @@ class Order(Generic[P]):
     async def stop(self) -> None:
         """Stop all of them."""
         for seat in reversed(self.seats):
-            await call(seat.part, "stop")
+            await stop_part(seat.part, self._log)
 
     def report(self) -> dict[str, Any]:
         """Return the figures of the first, and of each how it does, where there are several."""
@@ -239,6 +239,15 @@ async def call(part: object, name: str) -> None:
     method = getattr(part, name, None)
     if method is not None:
         await method()
+
+
+async def stop_part(part: object, log: FactLog) -> None:
+    """Stop a part that can be stopped; a plugin that fails at that does not keep the others from it."""
+    try:
+        await call(part, "stop")
+    except Exception as bug:  # a plugin is not ours
+        name = getattr(part, "name", type(part).__name__)
+        log.error("the backend did not stop", backend=name, failure=bug)
 
 
 def call_report(part: object) -> dict[str, Any]:

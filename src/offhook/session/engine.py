@@ -483,6 +483,7 @@ class Engine:
         **dict.fromkeys(ModelInput.__args__, _model_produced),
         **dict.fromkeys(ToolInput.__args__, _tools_moved),
         happened.TranscriptGrew: _transcript_grew,
+        happened.SegmentHeard: lambda engine, event: engine.transcripts.segment(event),
         happened.TranscriptCompleted: _transcript_completed,
         happened.TranscriptFailed: _transcript_failed,
         happened.DeadlinePassed: _deadline_passed,
