@@ -333,10 +333,14 @@ class Relay:
 
     def _item_deleted(self, event: ev.ConversationItemDeleted) -> None:
         upstream_id = self._mirror.upstream_id(event.item_id)
-        if upstream_id is not None and self._dialect.deletes:
-            self._post.send("conversation.item.delete", ForNobody(), item_id=upstream_id)
-        self._mirror.drop(event.item_id)
+        if upstream_id is not None:
+            self._delete_upstream(upstream_id)
         self._turns.drop(event.item_id)
+        self._mirror.drop(event.item_id)
+
+    def _delete_upstream(self, upstream_id: str) -> None:
+        if self._dialect.deletes:
+            self._post.send("conversation.item.delete", ForNobody(), item_id=upstream_id)
 
     _TOLD: ClassVar[dict[type, Callable[..., None]]] = {
         ev.SessionUpdated: _session_updated,
@@ -470,12 +474,19 @@ class Relay:
             self._post.do(steps.Disconnect("it does not speak this protocol"))
 
     def _committed(self, event: UpstreamEvent) -> None:
-        if event.item_id:
-            self._mirror.turn(event.item_id)
+        self._turn_of(event)
 
     def _turn_of(self, event: UpstreamEvent) -> str | None:
         """Return the turn that an event is about; without an id, the first one whose words are not known."""
-        return self._mirror.turn(event.item_id) if event.item_id else self._turns.first_awaited()
+        upstream_id = event.item_id
+        if not upstream_id:
+            return self._turns.first_awaited()
+        is_news = not self._mirror.knows(upstream_id)
+        item_id = self._mirror.turn(upstream_id)
+        if is_news and item_id is not None and item_id not in self._mirror:
+            # It was deleted here before upstream told what to call it there.
+            self._delete_upstream(upstream_id)
+        return item_id
 
     def _words_grew(self, event: UpstreamEvent) -> None:
         item_id = self._turn_of(event)
@@ -507,7 +518,7 @@ class Relay:
                 if run is not None:
                     self._refused_run(run, problem, message)
             case ForTurn(item_id=item_id):
-                self._mirror.drop(item_id)
+                self._mirror.refuse(item_id)
                 self._turns.refuse(item_id, str(problem.code or "server_error"), message)
             case ForItem(item_id=item_id):
                 # It would be refused again, so it counts as sent.
