@@ -9,10 +9,6 @@ from tests.core.talk import one
 from offhook.session.relay import limits
 
 WORDS = "conversation.item.input_audio_transcription"
-REFUSED = "The model's server refused the connection: HTTP 401."
-
-# -- a turn and its answer
-
 
 # -- turns that are deleted
 
