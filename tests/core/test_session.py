@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from tests.core.talk import (
     SocketTalk,
     Talk,
@@ -168,6 +169,16 @@ def test_members_without_effect_are_members_of_a_session() -> None:
     given = {"type": "realtime", "reasoning": {"effort": "low"}, "instructions": "Be brief."}
     assert without_effect(decode_session(json.dumps(given).encode())) == ["reasoning"]
     assert without_effect(decode_session(b'{"type": "realtime", "tracing": null}')) == []
+
+
+@pytest.mark.parametrize(("model", "tells", "missed"), [
+    ("gpt-4o-transcribe-diarize", False, ["audio.input.transcription.model"]),
+    ("gpt-4o-transcribe-diarize", True, []),
+    ("whisper-1", False, []),
+])  # fmt: skip
+def test_a_recogniser_that_tells_nobody_apart_is_said_to_be_one(model: str, tells: bool, missed: list[str]) -> None:
+    given = {"type": "realtime", "audio": {"input": {"transcription": {"model": model}}}}
+    assert without_effect(decode_session(json.dumps(given).encode()), tells_speakers=tells) == missed
 
 
 def test_noise_reduction_is_asked_for_when_it_is_wanted_and_when_it_changes() -> None:

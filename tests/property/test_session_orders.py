@@ -180,7 +180,7 @@ def keeps_the_promises(talk: Talk) -> None:
             items_done.add(event["item"]["id"])
     assert opened == closed
     assert items_added == items_done
-    if talk.engine.spoken_item_id is None:
+    if talk.engine.turns.spoken_item_id is None:
         ducks = [each.ducked for each in talk.done if isinstance(each, do.Duck)]
         assert not any(ducks[-1:]), "an agent is soft only while the caller speaks"
     plays = [each.run for each in talk.done if isinstance(each, do.Play)]

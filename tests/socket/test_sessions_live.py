@@ -221,6 +221,20 @@ def test_a_transcription_session_gives_the_words_of_every_turn(query: str) -> No
     run_jumping(test)
 
 
+def test_a_transcription_by_speakers_tells_who_said_what() -> None:
+    async def test(one: Live) -> None:
+        async with opened(one, "?intent=transcription") as client:
+            audio = {"input": {"transcription": {"model": "gpt-4o-transcribe-diarize"}}}
+            await client.send("session.update", session={"type": "transcription", "audio": audio})
+            await client.append(PCM)
+            events = await client.until("conversation.item.input_audio_transcription.completed")
+            (segment,) = (each for each in events if each["type"].endswith(".segment"))
+            assert (segment["item_id"], segment["text"]) == (events[-1]["item_id"], events[-1]["transcript"])
+            assert 0 == segment["start"] < segment["end"]
+
+    run_jumping(test)
+
+
 def test_a_client_secret_opens_sessions_with_what_it_was_made_with() -> None:
     async def test(one: Live) -> None:
         made = await one.sdk.realtime.client_secrets.create(
@@ -391,6 +405,22 @@ def test_a_client_that_is_too_far_behind_loses_its_session_and_nobody_else_does(
             assert await slow.closed() == (1008, "The events were not read fast enough.")
             await other.update(instructions="Go on.")
             await until(lambda: len(one.server.sessions) == 1)
+
+    run_jumping(test)
+
+
+def test_the_sockets_of_one_key_hold_no_more_together_than_one_project_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is furthest behind is closed; who keeps up, and other projects, hear nothing of it."""
+    monkeypatch.setattr(limits, "MAX_PROJECT_BACKLOG_BYTES", 8_000)
+
+    async def test(one: Live) -> None:
+        async with opened(one) as slow, opened(one) as other:
+            words = [{"type": "input_text", "text": "x" * 10_000}]
+            await slow.send("conversation.item.create", item={"type": "message", "role": "user", "content": words})
+            assert await slow.closed() == (1008, "The events were not read fast enough.")
+            await other.update(instructions="Go on.")
+            await until(lambda: len(one.server.sessions) == 1)
+            assert one.server.health()["sockets"]["waiting_bytes"] == 0
 
     run_jumping(test)
 

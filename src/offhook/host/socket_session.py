@@ -64,7 +64,13 @@ class SocketSession:
         self.id = session.id
         self.project = project
         self.log = services.log.bind(session_id=session.id)
-        self.socket = Sideband(ORIGIN, own_events=own_events, backlog=limits.MAX_SOCKET_BACKLOG)
+        self.socket = Sideband(
+            ORIGIN,
+            own_events=own_events,
+            backlog=limits.MAX_SOCKET_BACKLOG,
+            readers=sessions.directory.readers(project),
+            log=self.log,
+        )
         self._services = services
         self._sessions = sessions
         self._ids = ids
@@ -85,7 +91,8 @@ class SocketSession:
         self._closed = False
         self._ended_s: float | None = None
         self._alarm = Alarm(self._wake, sessions.services.clock)
-        if ignored := without_effect(start, reasons=services.backend.capabilities.reasons):
+        can = services.backend.capabilities
+        if ignored := without_effect(start, reasons=can.reasons, tells_speakers=can.tells_speakers):
             self.log.warning("session members without effect", members=",".join(ignored))
 
     @property

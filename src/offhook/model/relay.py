@@ -154,7 +154,12 @@ class RelayBackend:
     def __init__(self, options: UpstreamOptions) -> None:
         self.options = options
         self.name = "relay"
-        self.capabilities = Capabilities(needs_transcripts=False, reasons="reasoning" in options.ways.fields)
+        ways = options.ways
+        self.capabilities = Capabilities(
+            needs_transcripts=False,
+            reasons="reasoning" in ways.fields,
+            tells_speakers=ways.transcribes and not ways.transcriber,
+        )
         self.sockets = 0
         self.lost = 0
         self.refused = 0

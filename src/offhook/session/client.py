@@ -84,7 +84,7 @@ class ClientRequests:
             engine.emit(do.ReduceNoise(wanted_input.noise_reduction))
         detection = wanted_input.turn_detection
         if detection != before.audio.input.turn_detection:
-            engine.reconfigure_turns(detection)
+            engine.turns.reconfigure(detection)
         engine.send_session()
         engine.waiting.speak_first()
         engine.tools.discover(wanted.tools or ())
@@ -96,17 +96,16 @@ class ClientRequests:
 
     def _commit_input(self, _event: asked.InputAudioBufferCommit, _: int) -> None:
         engine = self._engine
-        if engine.uncommitted_ms < LEAST_COMMIT_MS:
+        if engine.turns.uncommitted_ms < LEAST_COMMIT_MS:
             message = (
                 "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
-                f"but buffer only has {float(engine.uncommitted_ms):.2f}ms of audio."
+                f"but buffer only has {float(engine.turns.uncommitted_ms):.2f}ms of audio."
             )
             raise ApiProblem(400, "input_audio_buffer_commit_empty", message)
-        engine.commit_so_far()
+        engine.turns.commit()
 
     def _clear_input(self, _event: asked.InputAudioBufferClear, _: int) -> None:
-        self._engine.forget_input()
-        self._engine.send(ev.InputCleared(event_id=self._engine.ids.event()))
+        self._engine.turns.clear()
 
     def _clear_output(self, _event: asked.OutputAudioBufferClear, _: int) -> None:
         self._engine.stop_playout()

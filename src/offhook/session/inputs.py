@@ -218,6 +218,16 @@ class TranscriptGrew(msgspec.Struct, frozen=True):
     logprobs: tuple[LogProb, ...] = ()
 
 
+class SegmentHeard(msgspec.Struct, frozen=True):
+    """One speaker said this; times are seconds from the beginning of the item's audio."""
+
+    item_id: str
+    text: str
+    speaker: str
+    start_s: float
+    end_s: float
+
+
 class TranscriptCompleted(msgspec.Struct, frozen=True):
     """All that the caller said in an item, and how long the audio was.
 
@@ -298,6 +308,7 @@ Input = (
     | PauseHeard
     | HeardSoFar
     | TranscriptGrew
+    | SegmentHeard
     | TranscriptCompleted
     | TranscriptFailed
     | McpToolsListed

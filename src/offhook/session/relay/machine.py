@@ -493,6 +493,11 @@ class Relay:
         if item_id is not None and event.delta:
             self._turns.hear(item_id, event.delta, logprobs_of(event))
 
+    def _segment_told(self, event: UpstreamEvent) -> None:
+        item_id = self._turn_of(event)
+        if item_id is not None and event.text and event.speaker and event.start is not None and event.end is not None:
+            self._turns.hear_segment(happened.SegmentHeard(item_id, event.text, event.speaker, event.start, event.end))
+
     def _words_completed(self, event: UpstreamEvent) -> None:
         item_id = self._turn_of(event)
         # Some send what they have heard so far by the same name.
@@ -560,6 +565,7 @@ class Relay:
         "error": _errored,
         "input_audio_buffer.committed": _committed,
         "conversation.item.input_audio_transcription.delta": _words_grew,
+        "conversation.item.input_audio_transcription.segment": _segment_told,
         "conversation.item.input_audio_transcription.completed": _words_completed,
         "conversation.item.input_audio_transcription.failed": _words_failed,
     }

@@ -207,6 +207,11 @@ class Turns:
         if self._awaited.get(item_id) is not None:
             self._post.tell([happened.TranscriptGrew(item_id, words, logprobs)])
 
+    def hear_segment(self, segment: happened.SegmentHeard) -> None:
+        """It came who said some words of a turn."""
+        if segment.item_id in self._awaited:
+            self._post.tell([segment])
+
     def complete(self, item_id: str, words: str, logprobs: tuple[LogProb, ...]) -> None:
         """All words of a turn are known."""
         seconds = self._awaited.pop(item_id, None)
