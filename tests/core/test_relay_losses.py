@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.core.relay_talk import RelayTalk
+from tests.core.relay_talk import PATIENCE_S, RelayTalk
 from tests.core.talk import one
 
 from offhook.session.relay import limits
@@ -92,3 +92,66 @@ def test_turns_that_are_deleted_fill_no_memory(monkeypatch: pytest.MonkeyPatch) 
         talk.says_upstream(f"{WORDS}.completed", transcript=words)
     told = [event for event in talk.sent if event["type"] == f"{WORDS}.completed"]
     assert [(event["item_id"], event["transcript"]) for event in told] == [(last, "Five.")]
+
+
+# -- responses over the turn that was just spoken
+
+
+UNANSWERED = {"input": {"turn_detection": {"type": "server_vad", "create_response": False}}}
+
+
+def asks_about(talk: RelayTalk, item_id: str) -> int:
+    """Let the client ask beside the conversation what to make of an item; return how often upstream was asked."""
+    given = [{"type": "item_reference", "id": item_id}]
+    talk.client("response.create", response={"conversation": "none", "instructions": "Angry?", "input": given})
+    return len(talk.asked("response.create"))
+
+
+def test_a_response_over_the_turn_just_spoken_waits_for_its_id() -> None:
+    """Symptom: a classifier that a client ran at the end of each turn was asked about nothing."""
+    talk = RelayTalk(audio=UNANSWERED)
+    item_id = one(talk.says(), "input_audio_buffer.committed")["item_id"]
+    assert asks_about(talk, item_id) == 0, "upstream has not told its id yet"
+    talk.says_upstream("input_audio_buffer.committed", item_id="item_there_1")
+    (asked,) = talk.asked("response.create")
+    assert asked["response"]["input"] == [{"type": "item_reference", "id": "item_there_1"}]
+    assert asks_about(talk, item_id) == 2
+
+
+@pytest.mark.parametrize("ending", ["refused", "deleted"])
+def test_a_response_over_a_turn_that_is_no_more_does_not_wait_for_it(ending: str) -> None:
+    talk = RelayTalk(audio=UNANSWERED)
+    item_id = one(talk.says(), "input_audio_buffer.committed")["item_id"]
+    assert asks_about(talk, item_id) == 0
+    if ending == "deleted":
+        talk.client("conversation.item.delete", item_id=item_id)
+    else:
+        (commit,) = talk.asked("input_audio_buffer.commit")
+        talk.says_upstream("error", error={"code": "too_small", "event_id": commit["event_id"]})
+    (asked,) = talk.asked("response.create")
+    assert asked["response"]["input"] == []
+
+
+def test_a_response_over_a_turn_that_only_the_lost_connection_had_gives_it_to_the_next() -> None:
+    talk = RelayTalk(audio=UNANSWERED)
+    item_id = one(talk.says(), "input_audio_buffer.committed")["item_id"]
+    talk.says_upstream("input_audio_buffer.committed", item_id="item_there_1")
+    talk.lose()
+    talk.waits(0.1)
+    assert asks_about(talk, item_id) == 0
+    talk.connect()
+    assert len(talk.asked("input_audio_buffer.commit")) == 2
+    assert not talk.asked("response.create")
+    talk.says_upstream("input_audio_buffer.committed", item_id="item_there_2")
+    (asked,) = talk.asked("response.create")
+    assert asked["response"]["input"] == [{"type": "item_reference", "id": "item_there_2"}]
+
+
+def test_a_response_over_a_turn_whose_id_never_comes_fails_with_the_reason() -> None:
+    talk = RelayTalk(audio=UNANSWERED)
+    item_id = one(talk.says(), "input_audio_buffer.committed")["item_id"]
+    asks_about(talk, item_id)
+    (done,) = (event["response"] for event in talk.waits(PATIENCE_S + 1) if event["type"] == "response.done")
+    assert done["status"] == "failed"
+    assert "did not tell which of its items" in done["status_details"]["error"]["message"]
+    assert not talk.asked("response.create")

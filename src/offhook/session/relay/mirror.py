@@ -65,6 +65,10 @@ class Mirror:
         if len(self._committed) > MAX_CONVERSATION_ITEMS:
             self._committed.popleft()
 
+    def awaits_name(self, item_id: str) -> bool:
+        """Say whether a turn is there whose id is not told yet."""
+        return item_id in self._committed and item_id in self._upstream
+
     def heard(self, item_id: str) -> None:
         """The words of a turn are known: an id that is told from now on is that of a later one."""
         if item_id in self._committed:

@@ -190,9 +190,13 @@ class Turns:
 
     def commit_awaited(self) -> None:
         """Send the turns whose words somebody waits for, and that upstream does not have."""
+        self.commit_kept(list(self._awaited))
+
+    def commit_kept(self, item_ids: list[str]) -> None:
+        """Send those of these turns that are kept, and that upstream does not have."""
         if self._dialect.commit_answers:
             return
-        for item_id in self._awaited:
+        for item_id in item_ids:
             if item_id in self._kept and item_id not in self._mirror:
                 self.commit(item_id)
 
