@@ -102,6 +102,10 @@ class SocketSession:
 
     # -- for the socket
 
+    def has_room(self) -> bool:
+        """Whether `room` would not wait."""
+        return (self._closed or not self.line.is_full) and self.socket.has_room()
+
     async def room(self) -> None:
         """Wait until more may be read: until what was sent is listened to, and what is to be told is taken."""
         while self.line.is_full and not self._closed:
