@@ -409,6 +409,22 @@ def test_a_client_that_is_too_far_behind_loses_its_session_and_nobody_else_does(
     run_jumping(test)
 
 
+def test_the_sockets_of_one_key_hold_no_more_together_than_one_project_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is furthest behind is closed; who keeps up, and other projects, hear nothing of it."""
+    monkeypatch.setattr(limits, "MAX_PROJECT_BACKLOG_BYTES", 8_000)
+
+    async def test(one: Live) -> None:
+        async with opened(one) as slow, opened(one) as other:
+            words = [{"type": "input_text", "text": "x" * 10_000}]
+            await slow.send("conversation.item.create", item={"type": "message", "role": "user", "content": words})
+            assert await slow.closed() == (1008, "The events were not read fast enough.")
+            await other.update(instructions="Go on.")
+            await until(lambda: len(one.server.sessions) == 1)
+            assert one.server.health()["sockets"]["waiting_bytes"] == 0
+
+    run_jumping(test)
+
+
 def test_an_event_that_is_too_long_closes_the_socket_that_sent_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_CLIENT_EVENT_BYTES", 10_000)
 

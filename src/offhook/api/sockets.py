@@ -112,6 +112,7 @@ class RealtimeSockets:
             await _talk(socket, session.socket, room=session.room, hear=session.hear_client, log=session.log)
         finally:
             session.close(Closing(1000, ""))
+            session.socket.leave()
 
     def _open(self, socket: WebSocket, project: Project, given: SecretSession, *, own_events: bool) -> SocketSession:
         model = socket.query_params.get("model")

@@ -22,6 +22,7 @@ _BRIDGE_STEPS: Final = 5  # Stops such as "p" and "t" are silent for up to 50 ms
 _LOOK_BACK_MS: Final = 200  # An energy rise longer ago than this did not begin the speech that is heard now.
 _LAG_MS: Final = 48  # How late the probability falls after speech, median on recorded telephone prompts.
 _LONGEST_LAG_MS: Final = 80  # The same, at most, but for one in ten.
+_BEHIND_MS: Final = 96  # Probabilities come later than levels by a window and a packet (60 ms), and by no more in time.
 _NOISY_DBFS: Final = -56.0  # Above this the noise hides endings that a listener still makes out.
 _ASSURANCE: Final = 0.2  # One window is enough if it is so much surer: noise soon after speech reaches the threshold.
 _SUSTAINED: Final = 0.6  # And when this share of the onset carries energy: a click does not, a word does.
@@ -292,7 +293,7 @@ class TurnDetector:
         silent_ms = self._heard_ms - end_ms
         pause = options.tells_pauses and state.paused_ms is None and silent_ms < options.silence_duration_ms
         wanted_ms = options.pause_ms if pause or state.ends else options.silence_duration_ms
-        if silent_ms < wanted_ms or self._judged_ms < end_ms or self._rising():
+        if silent_ms < wanted_ms or self._judged_ms < end_ms or self._rising() or self._overtaken():
             return _NOTHING
         end_ms = max(end_ms, state.start_ms)
         if pause and self._likely:
@@ -322,6 +323,11 @@ class TurnDetector:
         fresh = self._active & (1 << unjudged) - 1
         before = self._active >> unjudged & (1 << _BRIDGE_STEPS) - 1
         return bool(fresh) and not before
+
+    def _overtaken(self) -> bool:
+        """Whether levels came long before their probabilities, as after a stall, and what is loud may be speech."""
+        behind_ms = self._heard_ms - self._judged_ms
+        return behind_ms > _BEHIND_MS and bool(self._active & (1 << behind_ms // STEP_MS) - 1)
 
     def _last_active_ms(self, skipped: int) -> int:
         """Return where the last energy before the last ``skipped`` steps ended; the far past if there was none."""

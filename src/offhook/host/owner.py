@@ -112,13 +112,15 @@ class CallOwner:
             message = f"{limits.MAX_SIDEBANDS_PER_CALL} sockets are attached to this call, which is the limit."
             raise ApiProblem(429, "rate_limit_exceeded", message)
         self._sideband_count += 1
-        sideband = Sideband(self._sideband_count, own_events=own_events)
+        readers = self._directory.readers(self.project)
+        sideband = Sideband(self._sideband_count, own_events=own_events, readers=readers, log=self.log)
         self._sidebands[sideband.number] = sideband
         return sideband
 
     def detach(self, sideband: Sideband) -> None:
         """Remove a socket. The call goes on without it."""
         self._sidebands.pop(sideband.number, None)
+        sideband.leave()
 
     def hear_client(self, sideband: Sideband, text: str | bytes) -> None:
         """Take what a client sent on its socket."""

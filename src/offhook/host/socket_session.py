@@ -64,7 +64,13 @@ class SocketSession:
         self.id = session.id
         self.project = project
         self.log = services.log.bind(session_id=session.id)
-        self.socket = Sideband(ORIGIN, own_events=own_events, backlog=limits.MAX_SOCKET_BACKLOG)
+        self.socket = Sideband(
+            ORIGIN,
+            own_events=own_events,
+            backlog=limits.MAX_SOCKET_BACKLOG,
+            readers=sessions.directory.readers(project),
+            log=self.log,
+        )
         self._services = services
         self._sessions = sessions
         self._ids = ids

@@ -19,7 +19,7 @@ from pyreqwest.response import Response
 
 from offhook.audio.resample import is_convertible
 from offhook.audio.wav import write_wav
-from offhook.model.http import AnswerRefusedError, ModelServer
+from offhook.model.http import AnswerRefusedError, HostedModel, ModelServer
 from offhook.model.interface import ModelError, Segment, Sound, Speech, Words
 from offhook.model.sse import SseError, data_lines
 from offhook.model.transcript_prompt import transcript_prompt
@@ -38,13 +38,14 @@ _ADVANCE_BYTES: Final = 960
 _MAX_WAV_HEAD_BYTES: Final = 4096
 # From here on a size in a WAV head is none: programs that stream write one of several such figures.
 _UNKNOWN_BYTES: Final = 0x7FFFFFFF
-# What servers send that know no raw sound, or have something to say: noise, if it were played.
-_NO_PCM: Final = frozenset(
-    {"application/json", "application/problem+json", "application/ogg", "application/xml", "video/mp4", "video/webm"}
-    | {f"audio/{kind}" for kind in ("mpeg", "mp3", "ogg", "opus", "aac", "flac", "x-flac", "mp4", "m4a", "webm")}
+# What servers send that have something to say instead: noise, if it were played. A type of compressed sound says
+# little, since proxies give it to raw sound too.
+_NO_SOUND: Final = frozenset(
+    {"application/json", "application/problem+json", "application/xml", "application/xhtml+xml"}
 )
-# How compressed sound begins, whatever type it is given.
-_OTHER_HEADS: Final = {b"ID3": "mp3", b"OggS": "ogg", b"fLaC": "flac"}
+# How compressed sound begins, whatever type it is given; MPEG-4 has its mark behind the size of its first box.
+_OTHER_HEADS: Final = {b"ID3": "mp3", b"OggS": "ogg", b"fLaC": "flac", b"\x1aE\xdf\xa3": "webm"}
+_MP4_MARK: Final = b"ftyp"
 # Frames of MPEG audio layer III (ISO 11172-3 2.4.1.3, ISO 13818-3 2.4.2.3), of 1152 and of 576 samples.
 _MP3_SYNCS: Final = (b"\xff\xfa", b"\xff\xfb", b"\xff\xf2", b"\xff\xf3")
 _MP3_LONG: Final = (144_000, (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320), (44100, 48000, 32000))
@@ -68,7 +69,7 @@ _PLAIN: Final = (_Form(diarized=False, streams=True), _Form(diarized=False, stre
 _DIARIZED: Final = (_Form(diarized=True, streams=True), _Form(diarized=True, streams=False), *_PLAIN)
 
 
-class Transcriptions:
+class Transcriptions(HostedModel):
     """Speech to text behind ``POST /audio/transcriptions``.
 
     A stream is asked for, and segments for models that tell speakers apart; a server that has none of these answers
@@ -78,23 +79,9 @@ class Transcriptions:
     tells_speakers = True
 
     def __init__(self, server: ModelServer, model: str) -> None:
-        self._server = server
-        self._model = model
+        super().__init__(server, model)
         self._plain: tuple[_Form, ...] = _PLAIN
         self._diarized: tuple[_Form, ...] = _DIARIZED
-
-    @property
-    def name(self) -> str:
-        """The model, and where it is."""
-        return f"{self._model} at {self._server.base_url}"
-
-    async def start(self) -> None:
-        """Open the connections."""
-        await self._server.start()
-
-    async def stop(self) -> None:
-        """Close the connections."""
-        await self._server.stop()
 
     async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the words of the caller, as they come where the server streams them. Raises ModelError."""
@@ -272,30 +259,16 @@ def _usage(given: object) -> TokensUsage | None:
     )
 
 
-class SpokenOverHttp:
+class SpokenOverHttp(HostedModel):
     """Text to speech behind ``POST /audio/speech``: raw samples, streamed.
 
     ``rate_hz`` is the server's own, unless it tells another: by ``;rate=`` in its content type, or with a WAV file.
     """
 
     def __init__(self, server: ModelServer, model: str, voice: str | None, rate_hz: int) -> None:
-        self._server = server
-        self._model = model
+        super().__init__(server, model)
         self._voice = voice
         self._rate_hz = rate_hz
-
-    @property
-    def name(self) -> str:
-        """The model, and where it is."""
-        return f"{self._model} at {self._server.base_url}"
-
-    async def start(self) -> None:
-        """Open the connections."""
-        await self._server.start()
-
-    async def stop(self) -> None:
-        """Close the connections."""
-        await self._server.stop()
 
     async def speak(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
         """Yield the speech as it comes in. Raises ModelError."""
@@ -343,9 +316,9 @@ class SpokenOverHttp:
                 yield Sound(waiting[: len(waiting) - len(waiting) % 2], rate_hz)
 
     def _check_type(self, response: Response) -> None:
-        """Raise ModelError for an answer that says of itself that it is no raw sound: played, it would be noise."""
+        """Raise ModelError for an answer that says of itself that it is no sound."""
         mime = (response.get_header("content-type") or "").partition(";")[0].strip().lower()
-        if mime.startswith("text/") or mime in _NO_PCM:
+        if mime.startswith("text/") or mime in _NO_SOUND:
             shown = "".join(char for char in mime if char.isprintable())[:_SHOWN_TYPE_CHARS]
             raise ModelError("model_error", f"The {self._server.name} sent {shown}, not pcm.")
 
@@ -377,18 +350,8 @@ def _begin(head: bytes) -> tuple[bytes, int | None, int | None] | None:
     None when more of it has to come. Whoever streams a file does not know its size, and tells none or the largest.
     Raises ModelError for a file that cannot be played.
     """
-    if other := next((name for start, name in _OTHER_HEADS.items() if head.startswith(start)), None):
-        raise ModelError("model_error", f"The voice sent {other}, not pcm.")
-    if any(start.startswith(head) for start in _OTHER_HEADS):
+    if not _is_known(head):
         return None
-    if any(sync.startswith(head[:2]) for sync in _MP3_SYNCS):
-        if len(head) < 4:
-            return None
-        if size_bytes := _mp3_frame_bytes(head):
-            if len(head) < size_bytes + 2:
-                return None
-            if head[size_bytes : size_bytes + 2] == head[:2]:
-                raise ModelError("model_error", "The voice sent mp3, not pcm.")
     if not b"RIFF".startswith(head[:4]) and head[:4] != b"RIFF":
         return head, None, None
     if len(head) < 12:
@@ -409,6 +372,22 @@ def _begin(head: bytes) -> tuple[bytes, int | None, int | None] | None:
     if place > _MAX_WAV_HEAD_BYTES or len(head) > _MAX_WAV_HEAD_BYTES:
         raise ModelError("model_error", "The voice sent a WAV file without sound.")
     return None
+
+
+def _is_known(head: bytes) -> bool:
+    """Whether enough came to tell compressed sound. Raises ModelError when it is that: played, it would be noise."""
+    if other := next((name for start, name in _OTHER_HEADS.items() if head.startswith(start)), None):
+        raise ModelError("model_error", f"The voice sent {other}, not pcm.")
+    if head[4:8] == _MP4_MARK:
+        raise ModelError("model_error", "The voice sent mp4, not pcm.")
+    if len(head) < 8 or any(start.startswith(head) for start in _OTHER_HEADS):
+        return False
+    if any(sync.startswith(head[:2]) for sync in _MP3_SYNCS) and (size_bytes := _mp3_frame_bytes(head)):
+        if len(head) < size_bytes + 2:
+            return False
+        if head[size_bytes : size_bytes + 2] == head[:2]:
+            raise ModelError("model_error", "The voice sent mp3, not pcm.")
+    return True
 
 
 def _mp3_frame_bytes(head: bytes) -> int:

@@ -107,6 +107,8 @@ class SemanticTurns:
     def deadline(self) -> float | None:
         """Return when something is decided if nothing happens before."""
         pause, meaning = self._pause, self._meaning
+        if pause is None and meaning is None:
+            return None  # Nearly always, and this is asked after everything that happens.
         return earliest(None if pause is None else pause.until, meaning.until if isinstance(meaning, _Doubt) else None)
 
     def pass_deadline(self) -> None:

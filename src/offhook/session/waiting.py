@@ -176,6 +176,8 @@ class Waiting:
     def deadline(self) -> float | None:
         """Return when ``pass_deadline`` has something to do."""
         wait, functions = self._wait, self._functions
+        if type(wait) is Served and type(functions) is not Given:
+            return None  # Nearly always, and this is asked after everything that happens.
         return earliest(
             None if isinstance(wait, Served) else wait.until, functions.until if isinstance(functions, Given) else None
         )
