@@ -49,7 +49,7 @@ class SocketSession:
         options = services.options.engine
         transcribes = isinstance(params, TranscriptionParams)
         start = as_start(params) if isinstance(params, TranscriptionParams) else params
-        start = sessions.directory.prepare(start, project)
+        start = sessions.directory.prepare(start, project, plays=False)
         ids = Ids(TokenStream(services.seed()))
         now = services.clock()
         session_s = services.options.call.session_s

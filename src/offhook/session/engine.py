@@ -245,8 +245,7 @@ class Engine:
         settings = response_settings(
             self.session, params, voice_locked=self.has_spoken, formats_given=self.door.formats_given
         )
-        self._runs += 1
-        run = self._runs
+        run = self.new_run()
         conversation = None if out_of_band else self.conversation
         response = Response(run, settings, conversation, self.ids, keeps_open=not self.door.plays)
         request = generation_request(self.session, params, response, items)
@@ -271,6 +270,11 @@ class Engine:
         if not self._pending.hold(request, unsettled):
             self.generate(request)
 
+    def new_run(self) -> int:
+        """Return the number of another response."""
+        self._runs += 1
+        return self._runs
+
     def generate(self, request: do.Generate) -> None:
         """Ask the model, with what fits of the context."""
         fitted = self._window.fit(request)
@@ -287,9 +291,7 @@ class Engine:
         run = response.run
         usage = self._window.close(response, usage)
         self.door.finish(response, whole=isinstance(ending, Completed | Incomplete))
-        self.send_all(response.close(ending, usage))
-        self._budget.spend(usage.total_tokens, self._now)
-        self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self._now),)))
+        self.tell_end(response, ending, usage)
         if run in self._playout.runs:
             self.emit(do.FinishPlayout(run))
         del self._responses[run]
@@ -301,6 +303,12 @@ class Engine:
             self._answered_once = True
             self.waiting.response_ended(response, completed=isinstance(ending, Completed))
         self.tools.response_ended(response)
+
+    def tell_end(self, response: Response, ending: Ending, usage: ev.Usage) -> None:
+        """Close a response for the clients, and count its tokens."""
+        self.send_all(response.close(ending, usage))
+        self._budget.spend(usage.total_tokens, self._now)
+        self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self._now),)))
 
     def cancel_response(self, response: Response) -> None:
         """Stop generating. What is queued already still plays: ``output_audio_buffer.clear`` stops that."""
@@ -477,6 +485,7 @@ class Engine:
         happened.PlayoutFinished: _playout_finished,
         happened.PlayoutStopped: _playout_stopped,
         happened.FillerSpoken: lambda engine, event: engine.waiting.filler_spoken(event),
+        happened.FillerMade: lambda engine, event: engine.waiting.filler_made(event),
         happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
         happened.ModelComplained: lambda engine, event: engine.produced.complain(event),
         **dict.fromkeys(ModelInput.__args__, _model_produced),
