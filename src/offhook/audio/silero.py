@@ -62,13 +62,12 @@ class SileroBatch:
         part = {name: _checked(weights, name, shape) for name, shape in _SHAPES.items()}
         self._basis = np.ascontiguousarray(part["stft.forward_basis_buffer"][:, 0, :].T)
         self._layers = [_layer(part, 0, 4, 1), _layer(part, 1, 4, 2), _layer(part, 2, 2, 2), _layer(part, 3, 1, 1)]
-        gates = np.concatenate([part["decoder.rnn.weight_ih"].T, part["decoder.rnn.weight_hh"].T])
-        bias = part["decoder.rnn.bias_ih"] + part["decoder.rnn.bias_hh"]
         # sigmoid(x) = tanh(x / 2) / 2 + 1/2: with the gates halved beforehand, one tanh does for all four.
         halved = np.full(4 * _UNITS, 0.5, np.float32)
         halved[2 * _UNITS : 3 * _UNITS] = 1.0
-        self._gates = np.ascontiguousarray(gates * halved)
-        self._gate_bias = bias * halved
+        self._gates_of_sound = np.ascontiguousarray(part["decoder.rnn.weight_ih"].T * halved)
+        self._gates_of_past = np.ascontiguousarray(part["decoder.rnn.weight_hh"].T * halved)
+        self._gate_bias = (part["decoder.rnn.bias_ih"] + part["decoder.rnn.bias_hh"]) * halved
         self._out = part["decoder.decoder.2.weight"][0, :, 0].copy()
         self._out_bias = float(part["decoder.decoder.2.bias"][0])
         self._hidden = np.zeros((0, _UNITS), np.float32)
@@ -88,7 +87,14 @@ class SileroBatch:
         Of a window the first 32 samples are the end of the sound before it. A row may be left out for a while: its
         state then stands still, which serves it better than being fed with silence (see `offhook.media.hearing`).
         """
-        count = len(rows)
+        return self.remember(rows, self.listen(windows))
+
+    def listen(self, windows: Samples) -> _Floats:
+        """Return what `remember` wants of each window: all that does not depend on what came before it.
+
+        The windows may be of any calls, several of one too: a large batch costs half as much a window as a small one.
+        """
+        count = len(windows)
         sound = np.empty((count, CONTEXT_SAMPLES + WINDOW_SAMPLES + _REFLECTED), np.float32)
         np.multiply(windows, np.float32(1 / FULL_SCALE), out=sound[:, :-_REFLECTED])
         sound[:, -_REFLECTED:] = sound[:, -2 - _REFLECTED : -2 - 2 * _REFLECTED : -1]
@@ -105,12 +111,14 @@ class SileroBatch:
             signal = signal @ matrix
             signal += bias
             np.maximum(signal, 0.0, out=signal)
-        return self._remember(rows, signal)
-
-    def _remember(self, rows: npt.NDArray[np.intp], signal: _Floats) -> _Floats:
-        """Run the LSTM cell and the output on it."""
-        gates = np.concatenate([signal, self._hidden[rows]], axis=1) @ self._gates
+        gates: _Floats = signal @ self._gates_of_sound
         gates += self._gate_bias
+        return gates
+
+    def remember(self, rows: npt.NDArray[np.intp], listened: _Floats) -> _Floats:
+        """Return the probability of speech in one window of each of some calls, after all that they said before."""
+        gates: _Floats = self._hidden[rows] @ self._gates_of_past
+        gates += listened
         np.tanh(gates, out=gates)
         admit, keep, new, show = (gates[:, n * _UNITS : (n + 1) * _UNITS] for n in range(4))
         for gate in (admit, keep, show):

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from offhook.audio import g711
 from offhook.audio.g711 import RATE_HZ, Codec
@@ -52,11 +53,13 @@ class Ear:
         "_heard",
         "_judged",
         "_levels",
+        "_place",
         "_position",
         "_sound",
         "_tail",
         "_turns",
         "_waiting",
+        "listened",
         "row",
         "tell",
         "waiting_ms",
@@ -80,6 +83,9 @@ class Ear:
         self._heard = 0
         self._judged = 0
         self._sound = silence(CONTEXT_SAMPLES)
+        self._place = 0  # In the sound: where the next window begins.
+        self.listened: deque[npt.NDArray[np.float32]] = deque()
+        """What the detector has made in advance of the next windows."""
         self._levels: list[float] = []
         self._waiting.clear()
         self.waiting_ms = 0.0
@@ -132,39 +138,36 @@ class Ear:
 
     def pull(self) -> tuple[AudioFormat, bytes] | None:
         """Give away what is to be converted next: whole steps of one format, after the history that it needs."""
-        if self._format is None or (self._waiting and self._waiting[0][0] != self._format and not self._whole_steps()):
-            self._change_format()
-        if self._format is None:
+        waiting = self._waiting
+        if not waiting:
             return None
-        step_bytes = STEP_MS * bytes_per_ms(self._format)
-        room_bytes = (MAX_WINDOWS - len(self._sound) // WINDOW_SAMPLES) * _WINDOW_MS * bytes_per_ms(self._format)
+        audio_format = self._format
+        if audio_format is None or not _same(waiting[0][0], audio_format):
+            # Of the one before, less than 10 ms are lost, which nothing depends on.
+            audio_format = self._format = waiting[0][0]
+            self._tail = bytes(2 * _TO_8_KHZ.lead_samples) if isinstance(audio_format, PcmFormat) else b""
+        per_ms, history = _measures(type(audio_format))
+        room_bytes = (MAX_WINDOWS - (len(self._sound) - self._place) // WINDOW_SAMPLES) * _WINDOW_MS * per_ms
         pieces: list[bytes | memoryview] = [self._tail]
-        while self._waiting and room_bytes > 0 and self._waiting[0][0] == self._format:
-            _, audio = self._waiting.popleft()
-            if len(audio) > room_bytes:
-                self._waiting.appendleft((self._format, audio[room_bytes:]))
-                audio = audio[:room_bytes]
-            room_bytes -= len(audio)
+        pulled_bytes = 0
+        while waiting and pulled_bytes < room_bytes and _same(waiting[0][0], audio_format):
+            _, audio = waiting.popleft()
+            if len(audio) > room_bytes - pulled_bytes:
+                waiting.appendleft((audio_format, audio[room_bytes - pulled_bytes :]))
+                audio = audio[: room_bytes - pulled_bytes]
+            pulled_bytes += len(audio)
             pieces.append(audio)
-            self.waiting_ms -= len(audio) / bytes_per_ms(self._format)
+        self.waiting_ms -= pulled_bytes / per_ms
         stream = b"".join(pieces)
-        history = _history_bytes(self._format)
+        step_bytes = STEP_MS * per_ms
         used = max(len(stream) - history, 0) // step_bytes * step_bytes
         self._tail = stream[used:]
-        return (self._format, stream[: used + history]) if used else None
-
-    def _whole_steps(self) -> bool:
-        assert self._format is not None
-        return len(self._tail) - _history_bytes(self._format) >= STEP_MS * bytes_per_ms(self._format)
-
-    def _change_format(self) -> None:
-        """Begin another format; of the one before, less than 10 ms are lost, which nothing depends on."""
-        self._format = self._waiting[0][0] if self._waiting else None
-        self._tail = bytes(2 * _TO_8_KHZ.lead_samples) if isinstance(self._format, PcmFormat) else b""
+        return (audio_format, stream[: used + history]) if used else None
 
     def hear(self, sound: Samples, levels: list[float]) -> None:
         """Take what was made of that."""
-        self._sound = np.concatenate((self._sound, sound))
+        self._sound = np.concatenate((self._sound[self._place :], sound))
+        self._place = 0
         self._levels += levels
 
     def rest(self) -> bool:
@@ -174,22 +177,27 @@ class Ear:
         """
         if self._turns is None:
             return False
-        windows = max(len(self._sound) - CONTEXT_SAMPLES, 0) // WINDOW_SAMPLES
+        windows = self._whole_windows
         judged = self._judged + windows * WINDOW_SAMPLES
         if not self._turns.rest(self._levels, self._base_ms + judged // _TICKS_PER_MS):
             return False
         self._heard += len(self._levels)
         self._levels.clear()
-        self._sound = self._sound[windows * WINDOW_SAMPLES :]
+        self._place += windows * WINDOW_SAMPLES
         self._judged = judged
         return True
 
-    def advance(self) -> Samples | None:
-        """Listen as far as the next window ends; return that window, None when it is not whole yet."""
+    @property
+    def _whole_windows(self) -> int:
+        """How many windows are whole and were not judged."""
+        return max(len(self._sound) - self._place - CONTEXT_SAMPLES, 0) // WINDOW_SAMPLES
+
+    def advance(self) -> bool:
+        """Listen as far as the next window ends, which is to be judged then; say whether it is whole yet."""
         turns = self._turns
         if turns is None:
-            return None
-        whole = len(self._sound) >= _WHOLE
+            return False
+        whole = len(self._sound) - self._place >= _WHOLE
         steps = len(self._levels)
         if whole:
             steps = min(steps, max(-(-(self._judged + WINDOW_SAMPLES) // _STEP) - self._heard, 0))
@@ -199,28 +207,38 @@ class Ear:
             del self._levels[:steps]
             if events:
                 self.tell(events)
-        if not whole:
-            return None
-        window = self._sound[:_WHOLE]
-        self._sound = self._sound[WINDOW_SAMPLES:]
-        self._judged += WINDOW_SAMPLES
-        return window
+        return whole and self._turns is turns
+
+    def windows(self, most: int) -> Samples:
+        """Return the next windows, those of them that are whole, as ``(n, context and window)`` samples."""
+        count = min(self._whole_windows, most)
+        return np.ndarray((count, _WHOLE), np.int16, self._sound, 2 * self._place, (2 * WINDOW_SAMPLES, 2))
 
     def judge(self, probability: float) -> None:
-        """Take what the detector says of the window that came last."""
-        if self._turns is not None:
-            events = self._turns.judge(probability, self._base_ms + self._judged // _TICKS_PER_MS)
-            if events:
-                self.tell(events)
+        """Take what the detector says of the next window."""
+        if self._turns is None:
+            return
+        self._place += WINDOW_SAMPLES
+        self._judged += WINDOW_SAMPLES
+        if self.listened:
+            self.listened.popleft()
+        events = self._turns.judge(probability, self._base_ms + self._judged // _TICKS_PER_MS)
+        if events:
+            self.tell(events)
 
     @property
     def has_more(self) -> bool:
         """Whether a window is whole, or audio waits."""
-        return self._turns is not None and (bool(self._waiting) or len(self._sound) >= _WHOLE)
+        return self._turns is not None and (bool(self._waiting) or self._whole_windows > 0)
 
 
-def _history_bytes(audio_format: AudioFormat) -> int:
-    return 2 * _TO_8_KHZ.history_samples if isinstance(audio_format, PcmFormat) else 0
+def _same(one: AudioFormat, other: AudioFormat) -> bool:
+    return one is other or one == other
+
+
+def _measures(kind: type[AudioFormat]) -> tuple[int, int]:
+    """Return how many bytes a millisecond has, and how many of the past stand before what is converted."""
+    return (48, 2 * _TO_8_KHZ.history_samples) if issubclass(kind, PcmFormat) else (_TICKS_PER_MS, 0)
 
 
 def _convert(kind: type[AudioFormat], streams: list[bytes]) -> Samples:
@@ -310,7 +328,7 @@ class Listening:
         for kind, streams in pulled.items():
             sound = _convert(kind, [stream for _, stream in streams])
             levels: list[float] = levels_dbfs(sound, _STEP).tolist()
-            per_ms, history = (48, 2 * _TO_8_KHZ.history_samples) if issubclass(kind, PcmFormat) else (8, 0)
+            per_ms, history = _measures(kind)
             start = 0
             for ear, stream in streams:
                 end = start + (len(stream) - history) // per_ms * _TICKS_PER_MS
@@ -322,17 +340,27 @@ class Listening:
 
     def _round(self, ears: Sequence[Ear]) -> list[Ear]:
         """Advance each session by a window; return those that had one."""
-        found = [(ear, window) for ear in ears if (window := ear.advance()) is not None]
+        found = [ear for ear in ears if ear.advance()]
         asked = []
-        for ear, window in found:
+        for ear in found:
             if ear.awake:
-                asked.append((ear, window))
+                asked.append(ear)
             else:
                 ear.judge(0.0)
         if asked and self._detector is not None:
             self.judged += len(asked)
-            rows = np.array([ear.row for ear, _ in asked])
-            windows = np.stack([window for _, window in asked])
-            for (ear, _), probability in zip(asked, self._detector.judge(rows, windows).tolist(), strict=True):
+            self._listen(self._detector, [ear for ear in asked if not ear.listened])
+            rows = np.array([ear.row for ear in asked])
+            listened = np.concatenate([ear.listened[0] for ear in asked]).reshape(len(asked), -1)
+            for ear, probability in zip(asked, self._detector.remember(rows, listened).tolist(), strict=True):
                 ear.judge(probability)
-        return [ear for ear, _ in found]
+        return found
+
+    def _listen(self, detector: SileroBatch, ears: Sequence[Ear]) -> None:
+        """Do what can be done for windows in advance: most will be judged, and together they cost half as much."""
+        if not ears:
+            return
+        windows = [ear.windows(max(MAX_WINDOWS // len(ears), 1)) for ear in ears]
+        listened = iter(detector.listen(np.concatenate(windows)))
+        for ear, some in zip(ears, windows, strict=True):
+            ear.listened.extend(islice(listened, len(some)))
