@@ -8,7 +8,7 @@ was cut: every window is judged right after the levels that end with it. Positio
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -30,10 +30,13 @@ Tell = Callable[[Sequence[TurnEvent]], None]
 _TICKS_PER_MS: Final = RATE_HZ // 1000
 _STEP: Final = STEP_MS * _TICKS_PER_MS
 _WHOLE: Final = CONTEXT_SAMPLES + WINDOW_SAMPLES
-# Of one step, which holds up everything else: some milliseconds. A window costs about 30 microseconds in a batch, and
-# live sessions bring one to four at a time; a file alone gets through three seconds of itself. Fewer ears at a time
-# make small batches, in which a window costs a quarter more.
+# A step holds up everything else, so it is a millisecond or two: 32 live sessions are converted in one, which bring 100
+# ms each, or the windows of 48 are judged once or twice. In small batches a window costs up to three times as much.
+CONVERTED_MS: Final = 3_200
+JUDGED_WINDOWS: Final = 64
 MAX_EARS: Final = 48
+# Of each session in its turn: what lives brings in, or, of a file that is alone, three seconds.
+LIVE_WINDOWS: Final = 4
 MAX_WINDOWS: Final = 96
 _WINDOW_MS: Final = WINDOW_SAMPLES // _TICKS_PER_MS
 _TO_8_KHZ: Final = BatchResampler(PCM_RATE_HZ, RATE_HZ)
@@ -257,6 +260,8 @@ class Listening:
         self._free_rows: list[int] = []
         self._rows = 0
         self._busy: dict[int, Ear] = {}
+        self._steps: Iterator[None] | None = None
+        self._is_left = False
         self.judged = 0
         """Windows judged."""
 
@@ -268,17 +273,9 @@ class Listening:
         return Ear(self._free_rows.pop(), tell)
 
     def close(self, ear: Ear) -> None:
-        """Stop listening to a session; its place is another's from now on, so nothing of it may be used again."""
-        self._let_go(ear)
+        """Stop listening to a session; its place is another's from now on, so nothing of it is used again."""
+        ear.configure(None)
         self._free_rows.append(ear.row)
-
-    def _let_go(self, ear: Ear) -> None:
-        if self._waits(ear):
-            del self._busy[ear.row]
-
-    def _waits(self, ear: Ear) -> bool:
-        # What a session is told may close it, or another one, and open a third in its place.
-        return self._busy.get(ear.row) is ear
 
     def configure(self, ear: Ear, options: TurnOptions | None) -> None:
         """Change a session's turn detection."""
@@ -294,29 +291,60 @@ class Listening:
             self._busy[ear.row] = ear
 
     def step(self) -> bool:
-        """Work off a part of what waits; say whether anything still does."""
-        ears = list(islice(self._busy.values(), MAX_EARS))
-        left = MAX_WINDOWS
-        speaking = self._convert(ears)
-        while left > 0 and speaking:
-            speaking = self._round(speaking)
-            left -= len(speaking)
-        for ear in ears:
-            if self._waits(ear):
-                # What has more to say waits until the others were listened to.
-                del self._busy[ear.row]
-                if ear.has_more:
-                    self._busy[ear.row] = ear
-        return bool(self._busy)
+        """Work off a part of what waits; say whether more of it does. What came between two steps is not in a hurry."""
+        if self._steps is None:
+            self._steps = self._work_off()
+            self._is_left = False
+        try:
+            next(self._steps)
+        except StopIteration:
+            self._steps = None
+        return self._steps is not None or self._is_left
 
     def catch_up(self, ear: Ear) -> None:
         """Work off all that waits of one session, which the caller keeps short."""
-        while self._waits(ear):
-            found = self._convert([ear])
-            while found:
-                found = self._round(found)
-            if not ear.has_more:
-                self._let_go(ear)
+        while ear.has_more:
+            speaking = self._convert([ear])
+            while speaking:
+                speaking = self._round(speaking)
+
+    def _work_off(self) -> Iterator[None]:
+        """Work off what waits now, but of a long recording only a part, in steps of bounded cost.
+
+        Between two steps anything may happen to a session: what is known of it is in its ear, and ears that have
+        nothing to be done any more are passed over.
+        """
+        ears, self._busy = list(self._busy.values()), {}
+        speaking: list[Ear] = []
+        some: list[Ear] = []
+        some_ms = 0.0
+        for ear in ears:
+            some.append(ear)
+            some_ms += min(ear.waiting_ms, MAX_WINDOWS * _WINDOW_MS)
+            if some_ms >= CONVERTED_MS:
+                speaking += self._convert(some)
+                some, some_ms = [], 0.0
+                yield
+        speaking += self._convert(some)
+        for start in range(0, len(speaking), MAX_EARS):
+            yield
+            yield from self._judge(speaking[start : start + MAX_EARS])
+        for ear in ears:
+            if ear.has_more:
+                self._busy[ear.row] = ear
+                self._is_left = True
+
+    def _judge(self, ears: list[Ear]) -> Iterator[None]:
+        """Judge the windows of some sessions, one of each at a time."""
+        judged = 0
+        for _ in range(max(MAX_WINDOWS // len(ears), LIVE_WINDOWS)):
+            ears = self._round(ears)
+            if not ears:
+                return
+            judged += len(ears)
+            if judged >= JUDGED_WINDOWS:
+                judged = 0
+                yield
 
     def _convert(self, ears: Sequence[Ear]) -> list[Ear]:
         """Make some of what waits ready to be listened to, of all sessions at once; return those that need more."""
@@ -360,7 +388,8 @@ class Listening:
         """Do what can be done for windows in advance: most will be judged, and together they cost half as much."""
         if not ears:
             return
-        windows = [ear.windows(max(MAX_WINDOWS // len(ears), 1)) for ear in ears]
+        most = max(MAX_WINDOWS // len(ears), LIVE_WINDOWS)
+        windows = [ear.windows(most) for ear in ears]
         listened = iter(detector.listen(np.concatenate(windows)))
         for ear, some in zip(ears, windows, strict=True):
             ear.listened.extend(islice(listened, len(some)))
