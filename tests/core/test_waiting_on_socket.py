@@ -136,6 +136,20 @@ def test_a_sentence_is_said_once_in_a_wait_and_again_in_the_next() -> None:
     assert fillers(talk) == 2
 
 
+def test_a_model_that_stops_in_the_middle_of_its_answer_is_bridged_behind_what_it_said() -> None:
+    talk = waiting()
+    asks(talk)
+    talk.waits(1.1)
+    is_made(talk)
+    run = talk.generate().run
+    talk.happens(happened.TextProduced(run, "Let me see."))
+    talk.audio(run, 500, "Let me see.")
+    talk.waits(2.5)
+    assert fillers(talk) == 1, "the first sentence takes 1.2 s, the answer half of one"
+    talk.waits(0.2)
+    assert fillers(talk) == 2
+
+
 def test_a_session_that_answers_in_writing_is_not_bridged() -> None:
     talk = waiting(output_modalities=["text"])
     asks(talk)
