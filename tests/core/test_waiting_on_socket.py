@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.core.talk import SPOKEN_ITEM_END, Judged, JudgedOnSocket, SocketTalk, Talk, error, function, one, types
+from tests.core.talk import (
+    SPOKEN_ITEM_END,
+    Judged,
+    JudgedOnSocket,
+    SocketTalk,
+    Talk,
+    TranscriptionTalk,
+    error,
+    function,
+    one,
+    types,
+)
 from tests.core.test_waiting import calls_a_function, gives_output
 
 from offhook.errors import ApiProblem
@@ -179,6 +190,13 @@ def test_what_only_the_server_could_play_is_refused_by_name(way: dict[str, Any])
         SocketTalk(options=options, offhook=own)
     assert refused.value.param == param
     Talk(options=options, offhook=own)
+
+
+def test_a_session_that_never_answers_has_none_of_it() -> None:
+    talk = TranscriptionTalk()
+    wanted = {"type": "transcription", "offhook": {"while_waiting": MOMENT}}
+    refused = error(talk.client("session.update", session=wanted))
+    assert (refused["code"], refused["param"]) == ("unknown_parameter", "session.offhook")
 
 
 def test_the_servers_own_filler_is_for_calls() -> None:
