@@ -40,7 +40,7 @@ from offhook.session.turns import Turns
 from offhook.session.usage import TokenBudget
 from offhook.session.waiting import Waiting
 from offhook.wire import server_events as ev
-from offhook.wire.client_events import ResponseParams
+from offhook.wire.client_events import InputAudioBufferAppend, ResponseParams
 from offhook.wire.ids import Ids
 from offhook.wire.items import Item
 from offhook.wire.own import OwnParams
@@ -125,6 +125,8 @@ class Engine:
         self._now = now
         self._out = []
         self._HANDLERS[type(event)](self, event)
+        if type(event) is happened.ClientSent and type(event.event) is InputAudioBufferAppend:
+            return self._out  # Most of what happens, and nothing below looks at it.
         for item_id in self.conversation.take_evicted():
             self.forget_item(item_id)
         if self._turn_waits and self._default is None:
@@ -325,9 +327,6 @@ class Engine:
     def _model_produced(self, event: ModelInput) -> None:
         self.produced.take(event)
 
-    def _tools_moved(self, event: ToolInput) -> None:
-        self.tools.take(event)
-
     def play(self, response: Response, event: happened.AudioProduced) -> None:
         """Queue a piece of an answer behind what is playing."""
         self._playout.queue(response)
@@ -490,7 +489,7 @@ class Engine:
         happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
         happened.ModelComplained: lambda engine, event: engine.produced.complain(event),
         **dict.fromkeys(ModelInput.__args__, _model_produced),
-        **dict.fromkeys(ToolInput.__args__, _tools_moved),
+        **dict.fromkeys(ToolInput.__args__, lambda engine, event: engine.tools.take(event)),
         happened.TranscriptGrew: _transcript_grew,
         happened.SegmentHeard: lambda engine, event: engine.transcripts.segment(event),
         happened.TranscriptCompleted: _transcript_completed,
