@@ -212,3 +212,13 @@ def test_the_servers_own_filler_is_for_calls() -> None:
     asks(call)
     call.waits(5)
     assert call.count(do.Fill) == 1
+
+
+def test_the_agent_begins_and_apologises_as_on_calls() -> None:
+    talk = JudgedOnSocket(offhook={"speak_first": "Clinic Weber.", "apology": "I am sorry."})
+    first = talk.generate()
+    assert (first.verbatim, first.apology) == ("Clinic Weber.", "I am sorry.")
+    said = talk.answers("Clinic Weber.", 900)
+    assert "response.output_audio.delta" in types(said)
+    asks(talk)
+    assert (talk.generate().verbatim, talk.generate().apology) == ("", "I am sorry.")
