@@ -489,11 +489,9 @@ class Relay:
             case ForTurn(item_id=item_id):
                 self._mirror.refuse(item_id)
                 self._turns.refuse(item_id, str(problem.code or "server_error"), message)
-            case ForItem(item_id=item_id):
-                # It would be refused again, so it counts as sent.
-                self._mirror.drop(item_id)
-                self._mirror.put(item_id, None)
-                self._complain(problem, message, is_told=is_told)
+            case ForItem() as sent:
+                if not self._history.refuse(sent):
+                    self._complain(problem, message, is_told=is_told)
             case ForNobody():
                 pass
             case ForSession(members=members) if len(members) > 1:
