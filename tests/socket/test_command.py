@@ -44,7 +44,12 @@ async def offhook(*arguments: str, **environment: str) -> Process:
 
 
 async def ends(process: Process) -> tuple[int, str, str]:
-    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 

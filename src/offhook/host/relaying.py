@@ -112,13 +112,18 @@ class Relaying(Conversing):
         if self._working or self._relay is None:
             return
         self._working = True
+        only_told = True  # Most of what happens is that upstream goes on, which makes no deadline earlier.
         try:
             while self._events:
-                self._do_all(self._relay.handle(self._events.popleft(), self._services.clock()))
+                event = self._events.popleft()
+                only_told = only_told and type(event) is steps.UpstreamSent
+                self._do_all(self._relay.handle(event, self._services.clock()))
         finally:
             self._working = False
-        self._words_came.set()
-        self._alarm.set(self._relay.next_deadline())
+        if self._last_words is not None:
+            self._words_came.set()
+        if not (only_told and self._alarm.is_set):
+            self._alarm.set(self._relay.next_deadline())
 
     def _do_all(self, outputs: list[steps.Output]) -> None:
         for output in outputs:
@@ -176,7 +181,7 @@ class Relaying(Conversing):
         assert session is not None
         self._take(steps.Connected(session))
 
-    def _hear_upstream(self, text: str | bytes) -> None:
+    def _hear_upstream(self, text: bytes) -> None:
         self._take(steps.UpstreamSent(text))
 
     def _hang_up(self, why: str) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-STREAM_MS: Final = 200
+STREAM_MS: Final = 400
 """How often the audio of a caller who speaks goes upstream: what is left at the end of a turn goes with its commit, so
-that more messages would make no answer sooner."""
+that more messages would make no answer sooner. The silence that ends a turn is longer: the rest has no words in it."""
 
 STREAM_LAG_MS: Final = 60
 """Audio of the last moments stays here meanwhile: a turn may end a little before what was heard last."""
