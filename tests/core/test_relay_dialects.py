@@ -217,6 +217,50 @@ def test_xai_is_not_asked_to_cut_and_its_function_calls_come_whole() -> None:
     assert not talk.asked("conversation.item.truncate")
 
 
+ITEM = {"id": "item_1", "type": "function_call", "name": "opening_hours", "call_id": "call_1"}
+CALL = {
+    "added": ("response.output_item.added", {"item": ITEM}),
+    "delta": ("response.function_call_arguments.delta", {"call_id": "call_1", "delta": '{"day": 1}'}),
+    "arguments": (
+        "response.function_call_arguments.done",
+        {"call_id": "call_1", "name": "opening_hours", "arguments": '{"day": 1}'},
+    ),
+    "done": ("response.output_item.done", {"item": ITEM | {"arguments": '{"day": 1}'}}),
+}
+
+
+@pytest.mark.parametrize(
+    "order",
+    [("added", "arguments"), ("arguments", "done"), ("added", "arguments", "done"), ("added", "delta", "arguments")],
+    ids=" ".join,
+)
+def test_a_function_call_that_goes_by_two_names_is_one(order: tuple[str, ...]) -> None:
+    """Symptom: a caller was hung up on, or an order was placed, twice."""
+    talk = XaiTalk(tools=[function()])
+    talk.client("response.create")
+    talk.says_upstream("response.created", response={"id": "r1"})
+    told = []
+    for each in order:
+        kind, members = CALL[each]
+        told += talk.says_upstream(kind, response_id="r1", **members)
+    told += talk.ends(response_id="r1")
+    (call,) = (event["item"] for event in told if event["type"] == "response.output_item.done")
+    assert (call["call_id"], call["arguments"]) == ("call_1", '{"day": 1}')
+
+
+def test_two_calls_of_one_function_are_two() -> None:
+    talk = XaiTalk(tools=[function()])
+    talk.client("response.create")
+    talk.says_upstream("response.created", response={"id": "r1"})
+    for number in (1, 2):
+        members = {"call_id": f"call_{number}", "name": "opening_hours", "arguments": "{}"}
+        talk.says_upstream("response.function_call_arguments.done", response_id="r1", **members)
+        item = ITEM | {"id": f"item_{number}", "call_id": f"call_{number}", "arguments": "{}"}
+        talk.says_upstream("response.output_item.done", response_id="r1", item=item)
+    done = one(talk.ends(response_id="r1"), "response.done")["response"]
+    assert [item["call_id"] for item in done["output"]] == ["call_1", "call_2"]
+
+
 def test_xai_has_no_responses_beside_the_conversation_and_that_is_said() -> None:
     talk = XaiTalk()
     told = talk.client("response.create", response={"conversation": "none"})

@@ -130,6 +130,7 @@ class Answers:
         self._start_call(run, item.id, item.name, item.call_id)
 
     def _start_call(self, run: Run, item_id: str, name: str | None, call_id: str | None) -> None:
+        item_id = run.call_of(item_id, call_id)
         if item_id not in run.calls and name and len(run.calls) < limits.MAX_OUTPUT_ITEMS:
             run.calls[item_id] = call_id or ""
             self._post.tell([happened.ToolCallStarted(run.number, run.call_index(item_id), name, call_id or None)])
@@ -169,21 +170,22 @@ class Answers:
         self._post.tell([happened.AudioProduced(run.number, pcm, rate_hz, duration_ms, message=number)])
 
     def _arguments(self, run: Run, event: UpstreamEvent) -> None:
-        if event.item_id in run.calls and event.delta:
-            run.worded.add(event.item_id)
-            delta = happened.ToolArgumentsProduced(run.number, run.call_index(event.item_id), event.delta)
+        item_id = run.call_of(event.item_id or event.call_id or _ONLY, event.call_id)
+        if item_id in run.calls and event.delta:
+            run.worded.add(item_id)
+            delta = happened.ToolArgumentsProduced(run.number, run.call_index(item_id), event.delta)
             self._post.tell([delta])
 
     def _arguments_done(self, run: Run, event: UpstreamEvent) -> None:
         item_id = event.item_id or event.call_id or _ONLY
         self._start_call(run, item_id, event.name, event.call_id)
-        self._all_arguments(run, item_id, event.arguments)
+        self._all_arguments(run, run.call_of(item_id, event.call_id), event.arguments)
 
     def _item_done(self, run: Run, event: UpstreamEvent) -> None:
         item = event.item
         if item is not None and item.type == "function_call" and item.id:
             self._start_call(run, item.id, item.name, item.call_id)
-            self._all_arguments(run, item.id, item.arguments)
+            self._all_arguments(run, run.call_of(item.id, item.call_id), item.arguments)
 
     def _all_arguments(self, run: Run, item_id: str, arguments: str | None) -> None:
         if item_id in run.calls and item_id not in run.worded and arguments:
@@ -253,7 +255,9 @@ class Answers:
             case _:
                 return
         if not run.request.aside and upstream_id is not None:
-            self._mirror.put(str(item.id), None if upstream_id == _ONLY else upstream_id)
+            # A call that was known by its call_id alone has an id there that nobody told.
+            is_known = upstream_id not in (_ONLY, run.calls.get(upstream_id))
+            self._mirror.put(str(item.id), upstream_id if is_known else None)
 
 
 def _note(shown: list[str], event: UpstreamEvent) -> None:

@@ -53,7 +53,7 @@ class Run(msgspec.Struct):
     state: RunState
     messages: list[str] = msgspec.field(default_factory=list)
     calls: dict[str, str] = msgspec.field(default_factory=dict)
-    """The function calls, by the ids of their items upstream: their ``call_id``."""
+    """The function calls, by the ids of their items upstream: their ``call_id``, the key of those without an id."""
     shown: list[str] = msgspec.field(default_factory=list)
     """The messages that upstream began, with or without content."""
     paired_messages: int = 0
@@ -79,6 +79,12 @@ class Run(msgspec.Struct):
         """Return the messages upstream that have no item here."""
         paired = self.messages[: self.paired_messages]
         return [each for each in dict.fromkeys(self.shown + self.messages) if each not in paired]
+
+    def call_of(self, item_id: str, call_id: str | None) -> str:
+        """Return what a function call goes by here: events may name its item, its ``call_id``, or both."""
+        if item_id in self.calls or not call_id:
+            return item_id
+        return next((known for known, named in self.calls.items() if named == call_id), item_id)
 
     def call_index(self, item_id: str) -> int:
         """Return the number of a function call among those of the response."""
