@@ -13,6 +13,7 @@ from offhook.session import inputs as happened
 from offhook.session.relay import limits
 from offhook.session.relay.dialect import Dialect, FormatName
 from offhook.session.relay.event import Response, UpstreamEvent, run_of, usage_of
+from offhook.session.relay.meter import Meter
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.post import ForNobody, Post
 from offhook.session.relay.runs import Answering, Asked, Ending, Over, Run, Runs
@@ -28,13 +29,21 @@ class Answers:
     """Follows the responses that were asked for. ``patience_s`` is how long upstream may be silent about one."""
 
     def __init__(
-        self, dialect: Dialect, spoken: FormatName, post: Post, mirror: Mirror, runs: Runs, patience_s: float
+        self,
+        dialect: Dialect,
+        spoken: FormatName,
+        post: Post,
+        mirror: Mirror,
+        runs: Runs,
+        meter: Meter,
+        patience_s: float,
     ) -> None:
         self._dialect = dialect
         self._spoken = spoken
         self._post = post
         self._mirror = mirror
         self._runs = runs
+        self._meter = meter
         self._patience_s = patience_s
         self._now = 0.0
 
@@ -53,6 +62,8 @@ class Answers:
             self._follow_foreign(event, response_id, is_end=look is None)
             return True
         _note(run.shown, event)
+        if look is None:
+            self._meter.counted(run, usage_of(event.response or Response()))
         match run.state:
             case Answering(response_id=known):
                 run.state = Answering(known, now + self._patience_s)
@@ -73,6 +84,7 @@ class Answers:
             return
         _note(shown, event)
         if is_end:
+            self._meter.foreign(usage_of(event.response or Response()))
             self._delete(shown)
             shown.clear()
 
@@ -214,9 +226,9 @@ class Answers:
         reason = None if details is None else details.reason
         match response.status, reason:
             case (("completed" | None), _):
-                self._post.tell([happened.GenerationFinished(run.number, "stop", usage_of(response))])
+                self._post.tell([happened.GenerationFinished(run.number, "stop", run.counted)])
             case "incomplete", ("max_output_tokens" | "content_filter") as why:
-                self._post.tell([happened.GenerationFinished(run.number, why, usage_of(response))])
+                self._post.tell([happened.GenerationFinished(run.number, why, run.counted)])
             case _:
                 problem = None if details is None else details.error
                 message = (problem and problem.message) or f"Upstream ended the response: {response.status}."

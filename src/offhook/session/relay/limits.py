@@ -51,6 +51,9 @@ MAX_UNSENT_S: Final = 20.0
 MAX_HISTORY_BYTES: Final = 64 * 1024 * 1024
 """What waits to be sent at all: a conversation goes to a new connection in one piece, with its pictures."""
 
+MAX_TOKENS: Final = 10**9
+"""What one response or transcript can have taken: figures beyond it, or below zero, are none."""
+
 MAX_BAD_EVENTS: Final = 100
 """Events in a row that are none: whoever sends so many does not speak this protocol."""
 
