@@ -31,12 +31,17 @@ from offhook.wire.decode import decode_client_event
             "wss://one.openai.azure.com/openai/realtime?api-version=2025-04-01-preview&deployment=m",
         ),
         ("azure", "wss://a.azure.com/openai/realtime?api-version=1&deployment=d", None),
+        (
+            "azure",
+            "wss://one.openai.azure.com?api-version=2025-04-01-preview",
+            "wss://one.openai.azure.com/openai/realtime?api-version=2025-04-01-preview&deployment=m",
+        ),
         ("vllm-omni", "ws://gpu:8091/v1/realtime?duplex=0", "ws://gpu:8091/v1/realtime?duplex=0&model=m"),
         ("xai", "wss://api.x.ai/v1/realtime?model=given", None),
     ],
 )
-def test_the_socket_is_where_the_provider_has_it(dialect: str, url: str, expected: str | None) -> None:
-    assert socket_url(url, DIALECTS[dialect], "m") == (expected or url)
+def test_the_socket_is_where_the_provider_has_it(dialect: DialectName, url: str, expected: str | None) -> None:
+    assert socket_url(url, dialect_of(dialect, url), "m") == (expected or url)
 
 
 def test_a_model_with_odd_letters_stays_one_value() -> None:
