@@ -182,6 +182,20 @@ def test_a_turn_goes_to_xai_whole_and_its_commit_is_what_asks() -> None:
     assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
 
 
+def test_a_turn_that_xai_refuses_fails_its_answer_at_once() -> None:
+    """Symptom: the caller heard nothing for twenty seconds, for the commit is what asks."""
+    talk = XaiTalk(audio=TRANSCRIBED)
+    talk.says()
+    (commit,) = talk.asked("input_audio_buffer.commit")
+    refused = {"code": "input_audio_buffer_commit_empty", "message": "Too short.", "event_id": commit["event_id"]}
+    told = talk.says_upstream("error", error=refused)
+    assert one(told, "conversation.item.input_audio_transcription.failed")["error"]["message"] == "Too short."
+    response = one(told, "response.done")["response"]
+    assert (response["status"], response["status_details"]["error"]["message"]) == ("failed", "Too short.")
+    talk.says()
+    assert len(talk.asked("input_audio_buffer.commit")) == 2, "the next turn is asked about"
+
+
 def test_a_turn_that_nobody_wants_answered_waits_until_somebody_does() -> None:
     talk = XaiTalk(audio={"input": {"turn_detection": {"type": "server_vad", "create_response": False}}})
     talk.says()

@@ -506,6 +506,9 @@ class Relay:
             case ForTurn(item_id=item_id):
                 self._mirror.refuse(item_id)
                 self._turns.refuse(item_id, str(problem.code or "server_error"), message)
+                run = self._runs.asked() if self._dialect.commit_answers else None
+                if run is not None:
+                    self._refused_run(run, problem, message)
             case ForItem() as sent:
                 if not self._history.refuse(sent):
                     self._complain(problem, message, is_told=is_told)
