@@ -67,7 +67,9 @@ class Reception:
         transit = now_ticks - timestamp
         if self._transit is not None:
             change = transit - self._transit & 0xFFFF_FFFF
-            self.jitter += (min(change, 0x1_0000_0000 - change) - self.jitter) / 16
+            if change > 0x7FFF_FFFF:
+                change = 0x1_0000_0000 - change
+            self.jitter += (change - self.jitter) / 16
         self._transit = transit
 
     def _misordered(self, sequence: int, step: int) -> bool:
