@@ -231,9 +231,21 @@ async def call(target: str, lines: tuple[Line, ...], teller: Teller) -> bool:
         RECORDING.parent.mkdir(exist_ok=True)
         RECORDING.write_bytes(write_wav(recording, RATE_HZ))
         print("Hear it: .demo/call.wav (left: what the caller heard, right: what it said)")
-    if failure:
-        print(f"The call failed: {failure}")
-    return failure is None and len(figures["turn_ms"]) >= len(lines) and len(figures["barge_in_ms"]) >= 1
+    told = complaints(figures, len(lines), failure)
+    print(*told, sep="\n", end="\n" if told else "")
+    return not told
+
+
+def complaints(figures: dict[str, Any], spoken: int, failure: str | None) -> list[str]:
+    """Return what the recording shows that it should not; nothing when the conversation was one."""
+    if failure is not None:
+        return [f"The call failed: {failure}"]
+    told = []
+    if (answered := len(figures["turn_ms"])) < spoken:
+        told.append(f"The caller spoke {spoken} times and was answered {answered} times.")
+    if not figures["barge_in_ms"]:
+        told.append("The caller broke in, and the recording does not show that the agent spoke then.")
+    return told
 
 
 def understood(app: Background) -> bool:
