@@ -98,7 +98,19 @@ def test_a_call_keeps_its_model_and_takes_the_rest_of_an_update_that_names_anoth
     assert talk.generate().model == "my-model"
 
 
-def test_another_model_is_refused_on_a_socket_and_the_same_one_passes() -> None:
+@pytest.mark.parametrize("wish", [{"instructions": "You settle bills."}, {"offhook": {"apology": "Sorry."}}])
+def test_a_socket_too_takes_an_update_that_names_its_clients_default_model(wish: dict[str, Any]) -> None:
+    """Agents that were given a URL with a model send their own default with everything else they want."""
+    talk = SocketTalk(model="my-model")
+    update = {"type": "realtime", "model": "gpt-realtime-2.1"}
+    session = one(talk.client("session.update", session=update | wish), "session.updated")["session"]
+    assert session["model"] == "my-model"
+    assert session["instructions"] == wish.get("instructions", session["instructions"])
+    talk.client("response.create")
+    assert talk.generate().model == "my-model"
+
+
+def test_an_update_of_nothing_but_the_model_is_refused_on_a_socket_and_the_same_one_passes() -> None:
     talk = SocketTalk(model="my-model")
     refused = error(talk.client("session.update", session={"type": "realtime", "model": "other"}))
     assert (refused["code"], refused["param"]) == ("invalid_value", "session.model")

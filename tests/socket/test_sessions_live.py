@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from openai import BadRequestError
 from tests.oracle import assert_server_event
 from tests.socket.live import KEY, PATIENCE_S, Live, run_jumping, until
 from websockets.asyncio.client import ClientConnection, connect
@@ -23,7 +24,7 @@ from offhook.audio import g711
 from offhook.audio.g711 import Codec
 from offhook.audio.pcm import from_bytes, silence, to_bytes
 from offhook.audio.resample import resample
-from offhook.audio.tone import find_tones
+from offhook.audio.tone import TONES, find_tones
 from offhook.host.admission import Load
 from offhook.host.sideband import Closing
 from offhook.testing.voice import voice
@@ -231,6 +232,39 @@ def test_a_transcription_by_speakers_tells_who_said_what() -> None:
             (segment,) = (each for each in events if each["type"].endswith(".segment"))
             assert (segment["item_id"], segment["text"]) == (events[-1]["item_id"], events[-1]["transcript"])
             assert 0 == segment["start"] < segment["end"]
+
+    run_jumping(test)
+
+
+def test_a_function_at_work_is_bridged_by_a_sentence_where_the_client_plays() -> None:
+    moment = "One moment, please."
+    own = {"while_waiting": {"say": moment, "after_ms": 200}}
+    tool = {"type": "function", "name": "look_up", "parameters": {}}
+
+    async def test(one: Live) -> None:
+        async with opened(one) as client:
+            await client.update(tools=[tool], offhook=own)
+            await client.send("response.create", response={"tool_choice": "required"})
+            (call,) = (await client.until("response.done"))[-1]["response"]["output"]
+            filler = await client.until("response.done")
+            assert filler[-1]["response"]["metadata"] == {"offhook": "while_waiting"}
+            samples = resample(from_bytes(sound(filler)), 24_000, 8000)
+            assert [each.number for each in find_tones(samples)] == [len(moment) % TONES]
+            output = {"type": "function_call_output", "call_id": call["call_id"], "output": "nine"}
+            await client.send("conversation.item.create", item=output)
+            await client.send("response.create", response={"tool_choice": "none"})
+            answer = (await client.until("response.done"))[-1]["response"]
+            assert (answer["status"], answer["metadata"]) == ("completed", None)
+
+    run_jumping(test)
+
+
+def test_a_secret_is_not_made_for_a_filler_that_nobody_could_play() -> None:
+    async def test(one: Live) -> None:
+        session = {"type": "realtime", "offhook": {"while_waiting": {"tone": True}}}
+        with pytest.raises(BadRequestError) as refused:
+            await one.sdk.realtime.client_secrets.create(session=session)  # type: ignore[arg-type]
+        assert refused.value.param == "session.offhook.while_waiting.tone"
 
     run_jumping(test)
 

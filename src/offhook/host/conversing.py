@@ -109,7 +109,7 @@ class Conversing:
             case do.CancelGeneration(run=run):
                 if (running := self._generating.get(run)) is not None:
                     running.cancel()
-            case do.Fill():
+            case do.Fill() | do.MakeFiller():
                 self._filling.begin(output)
             case do.StopFilling(number=number):
                 self._filling.stop(number)

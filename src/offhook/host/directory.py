@@ -86,12 +86,15 @@ class Directory:
         calls: list[CallOwner | EndedCall] = [*self._ended.values(), *self._active.values()]
         return [call for call in reversed(calls) if call.project is project]
 
-    def prepare(self, params: SessionParams, project: Project) -> SessionParams:
-        """Return a session as it is to begin. Raises ApiProblem for a model, a prompt or a clip that is not there."""
+    def prepare(self, params: SessionParams, project: Project, *, plays: bool = True) -> SessionParams:
+        """Return a session as it is to begin, by telephone or (not ``plays``) on a socket of its own.
+
+        Raises ApiProblem for a model, a prompt or a clip that is not there.
+        """
         params = self.services.preparing.session(params, project.id)
         options = self.services.options.engine
         check_model(params, options.strict_models)
-        update_own(options.defaults.own, params.offhook, options.defaults.own, options.clips)
+        update_own(options.defaults.own, params.offhook, options.defaults.own, options.clips, plays=plays)
         return params
 
     def readers(self, project: Project) -> Readers:

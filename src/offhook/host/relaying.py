@@ -55,14 +55,15 @@ class Relaying(Conversing):
             case do.CancelGeneration(run=run):
                 self._take(steps.Cancelled(run))
             case do.Hear(item_id=item_id, start_ms=start_ms, end_ms=end_ms, transcription=wanted):
+                self._drop_early()
                 speech = self._speech(start_ms, end_ms)
                 turn = steps.TurnSpoken(item_id, start_ms, end_ms, speech.pcm, speech.rate_hz, wanted is not None)
                 self._take(turn)
             case do.HearGiven(item_id=item_id, audio=audio, format=audio_format, transcription=wanted):
                 pcm, rate_hz = linear(audio, audio_format)
                 self._take(steps.AudioGiven(item_id, pcm, rate_hz, wanted is not None))
-            case do.HearEarly() | do.HearSoFar() | do.DropEarly():
-                pass
+            case do.HearEarly(tell=False) | do.HearSoFar():
+                pass  # Upstream hears whole turns.
             case do.Send(event=event):
                 super().perform(output)
                 if type(event) in TOLD:
@@ -111,13 +112,18 @@ class Relaying(Conversing):
         if self._working or self._relay is None:
             return
         self._working = True
+        only_told = True  # Most of what happens is that upstream goes on, which makes no deadline earlier.
         try:
             while self._events:
-                self._do_all(self._relay.handle(self._events.popleft(), self._services.clock()))
+                event = self._events.popleft()
+                only_told = only_told and type(event) is steps.UpstreamSent
+                self._do_all(self._relay.handle(event, self._services.clock()))
         finally:
             self._working = False
-        self._words_came.set()
-        self._alarm.set(self._relay.next_deadline())
+        if self._last_words is not None:
+            self._words_came.set()
+        if not (only_told and self._alarm.is_set):
+            self._alarm.set(self._relay.next_deadline())
 
     def _do_all(self, outputs: list[steps.Output]) -> None:
         for output in outputs:
@@ -175,7 +181,7 @@ class Relaying(Conversing):
         assert session is not None
         self._take(steps.Connected(session))
 
-    def _hear_upstream(self, text: str | bytes) -> None:
+    def _hear_upstream(self, text: bytes) -> None:
         self._take(steps.UpstreamSent(text))
 
     def _hang_up(self, why: str) -> None:

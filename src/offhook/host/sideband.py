@@ -141,15 +141,17 @@ class Sideband:
         size_bytes = sum(map(len, texts))
         self.waiting_bytes -= size_bytes
         self._readers.waiting_bytes -= size_bytes
-        if self._has_room():
+        if self.has_room():
             self._room.set()
         return texts
 
     async def room(self) -> None:
         """Wait until little enough is queued that a client who also reads cannot fill the rest by itself."""
-        while not self._has_room() and self.closing is None:
+        while not self.has_room():
             self._room.clear()
             await self._room.wait()
 
-    def _has_room(self) -> bool:
-        return len(self._waiting) <= self._backlog // 2 and self.waiting_bytes <= limits.MAX_ASKING_BYTES
+    def has_room(self) -> bool:
+        """Whether `room` would not wait."""
+        is_little = len(self._waiting) <= self._backlog // 2 and self.waiting_bytes <= limits.MAX_ASKING_BYTES
+        return is_little or self.closing is not None

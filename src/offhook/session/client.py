@@ -27,12 +27,21 @@ from offhook.wire.items import (
 )
 from offhook.wire.own import OwnResponse
 from offhook.wire.problem import invalid
+from offhook.wire.session import SessionParams
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
 
 # The API documents that a commit needs 100 ms of audio.
 LEAST_COMMIT_MS = 100
+
+
+def _asks_for_more_than_a_model(wanted: SessionParams) -> bool:
+    """Say whether an update is about more than the model, so that this is a default that came with it.
+
+    Agents for Python send theirs with every update, also where the model stands in the URL that they were given.
+    """
+    return wanted != SessionParams(type=wanted.type, model=wanted.model)
 
 
 class ClientRequests:
@@ -64,7 +73,7 @@ class ClientRequests:
     def _update_session(self, event: asked.SessionUpdate, _: int) -> None:
         engine = self._engine
         before, wanted = engine.session, event.session
-        if engine.model_named and engine.door.keeps_model:
+        if engine.model_named and (engine.door.keeps_model or _asks_for_more_than_a_model(wanted)):
             wanted = replace(wanted, model=UNSET)
         if not engine.model_named and wanted.model != before.model:
             check_model(wanted, engine.options.strict_models)

@@ -40,7 +40,7 @@ from offhook.session.turns import Turns
 from offhook.session.usage import TokenBudget
 from offhook.session.waiting import Waiting
 from offhook.wire import server_events as ev
-from offhook.wire.client_events import ResponseParams
+from offhook.wire.client_events import InputAudioBufferAppend, ResponseParams
 from offhook.wire.ids import Ids
 from offhook.wire.items import Item
 from offhook.wire.own import OwnParams
@@ -125,6 +125,8 @@ class Engine:
         self._now = now
         self._out = []
         self._HANDLERS[type(event)](self, event)
+        if type(event) is happened.ClientSent and type(event.event) is InputAudioBufferAppend:
+            return self._out  # Most of what happens, and nothing below looks at it.
         for item_id in self.conversation.take_evicted():
             self.forget_item(item_id)
         if self._turn_waits and self._default is None:
@@ -243,8 +245,7 @@ class Engine:
         settings = response_settings(
             self.session, params, voice_locked=self.has_spoken, formats_given=self.door.formats_given
         )
-        self._runs += 1
-        run = self._runs
+        run = self.new_run()
         conversation = None if out_of_band else self.conversation
         response = Response(run, settings, conversation, self.ids, keeps_open=not self.door.plays)
         request = generation_request(self.session, params, response, items)
@@ -269,6 +270,11 @@ class Engine:
         if not self._pending.hold(request, unsettled):
             self.generate(request)
 
+    def new_run(self) -> int:
+        """Return the number of another response."""
+        self._runs += 1
+        return self._runs
+
     def generate(self, request: do.Generate) -> None:
         """Ask the model, with what fits of the context."""
         fitted = self._window.fit(request)
@@ -285,9 +291,7 @@ class Engine:
         run = response.run
         usage = self._window.close(response, usage)
         self.door.finish(response, whole=isinstance(ending, Completed | Incomplete))
-        self.send_all(response.close(ending, usage))
-        self._budget.spend(usage.total_tokens, self._now)
-        self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self._now),)))
+        self.tell_end(response, ending, usage)
         if run in self._playout.runs:
             self.emit(do.FinishPlayout(run))
         del self._responses[run]
@@ -299,6 +303,12 @@ class Engine:
             self._answered_once = True
             self.waiting.response_ended(response, completed=isinstance(ending, Completed))
         self.tools.response_ended(response)
+
+    def tell_end(self, response: Response, ending: Ending, usage: ev.Usage) -> None:
+        """Close a response for the clients, and count its tokens."""
+        self.send_all(response.close(ending, usage))
+        self._budget.spend(usage.total_tokens, self._now)
+        self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self._now),)))
 
     def cancel_response(self, response: Response) -> None:
         """Stop generating. What is queued already still plays: ``output_audio_buffer.clear`` stops that."""
@@ -316,9 +326,6 @@ class Engine:
 
     def _model_produced(self, event: ModelInput) -> None:
         self.produced.take(event)
-
-    def _tools_moved(self, event: ToolInput) -> None:
-        self.tools.take(event)
 
     def play(self, response: Response, event: happened.AudioProduced) -> None:
         """Queue a piece of an answer behind what is playing."""
@@ -478,10 +485,11 @@ class Engine:
         happened.PlayoutFinished: _playout_finished,
         happened.PlayoutStopped: _playout_stopped,
         happened.FillerSpoken: lambda engine, event: engine.waiting.filler_spoken(event),
+        happened.FillerMade: lambda engine, event: engine.waiting.filler_made(event),
         happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
         happened.ModelComplained: lambda engine, event: engine.produced.complain(event),
         **dict.fromkeys(ModelInput.__args__, _model_produced),
-        **dict.fromkeys(ToolInput.__args__, _tools_moved),
+        **dict.fromkeys(ToolInput.__args__, lambda engine, event: engine.tools.take(event)),
         happened.TranscriptGrew: _transcript_grew,
         happened.SegmentHeard: lambda engine, event: engine.transcripts.segment(event),
         happened.TranscriptCompleted: _transcript_completed,

@@ -96,6 +96,21 @@ class FillerSpoken(msgspec.Struct, frozen=True):
     pieces: tuple[tuple[str, float], ...]
 
 
+class FillerSound(msgspec.Struct, frozen=True):
+    """A piece of a sentence: 16-bit mono samples."""
+
+    pcm: bytes
+    rate_hz: int
+    duration_ms: float
+
+
+class FillerMade(msgspec.Struct, frozen=True):
+    """The sentence of a filler was made where the client plays it."""
+
+    number: int
+    sounds: tuple[FillerSound, ...]
+
+
 class FillerEnded(msgspec.Struct, frozen=True):
     """A filler is over, after this much of it had gone out; that may be nothing."""
 
@@ -295,6 +310,7 @@ Input = (
     | PlayoutFinished
     | PlayoutStopped
     | FillerSpoken
+    | FillerMade
     | FillerEnded
     | TextProduced
     | MessageEnded

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-STREAM_MS: Final = 200
+STREAM_MS: Final = 400
 """How often the audio of a caller who speaks goes upstream: what is left at the end of a turn goes with its commit, so
-that more messages would make no answer sooner."""
+that more messages would make no answer sooner. The silence that ends a turn is longer: the rest has no words in it."""
 
 STREAM_LAG_MS: Final = 60
 """Audio of the last moments stays here meanwhile: a turn may end a little before what was heard last."""
@@ -26,6 +26,9 @@ MAX_KEPT_AUDIO_BYTES: Final = 1024 * 1024
 MAX_SPARE_AUDIO_BYTES: Final = 512 * 1024
 """The part of it that upstream has already: without transcripts nothing else could tell it again what was said. A
 minute of G.711, ten seconds of linear samples."""
+
+MAX_GIVEN_UP: Final = 64
+"""Turns that were deleted before their words came: more of them than any upstream transcribes at once."""
 
 MAX_RUNS: Final = 64
 """Responses that are remembered, to tell which item upstream is which here; the oldest are forgotten."""

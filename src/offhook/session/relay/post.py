@@ -15,6 +15,8 @@ from offhook.wire.ids import Ids
 # An error comes within a few events of its cause.
 MAX_REMEMBERED: Final = 256
 
+_APPEND: Final = b'{"type":"input_audio_buffer.append","audio":"%b"}'
+
 
 class ForRun(msgspec.Struct, frozen=True):
     """It asked for a response."""
@@ -68,10 +70,9 @@ class Post:
         """Give these to the conversation."""
         self._out.extend(map(Tell, events))
 
-    def append(self, pieces: Iterable[str]) -> None:
-        """Send audio."""
-        for piece in pieces:
-            self._send({"type": "input_audio_buffer.append", "audio": piece})
+    def append(self, pieces: Iterable[bytes]) -> None:
+        """Send audio, in base64."""
+        self._out.extend(SendUpstream(_APPEND % piece) for piece in pieces)
 
     def send(self, kind: str, purpose: Purpose, **members: Any) -> str:
         """Send an event and return its id."""

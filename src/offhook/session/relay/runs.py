@@ -103,7 +103,7 @@ class Runs:
     def settle(self) -> None:
         """Put those that are over aside, and forget the oldest of them."""
         for run in self:
-            if isinstance(run.state, Over):
+            if type(run.state) is Over:
                 self._over[run.number] = self._open.pop(run.number)
                 if len(self._over) > limits.MAX_RUNS:
                     del self._over[next(iter(self._over))]
