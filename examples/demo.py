@@ -46,10 +46,11 @@ class Part(NamedTuple):
     interrupts_after_s: float | None = None
 
 
-# The second is said into the answer to the first, and asks for what the application has a function for.
+# The second is said into the answer to the first, into a word of it and not between two, and asks for what the
+# application has a function for.
 PARTS = (
     Part("Weasels have eaten our phone system.", ("tt-weasels.wav",)),
-    Part("Hours, Tuesday?", ("hours.wav", "digits/day-2.wav"), interrupts_after_s=1.6),
+    Part("Hours, Tuesday?", ("hours.wav", "digits/day-2.wav"), interrupts_after_s=1.2),
     Part("Thank you. Goodbye.", ("auth-thankyou.wav", "vm-goodbye.wav")),
 )
 
