@@ -225,7 +225,7 @@ class Server:
     def _prices(self) -> Prices:
         """Return the prices; a model that is no cascade does everything by itself, and is paid for all of it."""
         whole = "" if isinstance(self.backend, Cascade) else self._config.backend or self.backend.name
-        return replace(self._config.prices, whole=whole)
+        return replace(self._config.prices, whole=whole, is_told=isinstance(self.backend, RelayBackend))
 
     def _part(self, role: str) -> str:
         """Return the name of what plays a part in the conversations."""

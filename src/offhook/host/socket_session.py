@@ -150,7 +150,8 @@ class SocketSession:
         if self._working or self._closed:
             return
         self._working = True
-        is_sound = True  # Most of what a model makes is, and makes no deadline earlier.
+        # Most of what a model makes is sound, and makes no deadline earlier; but a silence may begin behind it.
+        is_sound = not self.engine.waiting.fills
         try:
             while self._inbox and not self._closed:
                 event = self._inbox.popleft()

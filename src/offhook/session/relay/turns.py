@@ -12,6 +12,7 @@ from offhook.session.relay.post import ForNobody, ForTurn, Post
 from offhook.session.relay.speech import SpeechOut, pieces
 from offhook.session.relay.steps import AudioGiven, ReadInput, SpokenSoFar, TurnSpoken
 from offhook.wire.items import LogProb
+from offhook.wire.server_events import TokensUsage
 
 
 class _Stream(msgspec.Struct):
@@ -213,16 +214,18 @@ class Turns:
 
     def hear_segment(self, segment: happened.SegmentHeard) -> None:
         """It came who said some words of a turn."""
-        if segment.item_id in self._awaited:
+        if self._awaited.get(segment.item_id) is not None:
             self._post.tell([segment])
 
-    def complete(self, item_id: str, words: str, logprobs: tuple[LogProb, ...]) -> None:
-        """All words of a turn are known."""
+    def complete(
+        self, item_id: str, words: str, logprobs: tuple[LogProb, ...], usage: TokensUsage | None = None
+    ) -> None:
+        """All words of a turn are known, and what it took to hear them, if that is told in tokens."""
         seconds = self._awaited.pop(item_id, None)
         self._kept.pop(item_id, None)
         self._mirror.heard(item_id)
         if seconds is not None:
-            self._post.tell([happened.TranscriptCompleted(item_id, words, seconds, logprobs)])
+            self._post.tell([happened.TranscriptCompleted(item_id, words, seconds, logprobs, usage=usage)])
 
     def fail(self, item_id: str, code: str, message: str) -> None:
         """The words of a turn will not be known."""
