@@ -6,6 +6,7 @@ Only its protocol classes are used, not its ``Server``: signals, start and stop 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -316,5 +317,7 @@ class HttpServer:
         for connection in list(self._state.connections):
             transport = getattr(connection, "transport", None)
             if transport is not None:
-                transport.abort()
+                # The first 3.11 forget a TLS connection's protocol when it is closed twice, and fail at it then.
+                with contextlib.suppress(AttributeError):
+                    transport.abort()
         self._server = self._either = None
