@@ -281,9 +281,9 @@ class Listening:
         """Work off a part of what waits; say whether anything still does."""
         ears = list(islice(self._busy.values(), MAX_EARS))
         self._convert(ears)
-        left = MAX_WINDOWS
-        while left > 0 and (found := self._round(ears)):
-            left -= found
+        left, speaking = MAX_WINDOWS, ears
+        while left > 0 and (speaking := self._round(speaking)):
+            left -= len(speaking)
         for ear in ears:
             if self._waits(ear):
                 # What has more to say waits until the others were listened to.
@@ -296,7 +296,7 @@ class Listening:
         """Work off all that waits of one session, which the caller keeps short."""
         while self._waits(ear):
             self._convert([ear])
-            while self._round([ear]):
+            while self._round((ear,)):
                 pass
             if not ear.has_more:
                 self._let_go(ear)
@@ -325,8 +325,8 @@ class Listening:
                 ear.rest()
                 start = end
 
-    def _round(self, ears: Sequence[Ear]) -> int:
-        """Advance each session by a window; return how many had one."""
+    def _round(self, ears: Sequence[Ear]) -> list[Ear]:
+        """Advance each session by a window; return those that had one and may have another."""
         found = [(ear, window) for ear in ears if (window := ear.advance()) is not None]
         asked = []
         for ear, window in found:
@@ -340,4 +340,4 @@ class Listening:
             windows = np.stack([window for _, window in asked])
             for (ear, _), probability in zip(asked, self._detector.judge(rows, windows).tolist(), strict=True):
                 ear.judge(probability)
-        return len(found)
+        return [ear for ear, _ in found]
