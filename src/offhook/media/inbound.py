@@ -96,6 +96,10 @@ class Inbound:
         self._usual_from: Address | None = None
         self._agree(negotiated)
 
+    def close(self) -> None:
+        """Forget who listens: nothing more comes in."""
+        self._listen = _nobody
+
     def renegotiated(self, negotiated: Negotiated, now: float) -> None:
         """Take a new offer and answer."""
         self._agree(negotiated)
@@ -250,3 +254,7 @@ class Inbound:
     def _found(self, concealer: Concealer, payload: bytes) -> bytes:
         self._concealer = None
         return g711.encode(concealer.found(g711.decode(payload, self.codec)), self.codec)
+
+
+def _nobody(_: bytes) -> None:
+    pass

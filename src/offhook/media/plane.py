@@ -429,6 +429,7 @@ class MediaPlane:
             self.meter.failures += 1
             self._edges.append(MediaFailed(leg.id, leg.ms(now), type(failure).__name__))
         self._edges.append(LegClosed(leg.id, leg.ms(now), leg.stats()))
+        leg.inbound.close()
 
     def _drain(self, poller: Poller, now: float, passes: int) -> None:
         """Read all ports, each once a pass, so that one that is flooded does not hold up the others."""

@@ -21,6 +21,11 @@ class Alarm:
         self._timer: asyncio.TimerHandle | None = None
         self._for = 0.0
 
+    @property
+    def is_set(self) -> bool:
+        """Whether it will wake the machine at all."""
+        return self._timer is not None
+
     def set(self, deadline: float | None) -> None:
         """Wake it then at the latest; None asks for nothing."""
         if deadline is None:
@@ -38,6 +43,15 @@ class Alarm:
             self._timer.cancel()
             self._timer = None
 
+    def retire(self) -> None:
+        """Wake nobody ever again, and forget whom."""
+        self.cancel()
+        self._wake = _nobody
+
     def _ring(self) -> None:
         self._timer = None
         self._wake()
+
+
+def _nobody() -> None:
+    pass
