@@ -319,7 +319,8 @@ class Listening:
                 # A microphone that is muted, as many are for most of the time: what is made of nothing is known.
                 sound = silence(_samples(PcmFormat, stream))
                 ear.hear(sound, [SILENCE_DBFS] * (len(sound) // _STEP))
-                ear.rest()
+                if ear.rest():
+                    resting.add(ear.row)
             else:
                 pulled.setdefault(type(audio_format), []).append((ear, stream))
         for kind, streams in pulled.items():
