@@ -342,11 +342,13 @@ class CallOwner:
 
     def tell_own(self, type_: str, **members: Any) -> None:
         """Send an event of our own to the sockets that asked for such."""
+        listening = [sideband for sideband in self._sidebands.values() if sideband.own_events]
+        if not listening:
+            return
         event = {"type": type_, "event_id": self._ids.event(), **members}
         text = msgspec.json.encode(event)
-        for sideband in self._sidebands.values():
-            if sideband.own_events:
-                sideband.put(text)
+        for sideband in listening:
+            sideband.put(text)
 
     def _report_refer(self, refer: telephone.Refer) -> None:
         self.refer = refer
@@ -408,11 +410,11 @@ class CallOwner:
         if spans := self._watch.close(self._services.clock()):
             for sink in self._services.span_sinks:
                 sink.save_spans(self.call.id, spans)
-        closing = Closing(1000, end.reason)
-        if end.reason == "session_expired":
-            closing = Closing(1001, expired_reason(self._services.options.call.session_s))
         for sideband in self._sidebands.values():
-            sideband.close(closing)
+            if end.reason == "session_expired":
+                sideband.close(Closing(1001, expired_reason(self._services.options.call.session_s)))
+            else:
+                sideband.close(Closing(1000, end.reason))
         if self._journal is not None:
             # What still comes in, such as the stop of the playout, no longer belongs to the call.
             self._journal.close()
