@@ -40,6 +40,7 @@ class RelayTalk(Talk):
         self.connects: list[str] = []
         self.warnings: list[str] = []
         self.disconnected: list[str] = []
+        self.used: list[steps.NoteUsage] = []
         self._relay: Relay | None = None
         self._relay_inbox: deque[steps.Input] = deque()
         self._relay_works = False
@@ -117,6 +118,8 @@ class RelayTalk(Talk):
                     self._relay_takes(steps.SpokenSoFar(start, pcm, 8000))
                 case steps.Disconnect(why=why):
                     self.disconnected.append(why)
+                case steps.NoteUsage():
+                    self.used.append(output)
                 case steps.Warn(what=what, why=why):
                     self.warnings.append(f"{what}: {why}")
 
@@ -146,6 +149,11 @@ class RelayTalk(Talk):
         self.waits((ms + 500) / 1000)
         self.happens(happened.VoiceStopped(start + ms, start + ms + 500))
         return self.sent[count:]
+
+    def hangs_up(self) -> None:
+        """The conversation ends."""
+        self._take(self.engine.close(self.now))
+        self._do(self.relay.close())
 
     # -- the upstream
 

@@ -115,6 +115,9 @@ def test_a_plugin_that_cannot_report_does_not_take_the_figures_of_the_others_alo
         report = Cascade("c", ScriptedEar(), Brain(), voice).report()
         assert report["voice"] == {"name": "local voice", "report": "failed"}
         assert report["brain"] == {"name": "brain"}
+    several = Order("tts", [Seat("mine", Silent(), 1.0), Seat("other", Local(), 1.0)], lambda: 0.0).report()
+    assert several["report"] == "failed"
+    assert [each["backend"] for each in several["order"]] == ["mine", "other"]
 
 
 def test_the_first_failure_in_an_answer_finishes_it_with_the_local_voice() -> None:
@@ -188,6 +191,28 @@ def test_a_backend_that_was_named_and_cannot_start_refuses_to_start(failure: Exc
     order = Order("stt", seats(Ear("one"), Broken("two")), Clock())
     with pytest.raises(ConfigError, match=r"backends\.b1: cannot start: .*no"):
         asyncio.run(order.start())
+
+
+def test_a_plugin_that_cannot_stop_does_not_keep_the_others_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    stopped = []
+
+    class Stuck(Ear):
+        async def start(self) -> None:
+            raise OSError("no microphone")
+
+        async def stop(self) -> None:
+            raise AttributeError("'Stuck' object has no attribute '_client'")
+
+    class Plain(Ear):
+        async def stop(self) -> None:
+            stopped.append(self.heard)
+
+    order = Order("stt", seats(Plain("one"), Stuck("two"), Plain("three")), Clock())
+    cascade = Cascade("c", OrderedEar(order), Mind("mind"), Local())
+    with pytest.raises(ConfigError, match="cannot start: OSError: no microphone"):
+        asyncio.run(cascade.start())
+    assert stopped == ["three", "one"]
+    assert "the backend did not stop" in caplog.text
 
 
 # -- words and answers

@@ -351,6 +351,27 @@ def test_overrides_of_one_response_are_asked_for_and_nothing_else() -> None:
     assert asked["response"] == {"instructions": "Greet.", "max_output_tokens": 100} | mark
 
 
+def test_a_response_thinks_and_calls_as_it_was_asked_to_and_the_session_goes_on_as_it_was() -> None:
+    """Symptom: the effort of one response, and its calls one at a time, did nothing upstream."""
+    talk = RelayTalk(reasoning={"effort": "low"}, parallel_tool_calls=True)
+    wanted = {"reasoning": {"effort": "high"}, "parallel_tool_calls": False}
+    for number, members in enumerate((wanted, {"reasoning": {"effort": "low"}, "parallel_tool_calls": True}, {})):
+        talk.client("response.create", response=members)
+        talk.answers_upstream(number=number)
+    asked = [event["response"] for event in talk.asked("response.create")]
+    for response in asked:
+        del response["metadata"]
+    assert asked == [wanted, {}, {}]
+
+
+def test_a_session_that_said_nothing_of_thinking_tells_upstream_what_a_response_says() -> None:
+    talk = RelayTalk()
+    wanted = {"reasoning": {"effort": "high"}, "parallel_tool_calls": True}
+    talk.client("response.create", response=wanted)
+    (asked,) = talk.asked("response.create")
+    assert wanted.items() <= asked["response"].items()
+
+
 def test_an_item_that_upstream_refuses_is_told_once_and_not_sent_again() -> None:
     talk = RelayTalk()
     image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
@@ -421,6 +442,17 @@ def test_logprobs_come_through() -> None:
     assert one(told, name)["logprobs"] == logprobs
     told = talk.says_upstream(name, item_id="item_there_0", content_index=0, delta="Hi", logprobs="odd")
     assert not one(told, name).get("logprobs")
+
+
+def test_who_said_what_is_passed_on_under_the_item_here() -> None:
+    talk = RelayTalk(audio={"input": {"transcription": {"model": "gpt-4o-transcribe-diarize"}}})
+    user_id = one(talk.says(1000), "input_audio_buffer.committed")["item_id"]
+    talk.says_upstream("input_audio_buffer.committed", item_id="item_there_0", previous_item_id=None)
+    spoken = {"text": "When?", "speaker": "A", "start": 0, "end": 0.5, "id": "seg_there", "content_index": 0}
+    told = talk.says_upstream(f"{WORDS}.segment", item_id="item_there_0", **spoken)
+    segment = one(told, f"{WORDS}.segment")
+    assert (segment["item_id"], segment["text"], segment["speaker"], segment["end"]) == (user_id, "When?", "A", 0.5)
+    assert talk.says_upstream(f"{WORDS}.segment", item_id="item_there_0", text="When?") == [], "nobody said it"
 
 
 @pytest.mark.parametrize("names_commits", [False, True])

@@ -8,8 +8,10 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.socket.cord import Cord, cord_to
 from tests.socket.live import KEY, Live, Socket, live, until
@@ -18,6 +20,8 @@ from tests.socket.test_sessions_live import FORMATS, PCM, SPOKEN_TURN, opened, s
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_sockets
 
+from offhook import server as wiring
+from offhook.audio.pcm import Samples, silence
 from offhook.audio.tone import find_tones
 from offhook.model.interface import ModelOutput, Speech, Words
 from offhook.model.relay import RelayBackend, Upstream, UpstreamLostError, UpstreamOptions
@@ -141,6 +145,45 @@ def test_what_was_said_last_is_told_after_the_caller_has_hung_up() -> None:
             assert events[-1]["transcript"] == HEARD
 
     run(test, model=SlowEar(answer_ms=500))
+
+
+SEMANTIC = {"turn_detection": {"type": "semantic_vad"}}
+
+
+def silence_before_the_end_ms(listening: dict[str, Any], **flags: Any) -> int:
+    """Return how long a caller was silent when the turn ended."""
+    silences: list[int] = []
+
+    async def test(each: Relayed) -> None:
+        call, call_id = await each.here.talk({"audio": {"input": listening}})
+        async with each.sideband(call_id) as (_, socket):
+            await call.say(np.concatenate([silence(500 * 8), voice(900)]))
+            events = await socket.until("response.done")
+            assert events[-1]["response"]["status"] == "completed"
+            (started,) = (event for event in events if event["type"] == "input_audio_buffer.speech_started")
+            (stopped,) = (event for event in events if event["type"] == "input_audio_buffer.speech_stopped")
+            silences.append(stopped["audio_end_ms"] - started["audio_start_ms"] - 300 - 900)
+
+    run(test, **flags)
+    return silences[0]
+
+
+class Sure:
+    """A detector that hears in every voice that all was said."""
+
+    name = "sure"
+
+    def probability(self, samples: Samples, rate_hz: int) -> float:
+        return 0.95
+
+
+@pytest.mark.parametrize("listening", [SEMANTIC, SEMANTIC | TRANSCRIBED["audio"]["input"]], ids=["mute", "transcribed"])
+def test_a_detector_of_sound_ends_the_turns_of_a_relay(
+    listening: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Symptom: with a detector every turn ended as late as half a sentence does, and it was never asked."""
+    monkeypatch.setattr(wiring, "load_turn_end", lambda _: Sure())
+    assert silence_before_the_end_ms(listening, turn_detector="sure") < 600
 
 
 def test_what_nobody_reads_is_not_queued_for_ever() -> None:
@@ -441,3 +484,51 @@ def test_an_upstream_can_be_tried_before_it_is_needed() -> None:
             await RelayBackend(UpstreamOptions(url, "offhook", "m" * 2000, key=KEY)).greeting("gpt-realtime")
 
     run(test)
+
+
+def test_a_relayed_call_costs_what_upstream_counted_also_of_an_answer_that_was_cut(tmp_path: Path) -> None:
+    counted = {"total_tokens": 1500, "input_tokens": 1000, "output_tokens": 500}
+
+    async def answer(socket: ServerConnection) -> None:
+        await socket.send(json.dumps({"type": "session.created", "session": {}}))
+        async for text in socket:
+            kind = json.loads(text)["type"]
+            if kind == "response.create":
+                await socket.send(json.dumps({"type": "response.created", "response": {"id": "r"}}))
+                members = {"response_id": "r", "item_id": "i", "delta": "We open at"}
+                await socket.send(json.dumps({"type": "response.output_audio_transcript.delta", **members}))
+            if kind == "response.cancel":
+                response = {"id": "r", "status": "cancelled", "usage": counted}
+                await socket.send(json.dumps({"type": "response.done", "response": response}))
+
+    toml = tmp_path / "offhook.toml"
+    prices = "per_million_input_tokens = 1\nper_million_output_tokens = 2\nper_audio_minute = 1"
+    toml.write_text(f"[prices.relay]\n{prices}\n", encoding="utf-8")
+
+    async def whole() -> None:
+        async with asyncio.timeout(60), serve_sockets(answer, "127.0.0.1", 0) as upstream:
+            url = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
+            async with live(relay_url=url, toml=toml) as here:
+                call, call_id = await here.talk({"instructions": "Be brief. " * 1000})
+                async with here.sdk.realtime.connect(call_id=call_id) as connection:
+                    socket = Socket(connection)
+                    await connection.response.create()
+                    await socket.until("response.output_audio_transcript.delta")
+                    await connection.response.cancel()
+                    await socket.until("response.done")
+                    parts: list[dict[str, Any]] = []
+                    while not parts:
+                        parts = (await here.record(call_id))["cost"]["parts"]
+                    (part,) = parts
+                    assert (part["part"], part["backend"]) == ("backend", "relay")
+                    assert (part["amount"], part["estimated"]) == (0.002, False)
+                    await connection.response.create()
+                    await socket.until("response.output_audio_transcript.delta")
+                    await call.hang_up()
+                await call.ended()
+                while part["amount"] == 0.002:
+                    (part,) = (await here.record(call_id))["cost"]["parts"]
+                assert part["estimated"], "the hang-up cut the second answer, and the connection"
+                assert 0.004 < part["amount"] < 0.006
+
+    asyncio.run(whole())

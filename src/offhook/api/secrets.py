@@ -75,7 +75,7 @@ class SecretRoutes:
         transcribes = isinstance(params, TranscriptionParams)
         start = as_start(params) if isinstance(params, TranscriptionParams) else params
         session = start_session(
-            self._directory.prepare(start, project),
+            self._directory.prepare(start, project, plays=False),
             session_id=self._session_id(),
             audio_format=PcmFormat(),
             expires_at=0,

@@ -21,15 +21,20 @@ from offhook.session.outputs import Output as SessionOutput
 from offhook.session.outputs import Send
 from offhook.session.settings import start_session
 from offhook.wire.ids import Ids
-from offhook.wire.server_events import TranscriptionCompleted, TranscriptionDelta, TranscriptionFailed
+from offhook.wire.server_events import (
+    TranscriptionCompleted,
+    TranscriptionDelta,
+    TranscriptionFailed,
+    TranscriptionSegment,
+)
 from offhook.wire.session import AudioFormat, SessionParams
 
 Input = CallInput | SessionInput
 Output = CallOutput | SessionOutput
 
 _TELEPHONE_INPUTS = frozenset(telephone.CallInput.__args__)
-_LAST_WORDS = frozenset((talk.TranscriptGrew, talk.TranscriptCompleted, talk.TranscriptFailed))
-_TOLD_LATE = (TranscriptionDelta, TranscriptionCompleted, TranscriptionFailed)
+_LAST_WORDS = frozenset((talk.TranscriptGrew, talk.SegmentHeard, talk.TranscriptCompleted, talk.TranscriptFailed))
+_TOLD_LATE = (TranscriptionDelta, TranscriptionSegment, TranscriptionCompleted, TranscriptionFailed)
 
 
 class Call:

@@ -113,13 +113,15 @@ class CallOwner:
             message = f"{limits.MAX_SIDEBANDS_PER_CALL} sockets are attached to this call, which is the limit."
             raise ApiProblem(429, "rate_limit_exceeded", message)
         self._sideband_count += 1
-        sideband = Sideband(self._sideband_count, own_events=own_events)
+        readers = self._directory.readers(self.project)
+        sideband = Sideband(self._sideband_count, own_events=own_events, readers=readers, log=self.log)
         self._sidebands[sideband.number] = sideband
         return sideband
 
     def detach(self, sideband: Sideband) -> None:
         """Remove a socket. The call goes on without it."""
         self._sidebands.pop(sideband.number, None)
+        sideband.leave()
 
     def hear_client(self, sideband: Sideband, text: str | bytes) -> None:
         """Take what a client sent on its socket."""
@@ -288,7 +290,8 @@ class CallOwner:
         self.take(telephone.LegAnswered())
         self._answered_s = services.wall_s()
         self.log.info("call answered", codec=line.codec, model=params.model or None)
-        if ignored := without_effect(params, reasons=services.backend.capabilities.reasons):
+        can = services.backend.capabilities
+        if ignored := without_effect(params, reasons=can.reasons, tells_speakers=can.tells_speakers):
             self.log.warning("session members without effect", members=",".join(ignored))
         for event in self._early.take_all():
             self.take(event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from typing import Final, assert_never
 
 from offhook.call.call import Output
@@ -11,6 +12,7 @@ from offhook.call.tokens import TokenStream
 from offhook.host.converser import Converser
 from offhook.host.conversing import Conversing
 from offhook.host.services import Services
+from offhook.model.metering import used_tokens
 from offhook.model.relay import RelayBackend, Upstream, UpstreamLostError
 from offhook.net.alarm import Alarm
 from offhook.session import outputs as do
@@ -55,14 +57,15 @@ class Relaying(Conversing):
             case do.CancelGeneration(run=run):
                 self._take(steps.Cancelled(run))
             case do.Hear(item_id=item_id, start_ms=start_ms, end_ms=end_ms, transcription=wanted):
+                self._drop_early()
                 speech = self._speech(start_ms, end_ms)
                 turn = steps.TurnSpoken(item_id, start_ms, end_ms, speech.pcm, speech.rate_hz, wanted is not None)
                 self._take(turn)
             case do.HearGiven(item_id=item_id, audio=audio, format=audio_format, transcription=wanted):
                 pcm, rate_hz = linear(audio, audio_format)
                 self._take(steps.AudioGiven(item_id, pcm, rate_hz, wanted is not None))
-            case do.HearEarly() | do.HearSoFar() | do.DropEarly():
-                pass
+            case do.HearEarly(tell=False) | do.HearSoFar():
+                pass  # Upstream hears whole turns.
             case do.Send(event=event):
                 super().perform(output)
                 if type(event) in TOLD:
@@ -88,7 +91,7 @@ class Relaying(Conversing):
         """Stop everything that is under way."""
         super().close()
         if self._relay is not None:
-            self._relay.close()
+            self._do_all(self._relay.close())
         if self._last_words is not None:
             self._last_words.cancel()
         if self._socket is not None and not self._socket.done():
@@ -111,13 +114,18 @@ class Relaying(Conversing):
         if self._working or self._relay is None:
             return
         self._working = True
+        only_told = True  # Most of what happens is that upstream goes on, which makes no deadline earlier.
         try:
             while self._events:
-                self._do_all(self._relay.handle(self._events.popleft(), self._services.clock()))
+                event = self._events.popleft()
+                only_told = only_told and type(event) is steps.UpstreamSent
+                self._do_all(self._relay.handle(event, self._services.clock()))
         finally:
             self._working = False
-        self._words_came.set()
-        self._alarm.set(self._relay.next_deadline())
+        if self._last_words is not None:
+            self._words_came.set()
+        if not (only_told and self._alarm.is_set):
+            self._alarm.set(self._relay.next_deadline())
 
     def _do_all(self, outputs: list[steps.Output]) -> None:
         for output in outputs:
@@ -139,6 +147,9 @@ class Relaying(Conversing):
                 self._hang_up(why)
             case steps.Warn(what=what, why=why):
                 self._owner.log.warning(what, why=why)
+            case steps.NoteUsage(usage=usage, is_estimated=is_estimated):
+                used = used_tokens("backend", self._services.prices.whole, usage)
+                self._owner.note_use(replace(used, estimated=is_estimated))
             case _:
                 assert_never(output)
 
@@ -175,7 +186,7 @@ class Relaying(Conversing):
         assert session is not None
         self._take(steps.Connected(session))
 
-    def _hear_upstream(self, text: str | bytes) -> None:
+    def _hear_upstream(self, text: bytes) -> None:
         self._take(steps.UpstreamSent(text))
 
     def _hang_up(self, why: str) -> None:

@@ -236,14 +236,17 @@ class MediaPlane:
             self._group_at = [now + index * limits.STEP_S for index in range(limits.GROUPS)]
         elif now - self._last_now > limits.STALL_S:
             self._stood_still_s += now - self._last_now - limits.STEP_S
-        self.meter.began(max(now - due, 0.0))
+        late_s = max(now - due, 0.0)
+        # What has come in while this step was late is all read now: what is not there by its tick counts as lost.
+        passes = limits.DRAIN_PASSES * (1 + int(late_s / limits.STEP_S))
+        self.meter.began(late_s)
         self._last_now = now
         media_now = now - self._stood_still_s
         while self._commands:
             self._obey(self._commands.popleft(), media_now)
-        self._drain(self._poller, media_now)
+        self._drain(self._poller, media_now, passes)
         if self._urgent_legs:
-            self._drain(self._urgent, media_now)
+            self._drain(self._urgent, media_now, passes)
         if self._hearing.heard:
             self._hearing.levels(self._edges)
         self._steps += 1
@@ -428,9 +431,9 @@ class MediaPlane:
         self._edges.append(LegClosed(leg.id, leg.ms(now), leg.stats()))
         leg.inbound.close()
 
-    def _drain(self, poller: Poller, now: float) -> None:
+    def _drain(self, poller: Poller, now: float, passes: int) -> None:
         """Read all ports, each once a pass, so that one that is flooded does not hold up the others."""
-        for _ in range(limits.DRAIN_PASSES):
+        for _ in range(passes):
             ready = poller.ready()
             if not ready:
                 return
@@ -455,11 +458,13 @@ class MediaPlane:
         due = int((now + _GRAIN_S - self._group_at[group]) / _FRAME_S) + 1
         late = max(due - limits.CATCH_UP_FRAMES, 0)
         self._group_at[group] += due * _FRAME_S
+        edges, randbits = self._edges, self._randbits
         for leg in list(self._groups[group].values()):
             self.meter.skipped_frames += late
             try:
-                for frame in range(due - late):
-                    leg.tick(0 if frame else late, now, self._edges, self._randbits)
+                leg.tick(late, now, edges, randbits)
+                for _ in range(due - late - 1):
+                    leg.tick(0, now, edges, randbits)
             except Exception as error:  # a bug: this call pays for it
                 self._close(leg, now, error)
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 
 from offhook._version import __version__
 from offhook.errors import RemoteError
 from offhook.model.interface import Capabilities, ModelError, ModelOutput, Sound, Speech, Words
+from offhook.model.upstream_socket import UpstreamSocket
 from offhook.session.outputs import Generate
 from offhook.session.relay import limits
 from offhook.session.relay.dialect import Dialect, DialectName, dialect_of, socket_url
@@ -62,19 +63,35 @@ class _NoRedirects(connect):
 
 
 class Upstream:
-    """One socket upstream. Messages are sent in order by a task of its own, and wait in a bounded queue."""
+    """One socket upstream. What it cannot take at once waits in a bounded queue, which a task of its own empties."""
 
     def __init__(self, options: UpstreamOptions, model: str, clock: Callable[[], float] = time.monotonic) -> None:
         dialect = options.ways
         self._url = socket_url(options.url, dialect, model)
         self._headers = {} if options.key is None else {dialect.key_header: dialect.key_prefix + options.key}
         self._clock = clock
+        self._socket: UpstreamSocket | None = None
         self._unsent: deque[tuple[float, bytes]] = deque()
         self._unsent_bytes = 0
         self._news = asyncio.Event()
 
-    async def run(self, opened: Callable[[], None], hear: Callable[[str | bytes], None]) -> None:
+    async def run(self, opened: Callable[[], None], hear: Callable[[bytes], None]) -> None:
         """Connect, and give every message to ``hear``, until the connection ends. Raises UpstreamLostError then."""
+        socket = await self._connect()
+        self._socket = socket
+        sending = asyncio.ensure_future(self._send_waiting(socket))
+        try:
+            opened()
+            socket.begin(hear)
+            await socket.ended()
+            raise _closed(socket)
+        finally:
+            self._socket = None
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            await socket.close()
+
+    async def _connect(self) -> UpstreamSocket:
         try:
             connection = await _NoRedirects(
                 self._url,
@@ -86,44 +103,36 @@ class Upstream:
                 # A delta is nearly incompressible, and there is a core for a hundred calls.
                 compression=None,
                 proxy=None,
+                create_connection=UpstreamSocket,
             )
         except InvalidStatus as failure:
             status = failure.response.status_code
             raise UpstreamLostError(f"HTTP {status}", is_refused=status in _REFUSALS or 300 <= status < 400) from None
         except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as failure:
             raise UpstreamLostError(_why(failure)) from None
-        sending = asyncio.ensure_future(self._send_all(connection))
-        try:
-            opened()
-            async for message in connection:
-                hear(message)
-            raise _closed(connection)
-        except ConnectionClosed:
-            raise _closed(connection) from None
-        except (OSError, WebSocketException) as failure:
-            raise UpstreamLostError(_why(failure)) from None
-        finally:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-            await connection.close()
+        assert isinstance(connection, UpstreamSocket)
+        return connection
 
-    async def _send_all(self, connection: ClientConnection) -> None:
+    async def _send_waiting(self, socket: UpstreamSocket) -> None:
         while True:
             while self._unsent:
                 _, text = self._unsent.popleft()
                 self._unsent_bytes -= len(text)
                 try:
-                    await connection.send(text, text=True)
+                    await socket.send(text, text=True)
                 except (OSError, WebSocketException):
-                    return  # Whoever reads hears of it.
+                    return  # Whoever waits for the end hears of it.
             self._news.clear()
             await self._news.wait()
 
     def send(self, text: bytes) -> bool:
-        """Queue a message; False when so much waits, and has for so long, that nobody can be reading.
+        """Send a message, or queue it; False when so much waits, and for so long, that nobody can be reading.
 
         A whole conversation may be queued at once, before any of it can be sent.
         """
+        if not self._unsent and self._socket is not None and self._socket.is_free:
+            self._socket.send_now(text)
+            return True
         now = self._clock()
         is_late = bool(self._unsent) and now - self._unsent[0][0] >= limits.MAX_UNSENT_S
         if self._unsent_bytes > (limits.MAX_UNSENT_BYTES if is_late else limits.MAX_HISTORY_BYTES):
@@ -134,8 +143,12 @@ class Upstream:
         return True
 
 
-def _closed(connection: ClientConnection) -> UpstreamLostError:
-    """Return what a closed connection was closed with; 1008 is the close code for what is against the rules."""
+def _closed(connection: UpstreamSocket) -> UpstreamLostError:
+    """Return who closed a connection, and with what; 1008 is the close code for what is against the rules."""
+    sent = connection.protocol.close_sent
+    if sent is not None and not connection.protocol.close_rcvd_then_sent:
+        # A message that is too long, or no pong.
+        return UpstreamLostError(f"left with {sent.code} {sent.reason}".rstrip()[:200])
     code, reason = connection.close_code, connection.close_reason
     return UpstreamLostError(f"closed with {code} {reason or ''}".rstrip()[:200], is_refused=code == 1008)
 
@@ -154,7 +167,12 @@ class RelayBackend:
     def __init__(self, options: UpstreamOptions) -> None:
         self.options = options
         self.name = "relay"
-        self.capabilities = Capabilities(needs_transcripts=False, reasons="reasoning" in options.ways.fields)
+        ways = options.ways
+        self.capabilities = Capabilities(
+            needs_transcripts=False,
+            reasons="reasoning" in ways.fields,
+            tells_speakers=ways.transcribes and not ways.transcriber,
+        )
         self.sockets = 0
         self.lost = 0
         self.refused = 0

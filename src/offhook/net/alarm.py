@@ -21,6 +21,11 @@ class Alarm:
         self._timer: asyncio.TimerHandle | None = None
         self._for = 0.0
 
+    @property
+    def is_set(self) -> bool:
+        """Whether it will wake the machine at all."""
+        return self._timer is not None
+
     def set(self, deadline: float | None) -> None:
         """Wake it then at the latest; None asks for nothing."""
         if deadline is None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from offhook.audio import g711
 from offhook.audio.g711 import RATE_HZ, Codec
-from offhook.audio.level import STEP_MS, levels_dbfs
+from offhook.audio.level import SILENCE_DBFS, STEP_MS, levels_dbfs
 from offhook.audio.pcm import Samples, from_bytes, silence
 from offhook.audio.resample import BatchResampler
 from offhook.audio.silero import CONTEXT_SAMPLES, WINDOW_SAMPLES, SileroBatch
@@ -167,17 +167,22 @@ class Ear:
         self._sound = np.concatenate((self._sound, sound))
         self._levels += levels
 
-    def rest(self) -> None:
-        """Pass over what was made if nothing of it is loud and nobody speaks, as with most of what comes."""
+    def rest(self) -> bool:
+        """Pass over what was made if nothing of it is loud and nobody speaks, as with most of what comes.
+
+        Says whether it did, and no whole window is left then.
+        """
         if self._turns is None:
-            return
+            return False
         windows = max(len(self._sound) - CONTEXT_SAMPLES, 0) // WINDOW_SAMPLES
         judged = self._judged + windows * WINDOW_SAMPLES
-        if self._turns.rest(self._levels, self._base_ms + judged // _TICKS_PER_MS):
-            self._heard += len(self._levels)
-            self._levels.clear()
-            self._sound = self._sound[windows * WINDOW_SAMPLES :]
-            self._judged = judged
+        if not self._turns.rest(self._levels, self._base_ms + judged // _TICKS_PER_MS):
+            return False
+        self._heard += len(self._levels)
+        self._levels.clear()
+        self._sound = self._sound[windows * WINDOW_SAMPLES :]
+        self._judged = judged
+        return True
 
     def advance(self) -> Samples | None:
         """Listen as far as the next window ends; return that window, None when it is not whole yet."""
@@ -216,6 +221,13 @@ class Ear:
 
 def _history_bytes(audio_format: AudioFormat) -> int:
     return 2 * _TO_8_KHZ.history_samples if isinstance(audio_format, PcmFormat) else 0
+
+
+def _samples(kind: type[AudioFormat], stream: bytes) -> int:
+    """Return how many samples of 8 kHz are made of a stream of one format, after its history."""
+    if issubclass(kind, PcmFormat):
+        return (len(stream) // 2 - _TO_8_KHZ.history_samples) * RATE_HZ // PCM_RATE_HZ
+    return len(stream)
 
 
 def _convert(kind: type[AudioFormat], streams: list[bytes]) -> Samples:
@@ -273,10 +285,11 @@ class Listening:
     def step(self) -> bool:
         """Work off a part of what waits; say whether anything still does."""
         ears = list(islice(self._busy.values(), MAX_EARS))
-        self._convert(ears)
         left = MAX_WINDOWS
-        while left > 0 and (found := self._round(ears)):
-            left -= found
+        speaking = self._convert(ears)
+        while left > 0 and speaking:
+            speaking = self._round(speaking)
+            left -= len(speaking)
         for ear in ears:
             if self._waits(ear):
                 # What has more to say waits until the others were listened to.
@@ -288,31 +301,41 @@ class Listening:
     def catch_up(self, ear: Ear) -> None:
         """Work off all that waits of one session, which the caller keeps short."""
         while self._waits(ear):
-            self._convert([ear])
-            while self._round([ear]):
-                pass
+            found = self._convert([ear])
+            while found:
+                found = self._round(found)
             if not ear.has_more:
                 self._let_go(ear)
 
-    def _convert(self, ears: Sequence[Ear]) -> None:
-        """Make some of what waits ready to be listened to, of all sessions at once."""
+    def _convert(self, ears: Sequence[Ear]) -> list[Ear]:
+        """Make some of what waits ready to be listened to, of all sessions at once; return those that need more."""
+        resting: set[int] = set()
         pulled: dict[type[AudioFormat], list[tuple[Ear, bytes]]] = {}
         for ear in ears:
-            if (given := ear.pull()) is not None:
-                pulled.setdefault(type(given[0]), []).append((ear, given[1]))
+            if (given := ear.pull()) is None:
+                continue
+            audio_format, stream = given
+            if isinstance(audio_format, PcmFormat) and stream == bytes(len(stream)):
+                # A microphone that is muted, as many are for most of the time: what is made of nothing is known.
+                sound = silence(_samples(PcmFormat, stream))
+                ear.hear(sound, [SILENCE_DBFS] * (len(sound) // _STEP))
+                ear.rest()
+            else:
+                pulled.setdefault(type(audio_format), []).append((ear, stream))
         for kind, streams in pulled.items():
             sound = _convert(kind, [stream for _, stream in streams])
             levels: list[float] = levels_dbfs(sound, _STEP).tolist()
-            per_ms, history = (48, 2 * _TO_8_KHZ.history_samples) if issubclass(kind, PcmFormat) else (8, 0)
             start = 0
             for ear, stream in streams:
-                end = start + (len(stream) - history) // per_ms * _TICKS_PER_MS
+                end = start + _samples(kind, stream)
                 ear.hear(sound[start:end], levels[start // _STEP : end // _STEP])
-                ear.rest()
+                if ear.rest():
+                    resting.add(ear.row)
                 start = end
+        return [ear for ear in ears if ear.row not in resting]
 
-    def _round(self, ears: Sequence[Ear]) -> int:
-        """Advance each session by a window; return how many had one."""
+    def _round(self, ears: Sequence[Ear]) -> list[Ear]:
+        """Advance each session by a window; return those that had one."""
         found = [(ear, window) for ear in ears if (window := ear.advance()) is not None]
         asked = []
         for ear, window in found:
@@ -326,4 +349,4 @@ class Listening:
             windows = np.stack([window for _, window in asked])
             for (ear, _), probability in zip(asked, self._detector.judge(rows, windows).tolist(), strict=True):
                 ear.judge(probability)
-        return len(found)
+        return [ear for ear, _ in found]

@@ -157,7 +157,7 @@ class SemanticTurns:
     def heard(self, event: happened.PauseHeard) -> None:
         """What was said before the pause is known, or never will be in time."""
         pause, patience = self._pause, self._patience
-        if pause is None or patience is None or event.item_id != self._engine.spoken_item_id:
+        if pause is None or patience is None or event.item_id != self._engine.turns.spoken_item_id:
             return
         self._pause = _Pause(pause.since, pause.since + _wait_ms(event, patience) / 1000)
         if isinstance(self._meaning, _Doubt):

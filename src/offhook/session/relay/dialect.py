@@ -138,6 +138,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
 
 _AZURE_PREVIEW: Final = replace(
     DIALECTS["azure"],
+    path="/openai/realtime",
     fields=frozenset(
         (
             "audio",

@@ -27,12 +27,14 @@ from offhook.session.relay.event import (
     logprobs_of,
     metadata_for,
     problem_of,
+    usage_of_words,
 )
+from offhook.session.relay.history import History
+from offhook.session.relay.meter import Meter
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.phrase import (
     DEFAULTS,
     Members,
-    item_members,
     left_out,
     nested,
     response_members,
@@ -44,7 +46,6 @@ from offhook.session.relay.steps import Input, Output
 from offhook.session.relay.turns import Turns
 from offhook.wire import server_events as ev
 from offhook.wire.ids import Ids
-from offhook.wire.items import Item
 from offhook.wire.session import AudioFormat, Session, tag_of
 from offhook.wire.transcription import TranscriptionSessionUpdated
 
@@ -124,7 +125,11 @@ class Relay:
         self._mirror = Mirror()
         self._runs = Runs()
         self._turns = Turns(dialect, self._format_in, self._post, self._mirror)
-        self._answers = Answers(dialect, self._format_out, self._post, self._mirror, self._runs, options.patience_s)
+        self._history = History(dialect, self._post, self._mirror, self._turns)
+        self._meter = Meter(self._post)
+        self._answers = Answers(
+            dialect, self._format_out, self._post, self._mirror, self._runs, self._meter, options.patience_s
+        )
         self._told: Members = {}
         self._bad_events = 0
         self._errors = 0
@@ -168,7 +173,8 @@ class Relay:
                 self._deadline_passed()
             case _:
                 assert_never(event)
-        self._runs.settle()
+        for ended in self._runs.settle():
+            self._meter.settle(ended)
         self._ask_waiting()
         return self._post.take_all()
 
@@ -181,9 +187,13 @@ class Relay:
             times.append(self.state.until)
         return min((time for time in times if time is not None), default=None)
 
-    def close(self) -> None:
-        """The conversation has ended: nothing more is done."""
+    def close(self) -> list[Output]:
+        """The conversation has ended: return what is left to do, and do nothing more."""
         self.state = Closed()
+        for run in self._runs:
+            run.state = Over()
+            self._meter.settle(run)
+        return self._post.take_all()
 
     def _deadline_passed(self) -> None:
         now = self._now
@@ -202,7 +212,9 @@ class Relay:
                 run.state = Over(response_id)
                 self._answers.clean_up(run)
             case Waiting(until=until) if self._now >= until:
-                self._fail(run, "The model could not be reached.")
+                is_online = isinstance(self.state, Online) and run.request.chosen
+                unnamed = "The model did not tell which of its items a turn is that the response was given."
+                self._fail(run, unnamed if is_online else "The model could not be reached.")
             case Asked(until=until) | Answering(until=until) if self._now >= until:
                 self._fail(run, f"The model said nothing for {self._options.patience_s:g} seconds.")
             case _:
@@ -333,10 +345,19 @@ class Relay:
 
     def _item_deleted(self, event: ev.ConversationItemDeleted) -> None:
         upstream_id = self._mirror.upstream_id(event.item_id)
-        if upstream_id is not None and self._dialect.deletes:
-            self._post.send("conversation.item.delete", ForNobody(), item_id=upstream_id)
-        self._mirror.drop(event.item_id)
+        if upstream_id is not None:
+            self._delete_upstream(upstream_id)
         self._turns.drop(event.item_id)
+        self._mirror.drop(event.item_id)
+
+    def _delete_upstream(self, upstream_id: str) -> None:
+        if self._dialect.deletes:
+            self._post.send("conversation.item.delete", ForNobody(), item_id=upstream_id)
+
+    def _response_done(self, event: ev.ResponseDone) -> None:
+        run = self._runs.by_response(event.response.id)
+        if run is not None:
+            self._meter.closed(run, event.response.usage)
 
     _TOLD: ClassVar[dict[type, Callable[..., None]]] = {
         ev.SessionUpdated: _session_updated,
@@ -345,6 +366,7 @@ class Relay:
         ev.SpeechStopped: lambda relay, _: relay._turns.pause(),
         ev.InputCleared: lambda relay, _: relay._turns.forget(),
         ev.OutputItemAdded: lambda relay, event: relay._answers.item_announced(event),
+        ev.ResponseDone: _response_done,
         ev.ConversationItemTruncated: _item_truncated,
         ev.ConversationItemDeleted: _item_deleted,
     }
@@ -380,13 +402,19 @@ class Relay:
         if not isinstance(self.state, Online):
             return
         for run in self._runs:
-            if isinstance(run.state, Waiting) and (run.request.aside or not self._runs.is_busy):
+            if isinstance(run.state, Waiting) and self._can_ask(run.request):
                 self._ask(run)
 
+    def _can_ask(self, request: Generate) -> bool:
+        if self._runs.is_busy and not request.aside:
+            return False
+        return not request.chosen or self._history.can_name(request.items)
+
     def _ask(self, run: Run) -> None:
+        self._meter.asked(run)
         request = run.request
         until = self._now + self._options.patience_s
-        if not request.chosen and self._sync(request.items):
+        if not request.chosen and self._history.send(request.items):
             run.state = Asked("", until)
             return
         members = response_members(request, self._told, self._dialect)
@@ -395,52 +423,9 @@ class Relay:
         if self._dialect.echoes_metadata:
             members["metadata"] = metadata_for(run.number)
         if request.chosen:
-            members["input"] = self._chosen(request.items)
+            members["input"] = self._history.chosen(request.items)
         event_id = self._post.send("response.create", ForRun(run.number), response=members)
         run.state = Asked(event_id, until)
-
-    def _chosen(self, items: tuple[Item, ...]) -> list[dict[str, Any]]:
-        chosen = []
-        for item in items:
-            upstream_id = self._mirror.upstream_id(str(item.id))
-            if upstream_id is not None:
-                chosen.append({"type": "item_reference", "id": upstream_id})
-            elif (members := item_members(item, self._mirror.call_ids, self._dialect)) is not None:
-                chosen.append(members)
-        return chosen
-
-    def _sync(self, items: tuple[Item, ...]) -> bool:
-        """Send what upstream does not have of the conversation; say whether it answers that by itself."""
-        ids = [str(item.id) for item in items]
-        last_known = max((place for place, item_id in enumerate(ids) if item_id in self._mirror), default=-1)
-        before: str | None = "root"
-        for place, (item_id, item) in enumerate(zip(ids, items, strict=True)):
-            if item_id in self._mirror:
-                before = self._mirror.upstream_id(item_id)
-                continue
-            is_last = place == len(items) - 1
-            if self._turns.has(item_id) and (is_last or not self._dialect.commit_answers):
-                self._turns.commit(item_id)
-                before = None
-                if self._dialect.commit_answers:
-                    return True
-                continue
-            members = item_members(item, self._mirror.call_ids, self._dialect)
-            if members is not None:
-                before = self._create_item(item_id, members, before if place < last_known else None)
-            elif self._turns.has(item_id):
-                self._turns.fail(item_id, "server_error", "The model was given a later turn, and takes one at a time.")
-        return False
-
-    def _create_item(self, item_id: str, item: dict[str, Any], before: str | None) -> str | None:
-        upstream_id: str | None = None
-        if self._dialect.takes_item_ids:
-            upstream_id = item_id if len(item_id) <= limits.MAX_ITEM_ID_CHARS else self._post.ids.item()
-            item = {"id": upstream_id} | item
-        place = {} if before is None else {"previous_item_id": before}
-        self._post.send("conversation.item.create", ForItem(item_id), item=item, **place)
-        self._mirror.put(item_id, upstream_id)
-        return upstream_id
 
     # -- what upstream says
 
@@ -470,23 +455,35 @@ class Relay:
             self._post.do(steps.Disconnect("it does not speak this protocol"))
 
     def _committed(self, event: UpstreamEvent) -> None:
-        if event.item_id:
-            self._mirror.turn(event.item_id)
+        self._turn_of(event)
 
     def _turn_of(self, event: UpstreamEvent) -> str | None:
         """Return the turn that an event is about; without an id, the first one whose words are not known."""
-        return self._mirror.turn(event.item_id) if event.item_id else self._turns.first_awaited()
+        upstream_id = event.item_id
+        if not upstream_id:
+            return self._turns.first_awaited()
+        is_news = not self._mirror.knows(upstream_id)
+        item_id = self._mirror.turn(upstream_id)
+        if is_news and item_id is not None and item_id not in self._mirror:
+            # It was deleted here before upstream told what to call it there.
+            self._delete_upstream(upstream_id)
+        return item_id
 
     def _words_grew(self, event: UpstreamEvent) -> None:
         item_id = self._turn_of(event)
         if item_id is not None and event.delta:
             self._turns.hear(item_id, event.delta, logprobs_of(event))
 
+    def _segment_told(self, event: UpstreamEvent) -> None:
+        item_id = self._turn_of(event)
+        if item_id is not None and event.text and event.speaker and event.start is not None and event.end is not None:
+            self._turns.hear_segment(happened.SegmentHeard(item_id, event.text, event.speaker, event.start, event.end))
+
     def _words_completed(self, event: UpstreamEvent) -> None:
         item_id = self._turn_of(event)
         # Some send what they have heard so far by the same name.
         if item_id is not None and event.status != "in_progress":
-            self._turns.complete(item_id, event.transcript or "", logprobs_of(event))
+            self._turns.complete(item_id, event.transcript or "", logprobs_of(event), usage_of_words(event))
 
     def _words_failed(self, event: UpstreamEvent) -> None:
         item_id = self._turn_of(event)
@@ -507,13 +504,14 @@ class Relay:
                 if run is not None:
                     self._refused_run(run, problem, message)
             case ForTurn(item_id=item_id):
-                self._mirror.drop(item_id)
+                self._mirror.refuse(item_id)
                 self._turns.refuse(item_id, str(problem.code or "server_error"), message)
-            case ForItem(item_id=item_id):
-                # It would be refused again, so it counts as sent.
-                self._mirror.drop(item_id)
-                self._mirror.put(item_id, None)
-                self._complain(problem, message, is_told=is_told)
+                run = self._runs.asked() if self._dialect.commit_answers else None
+                if run is not None:
+                    self._refused_run(run, problem, message)
+            case ForItem() as sent:
+                if not self._history.refuse(sent):
+                    self._complain(problem, message, is_told=is_told)
             case ForNobody():
                 pass
             case ForSession(members=members) if len(members) > 1:
@@ -532,6 +530,7 @@ class Relay:
                     self._complain(problem, message, is_told=is_told)
 
     def _refused_run(self, run: Run, problem: Problem, message: str) -> None:
+        self._meter.refused(run)
         if isinstance(run.state, Asked):
             # It has not begun, and never will.
             run.state = Waiting(self._now)
@@ -549,6 +548,7 @@ class Relay:
         "error": _errored,
         "input_audio_buffer.committed": _committed,
         "conversation.item.input_audio_transcription.delta": _words_grew,
+        "conversation.item.input_audio_transcription.segment": _segment_told,
         "conversation.item.input_audio_transcription.completed": _words_completed,
         "conversation.item.input_audio_transcription.failed": _words_failed,
     }

@@ -15,6 +15,8 @@ from offhook.wire.ids import Ids
 # An error comes within a few events of its cause.
 MAX_REMEMBERED: Final = 256
 
+_APPEND: Final = b'{"type":"input_audio_buffer.append","audio":"%b"}'
+
 
 class ForRun(msgspec.Struct, frozen=True):
     """It asked for a response."""
@@ -29,9 +31,10 @@ class ForTurn(msgspec.Struct, frozen=True):
 
 
 class ForItem(msgspec.Struct, frozen=True):
-    """It put an item into the conversation."""
+    """It put an item into the conversation, behind the one that has the id ``before`` there; None is the end."""
 
     item_id: str
+    before: str | None = None
 
 
 class ForSession(msgspec.Struct, frozen=True):
@@ -68,10 +71,9 @@ class Post:
         """Give these to the conversation."""
         self._out.extend(map(Tell, events))
 
-    def append(self, pieces: Iterable[str]) -> None:
-        """Send audio."""
-        for piece in pieces:
-            self._send({"type": "input_audio_buffer.append", "audio": piece})
+    def append(self, pieces: Iterable[bytes]) -> None:
+        """Send audio, in base64."""
+        self._out.extend(SendUpstream(_APPEND % piece) for piece in pieces)
 
     def send(self, kind: str, purpose: Purpose, **members: Any) -> str:
         """Send an event and return its id."""

@@ -40,10 +40,10 @@ class SpeechOut:
         return to_bytes(samples) if self._codec is None else g711.encode(samples, self._codec)
 
 
-def pieces(audio: bytes) -> Iterator[str]:
+def pieces(audio: bytes) -> Iterator[bytes]:
     """Yield audio as base64, in pieces that every upstream takes."""
     for start in range(0, len(audio), limits.MAX_APPEND_BYTES):
-        yield binascii.b2a_base64(audio[start : start + limits.MAX_APPEND_BYTES], newline=False).decode("ascii")
+        yield binascii.b2a_base64(audio[start : start + limits.MAX_APPEND_BYTES], newline=False)
 
 
 def heard_from(text: str, spoken: FormatName, rate_hz: int) -> tuple[bytes, int]:
