@@ -302,7 +302,8 @@ class CallOwner:
         outputs = self.call.open_session(
             params, audio_format=line.audio_format, expires_at=expires_at, options=options, now=now
         )
-        self._write(now, SessionOpened(params, line.audio_format, expires_at), output_names(outputs))
+        if self._journal is not None:
+            self._write(now, SessionOpened(params, line.audio_format, expires_at), output_names(outputs))
         self._perform_all(outputs)
         assert self.call.engine is not None
         self._watch.open(self.call.engine.session, outputs, now)
