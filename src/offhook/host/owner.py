@@ -385,7 +385,7 @@ class CallOwner:
             cost=self._watch.cost.total,
             currency=services.prices.currency or None,
         )
-        services.metrics.count("offhook_calls_total", result=str(end.result))
+        services.metrics.count("offhook_calls_total", result=end.result)
         self._watch.stop(services.clock())
         self._save()
         self._directory.ended(self)
