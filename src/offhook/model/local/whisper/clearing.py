@@ -14,8 +14,8 @@ import numpy.typing as npt
 from offhook.model.local.whisper.features import RATE_HZ, Floats
 
 NOISY_DB: Final = 35.0
-"""Speech is noisy when its loud parts stand out of its quiet ones by less. On a quiet line they do by 45 dB and more; in
-noise 5 dB below the speech by 11 dB, and where a line was cleaned of that by 20 to 33 dB."""
+"""Speech is noisy when its loud parts stand out of its quiet ones by less. On a quiet line they do by 45 dB and more,
+in noise 5 dB below the speech by 11 dB, and where a line was cleaned of that by 20 to 33 dB."""
 
 LOUD_DB: Final = 30.0
 """What is softer than the loudest part by more than this is not spoken."""

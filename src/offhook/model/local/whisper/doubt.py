@@ -56,8 +56,8 @@ OVER: Final = -1.6
 to -0.7 where nobody repeated anything, and below -2.0 where somebody did."""
 
 FASTEST: Final = 6.0
-"""Tokens in a second of speech: of recorded sentences 95 of 100 have less than 5.8, half less than 3.6. What was said once
-and written twice has twice as many; what was said twice has not."""
+"""Tokens in a second of speech: of recorded sentences 95 of 100 have less than 5.8, half less than 3.6. What was said
+once and written twice has twice as many; what was said twice has not."""
 
 SENTENCE_ENDS: Final = (".", "?", "!", "\u3002", "\uff1f", "\uff01")
 """Behind one of these the decoder begins again."""
