@@ -190,3 +190,52 @@ def test_what_waits_for_a_project_is_what_waits_for_its_sockets_whatever_happens
         assert (readers.waiting_bytes, len(readers)) == (0, 0)
 
     asyncio.run(test())
+
+
+def test_what_is_put_while_its_reader_waits_is_written_directly_and_in_order() -> None:
+    async def test() -> None:
+        sideband = Sideband(1, own_events=False)
+        written: list[list[bytes]] = []
+        can_write = True
+
+        def write(texts: list[bytes]) -> bool:
+            if can_write:
+                written.append(texts)
+            return can_write
+
+        async def put(*texts: bytes) -> None:
+            for text in texts:
+                sideband.put(text)
+            await asyncio.sleep(0)
+
+        sideband.write_by(write)
+        await put(b"before", b"anybody waits")
+        assert (written, await sideband.take()) == ([], [b"before", b"anybody waits"])
+        taking = asyncio.ensure_future(sideband.take())
+        await asyncio.sleep(0)
+        await put(b"one", b"two")
+        await put(b"three")
+        assert (written, sideband.waiting_bytes) == ([[b"one", b"two"], [b"three"]], 0)
+        can_write = False
+        await put(b"four")
+        can_write = True
+        await put(b"five")
+        assert await taking == [b"four", b"five"]
+        await put(b"six")
+        assert (written[2:], await sideband.take()) == ([], [b"six"])
+
+    asyncio.run(test())
+
+
+def test_what_is_written_directly_is_written_before_the_end() -> None:
+    async def test() -> None:
+        sideband = Sideband(1, own_events=False)
+        written: list[bytes] = []
+        sideband.write_by(lambda texts: not written.extend(texts))
+        taking = asyncio.ensure_future(sideband.take())
+        await asyncio.sleep(0)
+        sideband.put(b"last words")
+        sideband.close(ENOUGH)
+        assert (await taking, written) == (ENOUGH, [b"last words"])
+
+    asyncio.run(test())
