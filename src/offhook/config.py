@@ -30,7 +30,7 @@ from offhook.model.settings import (
     speech_url,
 )
 from offhook.net.address import parse_public_address
-from offhook.session.relay.dialect import DialectName
+from offhook.session.relay.dialect import DialectName, TurnFinder, dialect_of
 from offhook.session.truncation import input_limit
 from offhook.telemetry.log import LEVELS
 from offhook.wire import limits
@@ -406,6 +406,9 @@ class Config:
     relay_model: str = _setting("", _text_or_none, "what it calls the model; empty: what the session does", show="NAME")
     relay_key: str | None = _setting(None, _text, "its key", show="KEY")
     relay_seconds: float = _setting(20.0, _number(0.1, 600), "how long it may be silent", show="S")
+    relay_turns: TurnFinder = _setting(
+        "here", _choice(*get_args(TurnFinder)), "who finds the caller's turns: here, or upstream", show="NAME"
+    )
     default_model: str = _setting("gpt-realtime", _text, "the model of a session that names none", show="NAME")
     voice: str = _setting("marin", _text, "the voice of a session that names none", show="NAME")
     instructions: str | None = _setting(None, _text, "the instructions of a session that gives none", show="TEXT")
@@ -578,3 +581,6 @@ def _check_relay(config: Config) -> None:
     for name in ("llm_url", "llm_gguf", "stt_url", "tts_url", "backend", "llm", "stt", "tts"):
         if getattr(config, name):
             raise ConfigError("--relay-url", f"does not go with {flag_of(name)}", "upstream hears, thinks and speaks")
+    if config.relay_turns == "upstream" and not dialect_of(config.relay_dialect, config.relay_url).finds_turns:
+        why = f"'{config.relay_dialect}' cannot find turns without answering them"
+        raise ConfigError("--relay-turns", why, "leave it out")

@@ -51,6 +51,11 @@ class Sound(Protocol):
         """Clean what comes in in this way, or no more."""
         ...
 
+    @property
+    def input_ms(self) -> int:
+        """How much input there was so far, in milliseconds: the position that comes next."""
+        ...
+
     def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:
         """Return 16-bit mono samples between two positions of the input, and their rate in Hz."""
         ...

@@ -41,6 +41,8 @@ class Relaying(Conversing):
         self._working = False
         self._alarm = Alarm(lambda: self._take(steps.DeadlinePassed()), services.clock)
         self._words_came = asyncio.Event()
+        self._turns = do.ConfigureTurns(None)
+        self._finds_turns = True
         self._last_words: asyncio.Task[None] | None = None
 
     # -- what the conversation wants
@@ -61,6 +63,10 @@ class Relaying(Conversing):
             case do.HearGiven(item_id=item_id, audio=audio, format=audio_format, transcription=wanted):
                 pcm, rate_hz = linear(audio, audio_format)
                 self._take(steps.AudioGiven(item_id, pcm, rate_hz, wanted is not None))
+            case do.ConfigureTurns():
+                self._turns = output
+                if self._finds_turns:
+                    super().perform(output)
             case do.HearEarly() | do.HearSoFar() | do.DropEarly():
                 pass
             case do.Send(event=event):
@@ -138,6 +144,8 @@ class Relaying(Conversing):
             case steps.ReadInput(start_ms=start_ms, end_ms=end_ms):
                 speech = self._speech(start_ms, end_ms)
                 self._take(steps.SpokenSoFar(start_ms, speech.pcm, speech.rate_hz))
+            case steps.FindTurns(here=here):
+                self._find_turns(here=here)
             case steps.Connect(model=model):
                 self._socket = self._spawn(self._run(Upstream(self._backend.options, model, self._services.clock)))
             case steps.Disconnect(why=why):
@@ -146,6 +154,14 @@ class Relaying(Conversing):
                 self._owner.log.warning(what, why=why)
             case _:
                 assert_never(output)
+
+    def _find_turns(self, *, here: bool) -> None:
+        """Find the caller's turns here, or leave that to upstream."""
+        self._finds_turns = here
+        super().perform(self._turns if here else do.ConfigureTurns(None))
+        line = self._owner.line
+        if not here and line is not None:
+            self._take(steps.InputStands(line.input_ms))
 
     # -- the socket
 

@@ -14,12 +14,12 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 
 from offhook._version import __version__
-from offhook.errors import RemoteError
+from offhook.errors import ConfigError, RemoteError
 from offhook.model.interface import Capabilities, ModelError, ModelOutput, Sound, Speech, Words
 from offhook.model.upstream_socket import UpstreamSocket
 from offhook.session.outputs import Generate
 from offhook.session.relay import limits
-from offhook.session.relay.dialect import Dialect, DialectName, dialect_of, socket_url
+from offhook.session.relay.dialect import Dialect, DialectName, TurnFinder, dialect_of, socket_url
 from offhook.session.relay.event import UpstreamError, decode_upstream, problem_of
 from offhook.session.relay.machine import RelayOptions
 from offhook.wire.session import TranscriptionEcho, Voice
@@ -32,13 +32,17 @@ CLOSE_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class UpstreamOptions:
-    """Where an upstream is, what it speaks, and what it calls the model (empty: what the session calls it)."""
+    """Where an upstream is, what it speaks, and what it calls the model (empty: what the session calls it).
+
+    ``turns``: who finds those of the caller.
+    """
 
     url: str
     dialect: DialectName = "openai"
     model: str = ""
     key: str | None = field(default=None, repr=False)
     silence_s: float = 20.0
+    turns: TurnFinder = "here"
 
     @property
     def ways(self) -> Dialect:
@@ -158,9 +162,14 @@ class _GreetedError(Exception):
 
 
 class RelayBackend:
-    """The model of sessions that run upstream. Each session has a socket of its own, so it answers no request here."""
+    """The model of sessions that run upstream. Each session has a socket of its own, so it answers no request here.
+
+    Raises ConfigError when upstream is to find turns and cannot.
+    """
 
     def __init__(self, options: UpstreamOptions) -> None:
+        if options.turns == "upstream" and not options.ways.finds_turns:
+            raise ConfigError("turns", f"{options.dialect} cannot find turns without answering them", "leave it out")
         self.options = options
         self.name = "relay"
         self.capabilities = Capabilities(needs_transcripts=False, reasons="reasoning" in options.ways.fields)
@@ -172,7 +181,7 @@ class RelayBackend:
     def machine_options(self) -> RelayOptions:
         """What the machine of a session has to know."""
         options = self.options
-        return RelayOptions(options.ways, options.model, options.silence_s)
+        return RelayOptions(options.ways, options.model, options.silence_s, options.turns)
 
     @property
     def queue_wait_ms(self) -> float:

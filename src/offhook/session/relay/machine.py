@@ -18,7 +18,8 @@ from offhook.session import inputs as happened
 from offhook.session.outputs import Generate
 from offhook.session.relay import limits, steps
 from offhook.session.relay.answers import Answers
-from offhook.session.relay.dialect import Dialect, FormatName, format_for
+from offhook.session.relay.context import Context
+from offhook.session.relay.dialect import Dialect, FormatName, TurnFinder, format_for
 from offhook.session.relay.event import (
     Problem,
     UpstreamError,
@@ -28,11 +29,12 @@ from offhook.session.relay.event import (
     metadata_for,
     problem_of,
 )
+from offhook.session.relay.finding import Finding
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.phrase import (
     DEFAULTS,
+    TURN_DETECTION,
     Members,
-    item_members,
     left_out,
     nested,
     response_members,
@@ -44,7 +46,6 @@ from offhook.session.relay.steps import Input, Output
 from offhook.session.relay.turns import Turns
 from offhook.wire import server_events as ev
 from offhook.wire.ids import Ids
-from offhook.wire.items import Item
 from offhook.wire.session import AudioFormat, Session, tag_of
 from offhook.wire.transcription import TranscriptionSessionUpdated
 
@@ -64,11 +65,15 @@ _OF_OTHERS: Final = ("conversation_item_", "input_audio_", "item_", "session_")
 
 @dataclass(frozen=True, slots=True)
 class RelayOptions:
-    """Who is upstream. ``model``: its name there, empty for the session's. ``patience_s``: its longest silence."""
+    """Who is upstream. ``model``: its name there, empty for the session's. ``patience_s``: its longest silence.
+
+    ``turns``: who finds the caller's turns; upstream only where its dialect ``finds_turns``.
+    """
 
     dialect: Dialect
     model: str = ""
     patience_s: float = 20.0
+    turns: TurnFinder = "here"
 
 
 class Connecting(msgspec.Struct, frozen=True):
@@ -125,6 +130,9 @@ class Relay:
         self._runs = Runs()
         self._turns = Turns(dialect, self._format_in, self._post, self._mirror)
         self._answers = Answers(dialect, self._format_out, self._post, self._mirror, self._runs, options.patience_s)
+        is_wanted = options.turns == "upstream" and dialect.finds_turns
+        self._finding = Finding(dialect, self._format_in, self._post, self._update_session, is_wanted=is_wanted)
+        self._context = Context(dialect, self._post, self._mirror, self._turns, self._finding)
         self._told: Members = {}
         self._bad_events = 0
         self._errors = 0
@@ -151,7 +159,7 @@ class Relay:
             case steps.UpstreamSent(text=text):
                 self._upstream_sent(text)
             case steps.SpokenSoFar():
-                self._turns.grow(event)
+                (self._finding if self._finding.is_there else self._turns).grow(event)
             case steps.Told(event=told):
                 self._told_clients(told)
             case steps.TurnSpoken() | steps.AudioGiven():
@@ -162,12 +170,19 @@ class Relay:
                 self._cancelled(run)
             case steps.Connected(session=session):
                 self._connected(session)
+            case steps.InputStands(at_ms=at_ms):
+                self._finding.begin(at_ms, now)
             case steps.ConnectionLost():
                 self._connection_lost(event)
             case steps.DeadlinePassed():
                 self._deadline_passed()
             case _:
                 assert_never(event)
+        if not (
+            isinstance(event, steps.Told) and isinstance(event.event, ev.SpeechStopped)
+        ):  # The turn itself follows.
+            detection = self._session.audio.input.turn_detection
+            self._finding.settle(detection, is_online=isinstance(self.state, Online))
         self._runs.settle()
         self._ask_waiting()
         return self._post.take_all()
@@ -176,7 +191,7 @@ class Relay:
         """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
         if isinstance(self.state, Closed):
             return None
-        times = [self._runs.deadline(), self._turns.deadline()]
+        times = [self._runs.deadline(), self._turns.deadline(), self._finding.deadline()]
         if isinstance(self.state, Pausing):
             times.append(self.state.until)
         return min((time for time in times if time is not None), default=None)
@@ -191,6 +206,7 @@ class Relay:
             self.state = Connecting(self.state.attempt)
             self._post.do(steps.Connect(self._options.model or self._session.model))
         self._turns.pass_deadline(now)
+        self._finding.pass_deadline(now)
         for run in self._runs:
             self._look_at_the_clock(run)
 
@@ -268,7 +284,8 @@ class Relay:
         """Tell upstream what is not so there yet."""
         if not isinstance(self.state, Online):
             return
-        wanted = session_members(self._session, self._dialect, self._format_in, self._format_out)
+        found = self._finding.members()
+        wanted = session_members(self._session, self._dialect, self._format_in, self._format_out, found)
         self._warn_of(left_out(self._session, self._dialect))
         known = DEFAULTS | self._told
         changed = {path: value for path, value in wanted.items() if path not in known or known[path] != value}
@@ -305,12 +322,24 @@ class Relay:
         self._update_session()
 
     def _speech_started(self, event: ev.SpeechStarted) -> None:
-        if isinstance(self.state, Online):
+        self._finding.told(is_speaking=True)
+        if isinstance(self.state, Online) and not self._finding.is_there:
             self._turns.begin(event.audio_start_ms, self._now)
+
+    def _speech_stopped(self, _: ev.SpeechStopped) -> None:
+        self._finding.told(is_speaking=False)
+        self._turns.pause()
+
+    def _input_cleared(self, _: ev.InputCleared) -> None:
+        if self._finding.is_there:
+            self._post.send("input_audio_buffer.clear", ForNobody())
+        self._turns.forget()
 
     def _spoken(self, event: steps.TurnSpoken | steps.AudioGiven) -> None:
         is_online = isinstance(self.state, Online)
-        if isinstance(event, steps.TurnSpoken):
+        if isinstance(event, steps.TurnSpoken) and self._finding.is_there:
+            self._turns.take_found(event, is_committed=self._finding.is_committed(event))
+        elif isinstance(event, steps.TurnSpoken):
             self._turns.take(event, is_online=is_online)
         else:
             self._turns.take_given(event, is_online=is_online)
@@ -342,8 +371,8 @@ class Relay:
         ev.SessionUpdated: _session_updated,
         TranscriptionSessionUpdated: _transcription_updated,
         ev.SpeechStarted: _speech_started,
-        ev.SpeechStopped: lambda relay, _: relay._turns.pause(),
-        ev.InputCleared: lambda relay, _: relay._turns.forget(),
+        ev.SpeechStopped: _speech_stopped,
+        ev.InputCleared: _input_cleared,
         ev.OutputItemAdded: lambda relay, event: relay._answers.item_announced(event),
         ev.ConversationItemTruncated: _item_truncated,
         ev.ConversationItemDeleted: _item_deleted,
@@ -386,7 +415,7 @@ class Relay:
     def _ask(self, run: Run) -> None:
         request = run.request
         until = self._now + self._options.patience_s
-        if not request.chosen and self._sync(request.items):
+        if not request.chosen and self._context.sync(request.items):
             run.state = Asked("", until)
             return
         members = response_members(request, self._told, self._dialect)
@@ -395,52 +424,9 @@ class Relay:
         if self._dialect.echoes_metadata:
             members["metadata"] = metadata_for(run.number)
         if request.chosen:
-            members["input"] = self._chosen(request.items)
+            members["input"] = self._context.chosen(request.items)
         event_id = self._post.send("response.create", ForRun(run.number), response=members)
         run.state = Asked(event_id, until)
-
-    def _chosen(self, items: tuple[Item, ...]) -> list[dict[str, Any]]:
-        chosen = []
-        for item in items:
-            upstream_id = self._mirror.upstream_id(str(item.id))
-            if upstream_id is not None:
-                chosen.append({"type": "item_reference", "id": upstream_id})
-            elif (members := item_members(item, self._mirror.call_ids, self._dialect)) is not None:
-                chosen.append(members)
-        return chosen
-
-    def _sync(self, items: tuple[Item, ...]) -> bool:
-        """Send what upstream does not have of the conversation; say whether it answers that by itself."""
-        ids = [str(item.id) for item in items]
-        last_known = max((place for place, item_id in enumerate(ids) if item_id in self._mirror), default=-1)
-        before: str | None = "root"
-        for place, (item_id, item) in enumerate(zip(ids, items, strict=True)):
-            if item_id in self._mirror:
-                before = self._mirror.upstream_id(item_id)
-                continue
-            is_last = place == len(items) - 1
-            if self._turns.has(item_id) and (is_last or not self._dialect.commit_answers):
-                self._turns.commit(item_id)
-                before = None
-                if self._dialect.commit_answers:
-                    return True
-                continue
-            members = item_members(item, self._mirror.call_ids, self._dialect)
-            if members is not None:
-                before = self._create_item(item_id, members, before if place < last_known else None)
-            elif self._turns.has(item_id):
-                self._turns.fail(item_id, "server_error", "The model was given a later turn, and takes one at a time.")
-        return False
-
-    def _create_item(self, item_id: str, item: dict[str, Any], before: str | None) -> str | None:
-        upstream_id: str | None = None
-        if self._dialect.takes_item_ids:
-            upstream_id = item_id if len(item_id) <= limits.MAX_ITEM_ID_CHARS else self._post.ids.item()
-            item = {"id": upstream_id} | item
-        place = {} if before is None else {"previous_item_id": before}
-        self._post.send("conversation.item.create", ForItem(item_id), item=item, **place)
-        self._mirror.put(item_id, upstream_id)
-        return upstream_id
 
     # -- what upstream says
 
@@ -470,8 +456,9 @@ class Relay:
             self._post.do(steps.Disconnect("it does not speak this protocol"))
 
     def _committed(self, event: UpstreamEvent) -> None:
-        if event.item_id:
-            self._mirror.turn(event.item_id)
+        if event.item_id and self._mirror.turn(event.item_id) is None and self._finding.is_there:
+            # What upstream took for a turn was none here.
+            self._post.send("conversation.item.delete", ForNobody(), item_id=event.item_id)
 
     def _turn_of(self, event: UpstreamEvent) -> str | None:
         """Return the turn that an event is about; without an id, the first one whose words are not known."""
@@ -520,7 +507,9 @@ class Relay:
                 # It is refused as a whole for one of them: without the others nothing would work.
                 for path, value in members.items():
                     self._send_update({path: value})
-            case ForSession():
+            case ForSession(members=members):
+                if self._dialect.places.get(TURN_DETECTION, TURN_DETECTION) in members:
+                    self._finding.refuse()
                 self._complain(problem, message, is_told=is_told)
             case None if problem.code in _TOO_LATE:
                 pass
@@ -548,6 +537,8 @@ class Relay:
     _UPSTREAM: ClassVar[dict[str, Callable[[Relay, UpstreamEvent], None]]] = {
         "error": _errored,
         "input_audio_buffer.committed": _committed,
+        "input_audio_buffer.speech_started": lambda relay, event: relay._finding.started(event),
+        "input_audio_buffer.speech_stopped": lambda relay, event: relay._finding.stopped(event),
         "conversation.item.input_audio_transcription.delta": _words_grew,
         "conversation.item.input_audio_transcription.completed": _words_completed,
         "conversation.item.input_audio_transcription.failed": _words_failed,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterator
 
 from offhook.audio import g711
 from offhook.audio.g711 import Codec
 from offhook.audio.pcm import Samples, from_bytes, to_bytes
 from offhook.audio.resample import Resampler, is_convertible
-from offhook.session.relay import limits
 from offhook.session.relay.dialect import Dialect, FormatName
 from offhook.session.relay.event import UpstreamError
 
@@ -38,12 +36,6 @@ class SpeechOut:
 
     def _encode(self, samples: Samples) -> bytes:
         return to_bytes(samples) if self._codec is None else g711.encode(samples, self._codec)
-
-
-def pieces(audio: bytes) -> Iterator[bytes]:
-    """Yield audio as base64, in pieces that every upstream takes."""
-    for start in range(0, len(audio), limits.MAX_APPEND_BYTES):
-        yield binascii.b2a_base64(audio[start : start + limits.MAX_APPEND_BYTES], newline=False)
 
 
 def heard_from(text: str, spoken: FormatName, rate_hz: int) -> tuple[bytes, int]:

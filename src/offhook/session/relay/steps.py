@@ -19,6 +19,12 @@ class Connected(msgspec.Struct, frozen=True):
     session: Session
 
 
+class InputStands(msgspec.Struct, frozen=True):
+    """The input has come to ``at_ms``, and nobody finds turns in it here: ``FindTurns`` was obeyed."""
+
+    at_ms: int
+
+
 class ConnectionLost(msgspec.Struct, frozen=True):
     """There is none any more, or none came about. ``is_refused``: upstream does not want us, and never will."""
 
@@ -84,6 +90,7 @@ class DeadlinePassed(msgspec.Struct, frozen=True):
 
 Input = (
     Connected
+    | InputStands
     | ConnectionLost
     | UpstreamSent
     | Told
@@ -123,6 +130,12 @@ class ReadInput(msgspec.Struct, frozen=True):
     end_ms: int
 
 
+class FindTurns(msgspec.Struct, frozen=True):
+    """Find the caller's turns as the session says (``here``), or not at all: ``InputStands`` follows then."""
+
+    here: bool
+
+
 class Tell(msgspec.Struct, frozen=True):
     """Give this to the conversation."""
 
@@ -136,4 +149,4 @@ class Warn(msgspec.Struct, frozen=True):
     why: str
 
 
-Output = Connect | Disconnect | SendUpstream | ReadInput | Tell | Warn
+Output = Connect | Disconnect | SendUpstream | ReadInput | FindTurns | Tell | Warn

@@ -9,7 +9,7 @@ from offhook.session.relay import limits
 from offhook.session.relay.dialect import Dialect, FormatName
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.post import ForNobody, ForTurn, Post
-from offhook.session.relay.speech import SpeechOut, pieces
+from offhook.session.relay.speech import SpeechOut
 from offhook.session.relay.steps import AudioGiven, ReadInput, SpokenSoFar, TurnSpoken
 from offhook.wire.items import LogProb
 
@@ -115,7 +115,7 @@ class Turns:
                 stream.sent += audio
                 stream.sent = stream.sent if len(stream.sent) <= limits.MAX_KEPT_AUDIO_BYTES else None
             self._is_dirty = True
-            self._post.append(pieces(audio))
+            self._post.append(audio)
 
     # -- when it is over
 
@@ -133,6 +133,18 @@ class Turns:
             self._commit(event.item_id)
             return
         self._send_whole(event, is_online=is_online)
+
+    def take_found(self, event: TurnSpoken, *, is_committed: bool) -> None:
+        """A turn has become an item whose sound upstream has; what it found by itself is committed there already."""
+        self._stream = None
+        self._expect_words(event)
+        out = SpeechOut(event.rate_hz, self._spoken, self._dialect)
+        self._keep(event.item_id, out.push(event.pcm) + out.finish())
+        if is_committed:
+            self._mirror.commit(event.item_id)
+            self._trim()
+        else:
+            self._commit(event.item_id)
 
     def take_given(self, event: AudioGiven, *, is_online: bool) -> None:
         """A client has added audio; whoever is speaking meanwhile is heard as a whole later."""
@@ -168,15 +180,15 @@ class Turns:
             if oldest not in self._mirror:
                 self.fail(oldest, "overloaded", "Too much was said while there was no connection to the model.")
 
-    def has(self, item_id: str) -> bool:
-        """Say whether the audio of an item is kept."""
-        return item_id in self._kept
+    def kept(self, item_id: str) -> bytes | None:
+        """Return the audio of an item, in the format that upstream is spoken to in; None when it is not kept."""
+        return self._kept.get(item_id)
 
     def commit(self, item_id: str) -> None:
         """Send a turn that is kept; one that is being spoken goes as a whole when it is over."""
         self._stream = None
         self._clear()
-        self._post.append(pieces(self._kept[item_id]))
+        self._post.append(self._kept[item_id])
         self._commit(item_id)
 
     def _commit(self, item_id: str) -> None:
