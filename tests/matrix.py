@@ -301,7 +301,6 @@ _WRITTEN, _READ = str.maketrans("()", "<>"), str.maketrans("<>", "()")
 _NOT_SENT = {
     "conversation.created": "It is in the schema and not in live traffic, so it is not sent.",
     "conversation.item.created": "The beta's name of `conversation.item.added`; it is not sent.",
-    "conversation.item.input_audio_transcription.segment": "It tells speakers apart, which is not built.",
 }
 _ONLY_ON: dict[str, tuple[str, ...]] = {
     "output_audio_buffer.": ("call",),

@@ -191,6 +191,10 @@ class World:
                 phone.listen()
         self.network.now = end
 
+    def stall(self, ms: float) -> None:
+        """Let the server stand still for so long from now on, while everybody else goes on."""
+        self._step_at = self.now + ms / 1000
+
     def rest(self, ms: float) -> None:
         """Let time pass the way the thread does while there are no calls."""
         assert self.plane.idle

@@ -212,13 +212,14 @@ class Judge:
                 assert self.speaking is None, "speech starts once"
                 assert item_id not in self.items_known
                 self.speaking = item_id
-            case ev.SpeechStopped():
-                assert self.speaking is not None, "speech that stops had started"
+            case ev.SpeechStopped(item_id=item_id):
+                assert self.speaking == item_id, "speech that stops had started, for the same item"
                 self.speaking = None
             case ev.SessionUpdated(session=session) if session.audio.input.turn_detection is None:
                 self.speaking = None  # nobody listens for the end of it any more
             case ev.InputCommitted(item_id=item_id, previous_item_id=previous_id):
                 assert item_id not in self.items_known, "an item is committed once"
+                assert item_id != self.speaking, "speech stops before it is committed"
                 assert previous_id == (self.order[-1] if self.order else None)
             case ev.TranscriptionDelta(item_id=item_id):
                 assert item_id not in self.told_transcripts, "no words after the whole transcript"

@@ -49,7 +49,7 @@ from offhook.media.plane import MediaPlane
 from offhook.media.vad import load_silero
 from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DEMO
-from offhook.model.fallback import call_report
+from offhook.model.fallback import call_report, stop_part
 from offhook.model.interface import Capabilities
 from offhook.model.relay import RelayBackend
 from offhook.model.scripted import SCRIPTED
@@ -300,7 +300,7 @@ class Server:
         await self.webhooks.stop()
         if self.otlp is not None:
             await self.otlp.stop()
-        await self.backend.stop()
+        await stop_part(self.backend, self._log)
         if self.turn_ends is not None:
             self.turn_ends.close()
         if self.store is not None:
@@ -355,6 +355,7 @@ class Server:
                 "refused": self.sessions.admission.refused,
                 "total": self.sessions.total,
             },
+            "sockets": self.directory.report_sockets(),
             "media": {
                 "busy": round(load.busy, 4),
                 "late_p99_ms": round(load.late_p99_ms, 2),
@@ -366,6 +367,7 @@ class Server:
             "rtp_ports": {"pairs": self.lines.ports.pairs, "in_use": self.lines.ports.in_use},
             "sip": msgspec.to_builtins(counters),
             "webhooks": {"attempts": self.webhooks.attempts, "failures": self.webhooks.failures},
+            "store": None if self.store is None else self.store.report(),
         }
 
 

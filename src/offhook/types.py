@@ -117,6 +117,7 @@ from offhook.wire.server_events import (
     TranscriptionDelta,
     TranscriptionFailed,
     TranscriptionFailure,
+    TranscriptionSegment,
     Usage,
 )
 from offhook.wire.session import (
@@ -332,6 +333,7 @@ __all__ = [
     "TranscriptionFailed",
     "TranscriptionFailure",
     "TranscriptionParams",
+    "TranscriptionSegment",
     "TranscriptionSession",
     "TranscriptionSessionCreated",
     "TranscriptionSessionUpdated",

@@ -36,6 +36,17 @@ ACTION = re.compile(r"((?:/v1)?/realtime/calls/)call_id/(accept|hangup|refer|rej
 VERSION = re.compile(rb'("version"\s*:\s*)"version"')
 
 
+def unpack(archive: tarfile.TarFile, below: str) -> None:
+    """Write the files of one folder to the cache. Python has its filter for this from 3.11.4 on only."""
+    for member in archive:
+        path = CACHE / member.name
+        if member.isfile() and member.name.startswith(below) and ".." not in path.parts:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = archive.extractfile(member)
+            assert content is not None
+            path.write_bytes(content.read())
+
+
 @pytest.fixture(scope="session")
 def suites() -> Path:
     """The unpacked source distribution of the installed version."""
@@ -55,8 +66,7 @@ def suites() -> Path:
         else:
             pytest.skip(f"the official suites are not here: the source distribution of {name} could not be had")
         with tarfile.open(CACHE / f"{name}.tar.gz") as archive:
-            members = [each for each in archive if each.name.startswith(f"{name}/tests/")]
-            archive.extractall(CACHE, members=members, filter="data")
+            unpack(archive, f"{name}/tests/")
     return CACHE / name
 
 

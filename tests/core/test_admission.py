@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from offhook.host.admission import LEAST_COST, TARGET_BUSY, Admission, Load
+from offhook.host.admission import TARGET_BUSY, Admission, Load
 from offhook.host.sampler import observe
+from offhook.host.weighing import LEAST_COST, Costs
 
 
 def admit(admission: Admission, calls: int) -> str | None:
@@ -105,11 +106,23 @@ def test_short_calls_do_not_pass_for_dear_ones() -> None:
 
 
 def test_calls_that_come_all_at_once_do_not_pass_for_dear_ones() -> None:
-    """Fifty calls a second at 0.4 % each, and 2 ms to set each up: the limit stays where it was before they came."""
+    """Fifty calls a second, soon at 0.4 % each, and 2 ms to set each up: the limit stays where it was before."""
     admission = Admission(0)
     for second in range(1, 4):
-        admission.observe(Load(50 * second * 0.004 + 50 * 0.002, legs=50 * second, opened=50))
+        admission.observe(Load(50 * second * 0.0032 + 50 * 0.002, legs=50 * second, opened=50))
         assert admission.limit > 160
+
+
+@pytest.mark.parametrize("offered_per_s", [5, 20, 50])
+def test_calls_that_keep_coming_in_do_not_pass_for_cheap_ones(offered_per_s: int) -> None:
+    """A call costs four fifths in its first seconds; when all have come to talk, the server is as busy as it may be."""
+    admission, opened, cost = Admission(0), [0] * 5, 0.0045
+    for _ in range(80):
+        came = sum(1 for number in range(offered_per_s) if admit(admission, sum(opened) + number) is None)
+        opened.append(came)
+        young = sum(opened[-5:])
+        admission.observe(Load(cost * (sum(opened) - 0.2 * young) + 0.002 * came, legs=sum(opened), opened=came))
+    assert sum(opened) * cost == pytest.approx(TARGET_BUSY, rel=0.08)
 
 
 def test_calls_that_only_ring_do_not_raise_the_limit() -> None:
@@ -213,8 +226,8 @@ def test_a_small_share_of_a_processor_is_found_out_by_the_gaps_it_makes() -> Non
 class Sessions:
     """Sessions on sockets of their own, beside calls."""
 
-    def __init__(self) -> None:
-        self.admission = Admission(0, "sessions")
+    def __init__(self, costs: Costs) -> None:
+        self.admission = Admission(0, "sessions", costs=costs)
         self.total = 0
         self.held = 0
 
@@ -232,7 +245,8 @@ def run_beside(seconds: int, calls: Admission, sessions: Sessions, *, call: floa
 
 @pytest.mark.parametrize(("call", "session"), [(0.002, 0.004), (0.004, 0.001), (0.003, 0.003)])
 def test_calls_and_sessions_are_each_charged_with_what_they_cost(call: float, session: float) -> None:
-    calls, sessions = Admission(0), Sessions()
+    calls = Admission(0)
+    sessions = Sessions(calls.costs)
     for _ in range(10):
         observe(calls, Load(busy=0.02), sessions, 0)
     run_beside(200, calls, sessions, call=call, session=session)
@@ -241,7 +255,8 @@ def test_calls_and_sessions_are_each_charged_with_what_they_cost(call: float, se
 
 
 def test_what_sessions_take_is_no_room_for_calls() -> None:
-    calls, sessions = Admission(0), Sessions()
+    calls = Admission(0)
+    sessions = Sessions(calls.costs)
     limits = []
     for sessions.held in (0, 60, 120):
         for _ in range(60):
@@ -252,7 +267,8 @@ def test_what_sessions_take_is_no_room_for_calls() -> None:
 
 
 def test_a_late_server_takes_fewer_sessions_and_says_so() -> None:
-    calls, sessions = Admission(0), Sessions()
+    calls = Admission(0)
+    sessions = Sessions(calls.costs)
     sessions.held = 100
     for _ in range(10):
         observe(calls, Load(busy=0.9, loop_late_ms=400.0), sessions, 0)
@@ -272,7 +288,8 @@ def test_an_idle_server_that_was_late_has_room_for_all_that_it_had() -> None:
 
 
 def test_lateness_is_made_up_for_by_those_who_make_more_of_it() -> None:
-    calls, sessions = Admission(0), Sessions()
+    calls = Admission(0)
+    sessions = Sessions(calls.costs)
     before = calls.limit
     sessions.held = 150
     for _ in range(5):
@@ -298,3 +315,20 @@ def test_calls_that_are_refused_for_other_reasons_are_no_new_calls() -> None:
     for _ in range(200):
         admission.observe(Load(0.9, legs=20, opened=400, stayed=20, tick_late_ms=80.0))
     assert [admission.refuse(20) for _ in range(50)] == [None] * 50
+
+
+@pytest.mark.parametrize("beside", [0, 50])
+@pytest.mark.parametrize("cost", [0.05, 0.0007])
+def test_what_calls_cost_is_known_after_a_quiet_hour(cost: float, beside: int) -> None:
+    """A burst after a pause is judged by what calls cost before it, whether or not sessions were there meanwhile."""
+    calls = Admission(0)
+    sessions = Sessions(calls.costs)
+    for second in range(60):
+        legs = 60 + second % 5
+        observe(calls, Load(legs * cost + 0.002 * (second % 3), legs=legs, opened=second % 3), sessions, 0)
+    before = calls.cost
+    assert before == pytest.approx(cost, rel=0.25)
+    sessions.held = beside
+    for _ in range(3600):
+        observe(calls, Load(beside * 0.002), sessions, 0)
+    assert calls.cost == before

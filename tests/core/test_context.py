@@ -105,8 +105,29 @@ def test_what_does_not_fit_is_left_out_for_the_model_alone() -> None:
     assert one(talk.client("conversation.item.retrieve", item_id="a"), "conversation.item.retrieved")
     write(talk, 10, "d")
     assert asked(talk) == ["b", "c", "d"]
-    talk.client("conversation.item.delete", item_id="b")
-    assert asked(talk) == ["c", "d"], "what was left out once does not come back and change the beginning"
+
+
+def test_what_was_left_out_is_read_again_once_the_whole_conversation_fits() -> None:
+    talk = long_talk()
+    for name in "abcd":
+        write(talk, 400, name)
+    assert asked(talk) == ["c", "d"]
+    talk.client("conversation.item.delete", item_id="c")
+    assert asked(talk) == ["d"], "all of it is too much still, and the beginning does not change for a part of it"
+    talk.client("conversation.item.delete", item_id="a")
+    assert asked(talk) == ["b", "d"]
+    write(talk, 400, "e")
+    assert asked(talk) == ["d", "e"]
+
+
+def test_shorter_instructions_make_room_for_what_was_left_out() -> None:
+    talk = long_talk()
+    talk.client("session.update", session={"type": "realtime", "instructions": "word" * 500})
+    for name in "abc":
+        write(talk, 200, name)
+    assert asked(talk) == ["b", "c"]
+    talk.client("session.update", session={"type": "realtime", "instructions": "Be brief."})
+    assert asked(talk) == ["a", "b", "c"]
 
 
 def test_the_beginning_stays_the_same_from_turn_to_turn() -> None:
@@ -138,6 +159,14 @@ def test_disabled_truncation_fails_the_response_and_not_the_session() -> None:
     assert talk.count(do.Generate) == 0
     talk.client("session.update", session={"type": "realtime", "truncation": "auto"})
     assert asked(talk) == ["b"]
+
+
+def test_a_response_that_is_cancelled_before_its_model_was_asked_has_used_nothing() -> None:
+    talk = Talk(options=EngineOptions(needs_transcripts=True), instructions="word" * 100)
+    talk.says()
+    assert talk.count(do.Generate) == 0
+    usage = one(talk.client("response.cancel"), "response.done")["response"]["usage"]
+    assert (usage["total_tokens"], usage["input_tokens"]) == (0, 0)
 
 
 def test_words_that_come_late_are_counted_when_they_are_there() -> None:

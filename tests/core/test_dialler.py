@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offhook.testing.dialler import Paper, entry, table
+from offhook.errors import LocalError
+from offhook.model.local.voices import assets
+from offhook.testing import dialler
+from offhook.testing.dialler import RATE_HZ, Paper, entry, load_line, table
 from offhook.testing.ladder import sip_summary
 from offhook.testing.phone import has_sound
 
@@ -87,3 +90,19 @@ def test_sound_that_has_only_just_begun_is_sound_however_long_one_looks_back(bef
     sound[::2] = -400  # a soft beginning
     assert has_sound(np.concatenate([np.zeros(before, np.int16), sound]))
     assert not has_sound(np.zeros(before, np.int16))
+
+
+def test_a_machine_without_a_voice_is_told_where_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialler, "which", lambda _: None)
+    monkeypatch.setattr(assets, "is_installed", lambda: False)
+    with pytest.raises(LocalError, match=r"offhook\[local\]'.*espeak-ng.*WAV file"):
+        load_line("Good morning.")
+
+
+@pytest.mark.skipif(not assets.is_installed(), reason=assets.INSTALL)
+def test_words_are_said_with_the_installed_voice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialler, "which", lambda _: None)
+    line = load_line("Good morning, how can I help?")
+    assert line.name == '"Good morning, how can I help?"'
+    assert 8 * 800 < len(line.samples) < 8 * 5000
+    assert has_sound(line.samples[: RATE_HZ // 2])

@@ -481,7 +481,7 @@ TWICE: tuple[JSON, JSON] = (
         "tools": [
             FUNCTIONS[0] | {"description": "Looks.", "parameters": {"type": "object"}},
             CRM | {"server_description": "One.", "allowed_tools": ["a"], "require_approval": "always"},
-            SHOP | {"server_label": "late", "defer_loading": True, "allowed_callers": ["direct"]},
+            SHOP | {"server_label": "late", "defer_loading": False, "allowed_callers": ["direct"]},
             SHOP | {"server_label": "any", "allowed_callers": None},
             {"type": "mcp", "server_label": "mail", "connector_id": "connector_gmail", "allowed_tools": None},
             SHOP | {"server_label": "all", "require_approval": {"always": {"tool_names": ["a"], "read_only": True}}},

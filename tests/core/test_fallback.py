@@ -190,6 +190,28 @@ def test_a_backend_that_was_named_and_cannot_start_refuses_to_start(failure: Exc
         asyncio.run(order.start())
 
 
+def test_a_plugin_that_cannot_stop_does_not_keep_the_others_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    stopped = []
+
+    class Stuck(Ear):
+        async def start(self) -> None:
+            raise OSError("no microphone")
+
+        async def stop(self) -> None:
+            raise AttributeError("'Stuck' object has no attribute '_client'")
+
+    class Plain(Ear):
+        async def stop(self) -> None:
+            stopped.append(self.heard)
+
+    order = Order("stt", seats(Plain("one"), Stuck("two"), Plain("three")), Clock())
+    cascade = Cascade("c", OrderedEar(order), Mind("mind"), Local())
+    with pytest.raises(ConfigError, match="cannot start: OSError: no microphone"):
+        asyncio.run(cascade.start())
+    assert stopped == ["three", "one"]
+    assert "the backend did not stop" in caplog.text
+
+
 # -- words and answers
 
 

@@ -125,6 +125,50 @@ def test_sound_that_a_client_sends_is_not_kept_and_the_journal_replays(sent: dic
     assert step.same
 
 
+IMAGE = "data:image/png;base64," + "iVBORw0KGgo" * 1000
+SEEN = {
+    "type": "message",
+    "role": "user",
+    "content": [{"type": "input_text", "text": "What is this?"}, {"type": "input_image", "image_url": IMAGE}],
+}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"type": "conversation.item.create", "item": SEEN},
+        {"type": "response.create", "response": {"input": [SEEN], "conversation": "none"}},
+    ],
+)
+def test_of_an_image_that_a_client_sends_its_size_and_its_digest_are_kept(sent: dict[str, object]) -> None:
+    call = Call(HEAD.call_id, HEAD.seed, HEAD.options, HEAD.began)
+    call.handle(telephone.AcceptAsked(SESSION, b"{}", 1), 5.1)
+    call.open_session(SESSION, audio_format=PcmaFormat(), expires_at=9, options=HEAD.engine, now=5.1)
+    event = talk.ClientSent(decode_client_event(json.dumps(sent)), 1)
+    line = encode_line(5.2, event, output_names(call.handle(event, 5.2)))
+    assert len(line) < 1000
+    digest = hashlib.sha256(IMAGE.encode()).hexdigest()
+    assert f"data:image/png;size_bytes={len(IMAGE)};sha256={digest}," in line.decode()
+    journal = encode_head(HEAD) + encode_line(5.1, telephone.AcceptAsked(SESSION, b"{}", 1), ())
+    journal += encode_line(5.1, SessionOpened(SESSION, PcmaFormat(), 9), ()) + line
+    *_, step = replay(*read_journal(journal))
+    assert step.outputs
+    assert step.same
+
+
+def test_an_image_elsewhere_is_kept_as_where_it_is_unless_that_is_endless() -> None:
+    def kept(url: str) -> str:
+        item = {"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": url}]}
+        sent = decode_client_event(json.dumps({"type": "conversation.item.create", "item": item}))
+        _, lines = read_journal(encode_head(HEAD) + encode_line(5.2, talk.ClientSent(sent, 1), ()))
+        shown: str = lines[0].event.event.item.content[0].image_url  # type: ignore[union-attr]
+        return shown
+
+    assert kept("https://example.com/cat.png") == "https://example.com/cat.png"
+    assert len(kept("https://example.com/" + "x" * 1_000_000)) < 200
+    assert len(kept("data:" + "x" * 1_000_000)) < 200
+
+
 def test_a_line_that_was_cut_off_is_left_out() -> None:
     whole = recorded()
     _, lines = read_journal(whole[:-30])

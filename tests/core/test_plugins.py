@@ -25,13 +25,21 @@ from pathlib import Path
 from offhook.errors import ConfigError
 from offhook.model.plugin import ModelPlugin
 
+class Wings:
+    pass
+
 class Parrot:
-    def __init__(self, *, phrase: str, times: int = 1, folder: Path | None = None) -> None:
+    def __init__(
+        self, *, phrase: str, times: int = 1, folder: Path | None = None, seeds: str | Path = "",
+        words: list[str] | tuple[int, ...] = (), wings: Wings | None = None,
+    ) -> None:
         if times > 9:
             raise ConfigError("times", "is more than a parrot can do", "give 9 at most")
         if phrase == "bug":
             raise RuntimeError("out of seeds")
         self.name = f"parrot {phrase} {times} {folder}"
+        if seeds or words:
+            self.name += f" {seeds!r} {words}"
 
 PARROT = ModelPlugin(llm=Parrot)
 NONSENSE = 7
@@ -87,6 +95,12 @@ def test_a_backend_is_made_of_its_table(tmp_path: Path) -> None:
     )
     assert report["brain"]["name"] == "parrot hello 3 /srv"
     assert report["ear"]["name"] == "scripted"
+
+
+@pytest.mark.usefixtures("parrot")
+def test_a_setting_of_one_type_or_another_is_taken_as_the_first_that_fits(tmp_path: Path) -> None:
+    toml = "llm = 'parrot'\nmodels = 'scripted'\n[backends.parrot]\nphrase = 'hi'\nseeds = 'a'\nwords = [1, 2]"
+    assert chosen(tmp_path, toml)["brain"]["name"] == "parrot hi 1 None 'a' (1, 2)"
 
 
 @pytest.mark.usefixtures("parrot")
@@ -171,7 +185,7 @@ FAST = "[backends.fast]\nplugin = 'chat'\nurl = 'http://127.0.0.1:1/v1'\n"
         (
             "[backends.parrot]\nphrase = 'a'\ntimse = 2",
             {"llm": ["parrot"]},
-            "backends.parrot.timse: is no setting of parrot / it has phrase, times, folder",
+            "backends.parrot.timse: is no setting of parrot / it has phrase, times, folder, seeds, words, wings",
         ),
         (
             "[backends.parrot]\nphrase = 'a'\ntimes = 10",
@@ -179,6 +193,16 @@ FAST = "[backends.fast]\nplugin = 'chat'\nurl = 'http://127.0.0.1:1/v1'\n"
             "backends.parrot.times: is more than a parrot can do / give 9 at most",
         ),
         ("[backends.parrot]\nphrase = 'bug'", {"llm": ["parrot"]}, "cannot be made: RuntimeError: out of seeds"),
+        (
+            "[backends.parrot]\nphrase = 'a'\nseeds = 3",
+            {"llm": ["parrot"]},
+            "backends.parrot.seeds: expected `path`, got `int`",
+        ),
+        (
+            "[backends.parrot]\nphrase = 'a'\nwings = 2",
+            {"llm": ["parrot"]},
+            "backends.parrot.wings: expected `wings`, got `int`",
+        ),
         ("", {"llm": ["chat"]}, "backends.chat.url: is missing: chat needs it / give it in [backends.chat]"),
         (FAST + "seconds = 0", {"llm": ["fast"]}, "backends.fast.seconds: expected `float` > 0.0"),
         (FAST.replace("http:", "ftp:"), {"llm": ["fast"]}, "backends.fast.url: 'ftp://127.0.0.1:1/v1' is not an http"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.core.talk import error
-from tests.core.test_obedience import DOORS, MCP
+from tests.core.test_obedience import DOORS
 from tests.matrix import SEEN, refuses
 
 from offhook.errors import ApiProblem
@@ -60,29 +60,37 @@ def test_an_item_that_no_client_may_add_is_refused(door: str, item: JSON, param:
     assert len(talk.done) == done
 
 
+MCP_TOOL: JSON = {"type": "mcp", "server_label": "crm", "server_url": "https://93.184.215.14/mcp"}
+# What cannot be done, and the same tool without it.
+SERVERS: dict[str, tuple[JSON, JSON]] = {
+    "tunnel_id": ({"type": "mcp", "server_label": "crm", "tunnel_id": f"tunnel_{'a' * 32}"}, MCP_TOOL),
+    "defer_loading": (MCP_TOOL | {"defer_loading": True}, MCP_TOOL | {"defer_loading": False}),
+}
+KINDS = {"session.update": ("session", "session(realtime)"), "response.create": ("response", "response")}
+
+
 # Both doors prepare the events of clients by the same object.
 @pytest.mark.parametrize("door", ["call", "socket"])
 @pytest.mark.parametrize(
-    ("kind", "member"),
+    ("kind", "name"),
     [
-        pytest.param(
-            "session.update", "session", marks=refuses("session.update", "session(realtime).tools[](mcp).tunnel_id")
-        ),
-        pytest.param(
-            "response.create", "response", marks=refuses("response.create", "response.tools[](mcp).tunnel_id")
-        ),
+        pytest.param(kind, name, marks=refuses(kind, f"{place}.tools[](mcp).{name}"))
+        for kind, (_, place) in KINDS.items()
+        for name in SERVERS
     ],
 )
-def test_a_server_behind_a_tunnel_is_refused(door: str, kind: str, member: str) -> None:
+def test_a_server_of_tools_that_cannot_be_used_as_asked_is_refused_by_name(door: str, kind: str, name: str) -> None:
     pytest.importorskip("mcp", reason="without the client of the protocol every server is refused")
-    tool = {"type": "mcp", "server_label": "crm", "tunnel_id": f"tunnel_{'a' * 32}"}
-    for given in (tool, MCP | {"server_url": "https://93.184.215.14/mcp"}):
+    member = KINDS[kind][0]
+    refused, taken = SERVERS[name]
+    for given in (refused, taken):
         event = {"type": kind, member: {"tools": [given], **({"type": "realtime"} if member == "session" else {})}}
         SEEN.client_event(door, event)
         read = decode_client_event(json.dumps(event))
-        if given is not tool:
-            assert Preparing(mcp=McpOptions()).event(read, "p") == read, "it is the tunnel that is refused"
+        if given is taken:
+            assert Preparing(mcp=McpOptions()).event(read, "p") == read, "it is nothing else that is refused"
             continue
         with pytest.raises(ApiProblem) as caught:
             Preparing(mcp=McpOptions()).event(read, "p")
-        assert caught.value.param == f"{member}.tools[0].tunnel_id"
+        assert (caught.value.status, caught.value.code) == (400, "invalid_value")
+        assert caught.value.param == f"{member}.tools[0].{name}"

@@ -423,6 +423,17 @@ def test_logprobs_come_through() -> None:
     assert not one(told, name).get("logprobs")
 
 
+def test_who_said_what_is_passed_on_under_the_item_here() -> None:
+    talk = RelayTalk(audio={"input": {"transcription": {"model": "gpt-4o-transcribe-diarize"}}})
+    user_id = one(talk.says(1000), "input_audio_buffer.committed")["item_id"]
+    talk.says_upstream("input_audio_buffer.committed", item_id="item_there_0", previous_item_id=None)
+    spoken = {"text": "When?", "speaker": "A", "start": 0, "end": 0.5, "id": "seg_there", "content_index": 0}
+    told = talk.says_upstream(f"{WORDS}.segment", item_id="item_there_0", **spoken)
+    segment = one(told, f"{WORDS}.segment")
+    assert (segment["item_id"], segment["text"], segment["speaker"], segment["end"]) == (user_id, "When?", "A", 0.5)
+    assert talk.says_upstream(f"{WORDS}.segment", item_id="item_there_0", text="When?") == [], "nobody said it"
+
+
 @pytest.mark.parametrize("names_commits", [False, True])
 def test_words_without_an_id_are_those_of_the_first_turn_that_has_none(names_commits: bool) -> None:
     talk = RelayTalk(audio=TRANSCRIBED)

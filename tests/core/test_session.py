@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from tests.core.talk import (
     SocketTalk,
     Talk,
@@ -97,7 +98,19 @@ def test_a_call_keeps_its_model_and_takes_the_rest_of_an_update_that_names_anoth
     assert talk.generate().model == "my-model"
 
 
-def test_another_model_is_refused_on_a_socket_and_the_same_one_passes() -> None:
+@pytest.mark.parametrize("wish", [{"instructions": "You settle bills."}, {"offhook": {"apology": "Sorry."}}])
+def test_a_socket_too_takes_an_update_that_names_its_clients_default_model(wish: dict[str, Any]) -> None:
+    """Agents that were given a URL with a model send their own default with everything else they want."""
+    talk = SocketTalk(model="my-model")
+    update = {"type": "realtime", "model": "gpt-realtime-2.1"}
+    session = one(talk.client("session.update", session=update | wish), "session.updated")["session"]
+    assert session["model"] == "my-model"
+    assert session["instructions"] == wish.get("instructions", session["instructions"])
+    talk.client("response.create")
+    assert talk.generate().model == "my-model"
+
+
+def test_an_update_of_nothing_but_the_model_is_refused_on_a_socket_and_the_same_one_passes() -> None:
     talk = SocketTalk(model="my-model")
     refused = error(talk.client("session.update", session={"type": "realtime", "model": "other"}))
     assert (refused["code"], refused["param"]) == ("invalid_value", "session.model")
@@ -168,6 +181,16 @@ def test_members_without_effect_are_members_of_a_session() -> None:
     given = {"type": "realtime", "reasoning": {"effort": "low"}, "instructions": "Be brief."}
     assert without_effect(decode_session(json.dumps(given).encode())) == ["reasoning"]
     assert without_effect(decode_session(b'{"type": "realtime", "tracing": null}')) == []
+
+
+@pytest.mark.parametrize(("model", "tells", "missed"), [
+    ("gpt-4o-transcribe-diarize", False, ["audio.input.transcription.model"]),
+    ("gpt-4o-transcribe-diarize", True, []),
+    ("whisper-1", False, []),
+])  # fmt: skip
+def test_a_recogniser_that_tells_nobody_apart_is_said_to_be_one(model: str, tells: bool, missed: list[str]) -> None:
+    given = {"type": "realtime", "audio": {"input": {"transcription": {"model": model}}}}
+    assert without_effect(decode_session(json.dumps(given).encode()), tells_speakers=tells) == missed
 
 
 def test_noise_reduction_is_asked_for_when_it_is_wanted_and_when_it_changes() -> None:

@@ -229,14 +229,78 @@ def test_a_commit_in_mid_speech_keeps_the_rest_of_the_turn() -> None:
     assert heard == [(700, 3000), (3000, 5000)]
 
 
+def test_speech_that_a_commit_cuts_in_two_stops_once_and_starts_again() -> None:
+    talk, first = speaking_talk()
+    talk.now += 2
+    cut = talk.client("input_audio_buffer.commit")
+    assert types(cut) == [
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        "input_audio_buffer.speech_started",
+    ]
+    stopped, started = cut[0], cut[-1]
+    assert (stopped["item_id"], stopped["audio_end_ms"]) == (first, 3000)
+    rest = talk.happens(happened.VoiceStopped(4500, 5000), after_s=2)
+    second = rest[0]["item_id"]
+    assert (started["item_id"], started["audio_start_ms"]) == (second, 3000)
+
+
+@pytest.mark.parametrize("verb", ["commit", "clear"])
+def test_a_command_in_a_pause_takes_all_that_was_said(verb: str) -> None:
+    talk, _ = speaking_talk()
+    talk.happens(happened.VoicePaused(2900, 3050), after_s=2)
+    told = types(talk.client(f"input_audio_buffer.{verb}"))
+    assert told[0] == "input_audio_buffer.speech_stopped"
+    assert "input_audio_buffer.speech_started" not in told
+    assert talk.engine.turns.spoken_item_id is None, "nobody speaks"
+    assert talk.happens(happened.VoiceStopped(2900, 3400), after_s=0.4) == []
+    assert talk.count(do.Generate) == 0, "the client asks for the answer to what it took"
+
+
+def test_a_caller_who_speaks_on_after_a_commit_in_a_pause_starts_another_turn() -> None:
+    talk, first = speaking_talk()
+    talk.happens(happened.VoicePaused(2900, 3050), after_s=2)
+    talk.client("input_audio_buffer.commit")
+    talk.client("response.create")
+    run = talk.generate().run
+    again = talk.happens(happened.VoiceResumed(), after_s=0.2)
+    started = one(again, "input_audio_buffer.speech_started")
+    assert (started["item_id"] != first, started["audio_start_ms"]) == (True, 3000)
+    assert one(again, "response.done")["response"]["status_details"]["reason"] == "turn_detected"
+    assert do.CancelGeneration(run) in talk.done, "it is a barge-in like any other"
+    rest = talk.happens(happened.VoiceStopped(4500, 5000), after_s=2)
+    assert rest[0]["item_id"] == rest[1]["item_id"] == started["item_id"]
+    assert (talk.last(do.Hear).start_ms, talk.last(do.Hear).end_ms) == (3000, 5000)
+
+
+@pytest.mark.parametrize("verb", ["commit", "clear"])
+def test_a_second_command_in_the_same_pause_begins_the_rest_behind_it(verb: str) -> None:
+    talk, _ = speaking_talk()
+    talk.happens(happened.VoicePaused(2900, 3050), after_s=2)
+    talk.client("input_audio_buffer.commit")
+    talk.now += 0.2
+    assert "input_audio_buffer.speech_stopped" not in types(talk.client(f"input_audio_buffer.{verb}"))
+    again = talk.happens(happened.VoiceResumed(), after_s=0.1)
+    assert one(again, "input_audio_buffer.speech_started")["audio_start_ms"] == 3200
+
+
 def test_a_clear_in_mid_speech_keeps_the_rest_of_the_turn() -> None:
     talk, first = speaking_talk()
     talk.now += 2
-    assert types(talk.client("input_audio_buffer.clear")) == ["input_audio_buffer.cleared"]
+    cut = talk.client("input_audio_buffer.clear")
+    assert types(cut) == [
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.cleared",
+        "input_audio_buffer.speech_started",
+    ]
+    second = cut[-1]["item_id"]
+    assert (cut[0]["item_id"], second != first, cut[-1]["audio_start_ms"]) == (first, True, 3000)
     assert talk.happens(happened.VoiceStarted(3100)) == [], "the caller has not stopped"
     rest = talk.happens(happened.VoiceStopped(4500, 5000), after_s=2)
     assert types(rest)[-1] == "response.created"
-    assert one(rest, "input_audio_buffer.committed")["item_id"] != first
+    assert rest[0]["item_id"] == one(rest, "input_audio_buffer.committed")["item_id"] == second
     heard = [(each.start_ms, each.end_ms) for each in talk.done if isinstance(each, do.Hear)]
     assert heard == [(3000, 5000)]
 

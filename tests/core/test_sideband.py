@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
-from offhook.host.sideband import MAX_WRITE_BYTES, TOO_SLOW, Closing, Sideband
+import pytest
+
+from offhook.host.sideband import MAX_WRITE_BYTES, TOO_SLOW, Closing, Readers, Sideband
+from offhook.telemetry.log import FactLog
+from offhook.telemetry.metrics import Metrics
 from offhook.wire import limits
 
 ENOUGH = Closing(1000, "")
@@ -92,3 +97,57 @@ def test_there_is_room_again_when_half_of_what_waited_is_taken() -> None:
         return taken
 
     assert asyncio.run(test()) == [2, 2]
+
+
+def test_of_the_sockets_of_one_project_the_one_furthest_behind_is_let_go_when_all_are_too_far(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(limits, "MAX_PROJECT_BACKLOG_BYTES", 100)
+    metrics = Metrics()
+    readers, others = Readers(metrics), Readers(metrics)
+    log = FactLog("test")
+    first, second, third = (
+        Sideband(number, own_events=False, readers=readers, log=log.bind(call_id="rtc_1")) for number in (1, 2, 3)
+    )
+    stranger = Sideband(4, own_events=False, readers=others, log=log)
+    first.put(bytes(30))
+    for _ in range(2):
+        second.put(bytes(25))
+    stranger.put(bytes(90))
+    with caplog.at_level(logging.WARNING):
+        third.put(bytes(20))
+        assert [each.closing for each in (first, second, third)] == [None, None, None]
+        first.put(bytes(1))
+    assert [each.closing for each in (first, second, third, stranger)] == [None, TOO_SLOW, None, None]
+    assert asyncio.run(second.take()) == TOO_SLOW
+    assert asyncio.run(first.take()) == [bytes(30), bytes(1)]
+    assert (readers.waiting_bytes, others.waiting_bytes) == (20, 90)
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line == (
+        "a socket is closed: its events are not read call_id=rtc_1 socket=2 bound=project waiting=2 waiting_bytes=50"
+    )
+    assert 'offhook_slow_sockets_total{bound="project"} 1' in metrics.text({}).splitlines()
+
+
+def test_what_a_socket_was_not_told_counts_no_more_once_it_is_gone() -> None:
+    readers = Readers()
+    gone, told = (Sideband(number, own_events=False, readers=readers) for number in (1, 2))
+    gone.put(bytes(10))
+    told.put(bytes(20))
+    gone.leave()
+    gone.put(b"too late")
+    assert readers.waiting_bytes == 20
+    told.close(ENOUGH)
+    assert asyncio.run(told.take()) == [bytes(20)]
+    assert asyncio.run(told.take()) == ENOUGH
+    assert (readers.waiting_bytes, len(readers)) == (0, 0)
+
+
+def test_a_reader_that_falls_behind_by_itself_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    sideband = Sideband(1, own_events=False, backlog=2, log=FactLog("test", session_id="sess_1"))
+    with caplog.at_level(logging.WARNING):
+        for _ in range(4):
+            sideband.put(b"{}")
+    assert [record.getMessage() for record in caplog.records] == [
+        "a socket is closed: its events are not read session_id=sess_1 socket=1 bound=socket waiting=2 waiting_bytes=4"
+    ]

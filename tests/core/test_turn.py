@@ -309,3 +309,17 @@ def test_a_detector_that_lets_go_late_makes_one_pause_of_one_silence() -> None:
     assert isinstance(paused, SpeechPaused)
     assert paused.end_ms == pytest.approx(1800, abs=20)
     assert paused.decided_ms - 1800 <= 96 + 32 + 10
+
+
+@pytest.mark.parametrize("behind_ms", [150, 400, 1000])
+def test_levels_that_come_long_before_their_probabilities_end_no_turn(behind_ms: int) -> None:
+    """After a stall of the server the turn was ended in mid-word, and what followed made another one."""
+    line = listen(silence_duration_ms=200).silence(1000).speech(800)
+    line.events += line.detector.hear([LOUD] * (behind_ms // 10))
+    for until_ms in range(1824, 1800 + behind_ms, 32):
+        line.events += line.detector.judge(1.0, until_ms)
+    assert line.stopped == []
+    line.heard_ms += behind_ms
+    line.silence(400)
+    (stopped,) = line.stopped
+    assert stopped.end_ms == 1800 + behind_ms

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from offhook.host.well_formed import well_formed, well_formed_output, well_formed_words
-from offhook.model.interface import Words
+from offhook.model.interface import Segment, Words
 from offhook.session import inputs as talk
 
 
@@ -37,3 +37,8 @@ def test_two_halves_are_joined_and_a_lone_one_is_replaced() -> None:
 def test_every_text_that_a_model_produces_is_mended(output: talk.Input) -> None:
     texts = [value for value in msgspec.structs.astuple(well_formed_output(output)) if isinstance(value, str)]
     assert set(texts) == {"\ufffd"}
+
+
+def test_what_a_speaker_said_is_mended_like_all_words() -> None:
+    heard = well_formed_words(Words("Hi.", segments=(Segment("\ud83d", "\ud83d", 0.0, 1.0),)))
+    assert heard.segments == (Segment("\ufffd", "\ufffd", 0.0, 1.0),)

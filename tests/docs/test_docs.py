@@ -52,6 +52,17 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert (path.parent / target).exists(), target
 
 
+@pytest.mark.parametrize(
+    "path", [*DOCUMENTS, ROOT / "bench" / "README.md"], ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_tables_are_whole(path: Path) -> None:
+    """A blank line ends a table: the rows behind it are shown as text full of bars."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+        if line.startswith("|") and not before.startswith("|"):
+            assert re.fullmatch(r"\|(-+\|)+", after), line
+
+
 @pytest.mark.parametrize(("name", "command"), commands())
 def test_commands_are_understood(name: str, command: str) -> None:
     arguments = _parser().parse_args(shlex.split(command, comments=True)[1:])

@@ -42,6 +42,9 @@ actions = st.one_of(
     st.builds(happened.PlayoutFinished, runs, ms).map(lambda e: ("input", e)),
     st.builds(happened.PlayoutStopped, runs, ms).map(lambda e: ("input", e)),
     st.builds(happened.FillerSpoken, runs, st.just((("one", 200.0), (" moment", 300.0)))).map(lambda e: ("input", e)),
+    st.builds(happened.FillerMade, runs, st.just((happened.FillerSound(bytes(4800), 24000, 100.0),))).map(
+        lambda e: ("input", e)
+    ),
     st.builds(happened.FillerEnded, runs, ms).map(lambda e: ("input", e)),
     st.tuples(st.just("transcript"), st.booleans()),
     st.tuples(st.just("pause_heard"), st.sampled_from(["Okay.", "Stop.", "I want the", "", None])),
@@ -137,6 +140,7 @@ def test_any_order_of_inputs_keeps_the_promises_on_a_socket(
     talk = JudgedOnSocket(
         options=EngineOptions(needs_transcripts=needs_transcripts),
         audio={"input": {"transcription": {"model": "whisper-1"}}},
+        offhook={"while_waiting": {"say": "one moment", "after_ms": 500}},
     )
     for action in script:
         if action[0] == "append":
@@ -180,7 +184,7 @@ def keeps_the_promises(talk: Talk) -> None:
             items_done.add(event["item"]["id"])
     assert opened == closed
     assert items_added == items_done
-    if talk.engine.spoken_item_id is None:
+    if talk.engine.turns.spoken_item_id is None:
         ducks = [each.ducked for each in talk.done if isinstance(each, do.Duck)]
         assert not any(ducks[-1:]), "an agent is soft only while the caller speaks"
     plays = [each.run for each in talk.done if isinstance(each, do.Play)]

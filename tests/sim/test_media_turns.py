@@ -153,6 +153,21 @@ def test_a_turn_survives_a_bad_network(seed: int) -> None:
     assert (world.when(stopped) - began - 1.6) * 1000 <= 500 + 30 + 35 + 120 + FRAME_MS
 
 
+@pytest.mark.parametrize("stall_ms", [160, 300, 1500])
+def test_a_turn_survives_a_stall_of_the_server(stall_ms: int) -> None:
+    world = heard_world()
+    phone, _ = world.call(options=LegOptions(turns=TurnOptions(silence_duration_ms=200)))
+    world.run(1000)
+    say(world, phone, voice(2600, seed=0))
+    world.run(900)
+    world.stall(stall_ms)
+    world.run(4000)
+    (started,), (stopped,) = world.of(SpeechStarted), world.of(SpeechStopped)
+    assert stopped.end_ms - started.at_ms == pytest.approx(2600, abs=50)
+    stats = world.plane.stats("leg")
+    assert (stats.concealed_ms, stats.late, stats.restarts) == (0, 0, 0)
+
+
 @pytest.mark.parametrize("frame_ms", [10, 30, 60])
 def test_frames_of_other_lengths_make_the_same_turn(frame_ms: int) -> None:
     world = heard_world()

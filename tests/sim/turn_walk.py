@@ -130,7 +130,7 @@ class Call:
         assert {each.id for each in engine.responses} == set(judge.opened) - judge.closed
         half = {str(item.id) for item in engine.conversation if getattr(item, "status", None) == "in_progress"}
         assert half <= judge.unfinished, "only what a response is making is in progress"
-        if engine.spoken_item_id is None:
+        if engine.turns.spoken_item_id is None:
             assert not judge.ducked, "an agent is soft only while the caller speaks"
 
     # -- what can happen
@@ -244,7 +244,7 @@ class Call:
         if len(self.engine.responses) < 2:
             yield "create aside", asked.ResponseCreate(response=aside)
         yield "cancel", asked.ResponseCancel()
-        if not self.engine.door.plays and self.engine.uncommitted_ms < PIECE_MS:
+        if not self.engine.door.plays and self.engine.turns.uncommitted_ms < PIECE_MS:
             yield "append", asked.InputAudioBufferAppend(audio=AUDIO)
         if self.playing:
             yield "clear output", asked.OutputAudioBufferClear()

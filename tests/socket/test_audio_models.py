@@ -13,7 +13,7 @@ from tests.socket.model_server import ModelHost, Reply, serve
 from offhook.audio.pcm import from_bytes
 from offhook.audio.wav import read_wav, write_wav
 from offhook.model.http import ModelServer
-from offhook.model.interface import ModelError, Sound, Speech, Words
+from offhook.model.interface import ModelError, Segment, Sound, Speech, Words
 from offhook.model.openai_audio import SpokenOverHttp, Transcriptions
 from offhook.wire.session import TranscriptionEcho
 
@@ -203,6 +203,72 @@ def test_a_recogniser_without_streams_is_asked_for_one_only_once() -> None:
     asyncio.run(test())
 
 
+BY_SPEAKERS = TranscriptionEcho(model="gpt-4o-transcribe-diarize", prompt="names", language="en")
+SPOKEN = [
+    {"type": "transcript.text.segment", "id": "s1", "start": 0.0, "end": 1.25, "text": " At nine?", "speaker": "A"},
+    {"type": "transcript.text.segment", "id": "s2", "start": 1.5, "end": 2, "text": "Yes.", "speaker": "B"},
+]
+SEGMENTS = (Segment("At nine?", "A", 0.0, 1.25), Segment("Yes.", "B", 1.5, 2.0))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply([json.dumps({"text": "At nine? Yes.", "segments": SPOKEN}).encode()], content_type="application/json"),
+        events(grew("At nine?"), SPOKEN[0], grew(" Yes."), SPOKEN[1], {"type": "transcript.text.done", "text": "x"}),
+        events(*SPOKEN, {"type": "transcript.text.done", "text": "At nine? Yes."}),
+    ],
+    ids=["whole", "streamed", "segments alone"],
+)
+def test_who_said_what_is_asked_for_and_passed_on(reply: Reply) -> None:
+    async def use(server: ModelServer, host: ModelHost) -> None:
+        words = await collect(Transcriptions(server, "m").transcribe(Speech(b"", 8000), BY_SPEAKERS))
+        assert "".join(each.text for each in words) == "At nine? Yes."
+        assert tuple(segment for each in words for segment in each.segments) == SEGMENTS
+        body = host.received[0].body
+        for name, value in (("response_format", "diarized_json"), ("chunking_strategy", "auto"), ("language", "en")):
+            assert member(name, value) in body
+        assert b'name="prompt"' not in body, "these models take none"
+
+    with_server(reply, use)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [None, {}, ["At nine?"], [{"text": "At nine?", "start": 0.0, "end": 1.0}], [SPOKEN[0] | {"start": 9}]]
+    + [[SPOKEN[0] | {name: value}] for name, value in (("speaker", 1), ("text", " "), ("start", -1), ("end", "1"))],
+)
+def test_segments_that_are_none_are_passed_over(odd: object) -> None:
+    async def use(server: ModelServer, _: ModelHost) -> None:
+        words = await collect(Transcriptions(server, "m").transcribe(Speech(b"", 8000), BY_SPEAKERS))
+        assert words == [Words("At nine?")]
+
+    with_server(Reply([json.dumps({"text": "At nine?", "segments": odd}).encode()]), use)
+
+
+def test_a_recogniser_that_tells_nobody_apart_is_asked_for_that_only_once() -> None:
+    refusal = Reply([b'{"detail": "response_format"}'], status=400, content_type="application/json")
+
+    def answer(received: Any) -> Reply:
+        return refusal if b"diarized_json" in received.body else events(grew("At nine."), ENDED)
+
+    async def test() -> None:
+        async with serve(answer) as host:
+            server = ModelServer("speech recogniser", host.url, None, 20.0)
+            await server.start()
+            try:
+                ear = Transcriptions(server, "m")
+                for wanted in (BY_SPEAKERS, BY_SPEAKERS, None):
+                    assert (await collect(ear.transcribe(Speech(b"", 8000), wanted)))[0] == Words("At nine.")
+                asked = [(b"diarized_json" in each.body, b'name="stream"' in each.body) for each in host.received]
+                assert asked == [(True, True), (True, False), (False, True), (False, True), (False, True)]
+                assert member("prompt", "names") in host.received[3].body
+            finally:
+                await server.stop()
+
+    asyncio.run(test())
+
+
 PCM = bytes(range(256)) * 100
 WAV = write_wav(from_bytes(PCM), 22050)
 
@@ -286,13 +352,14 @@ SHORT_MP3_FRAME = b"\xff\xf3\x84\x64" + bytes(188)
     [
         (b"<html>Log in</html>", "text/html; charset=utf-8", "text/html"),
         (b'{"error": "no such voice"}', "application/json", "application/json"),
-        (PCM, "Audio/MPEG", "audio/mpeg"),
-        (PCM, "audio/ogg; codecs=opus", "audio/ogg"),
+        (b"<Error/>", "Application/XML; charset=utf-8", "application/xml"),
         (b"ID3\4" + PCM, "audio/pcm", "mp3"),
         (MP3_FRAME * 20, "audio/pcm", "mp3"),
         (SHORT_MP3_FRAME * 20, "", "mp3"),
         (b"OggS" + PCM, "application/octet-stream", "ogg"),
         (b"fLaC" + PCM, "", "flac"),
+        (b"\0\0\0\x20ftypM4A " + PCM, "audio/pcm", "mp4"),
+        (b"\x1aE\xdf\xa3" + PCM, "audio/pcm", "webm"),
     ],
 )
 def test_what_is_no_raw_sound_is_never_played(body: bytes, content_type: str, sent: str) -> None:
@@ -303,9 +370,10 @@ def test_what_is_no_raw_sound_is_never_played(body: bytes, content_type: str, se
     with_server(Reply([body[:3], body[3:]], content_type=content_type), use)
 
 
-@pytest.mark.parametrize("content_type", ["audio/pcm", "audio/L16", "application/octet-stream", ""])
+@pytest.mark.parametrize("content_type", ["audio/pcm", "audio/L16", "application/octet-stream", "", "Audio/MPEG"])
 @pytest.mark.parametrize("body", [PCM, MP3_FRAME + PCM, MP3_FRAME[:100], b"\xff\xfb\xff\xff" + PCM, b"ID"])
 def test_samples_that_look_a_little_like_something_else_are_played(body: bytes, content_type: str) -> None:
+    """A proxy may say mpeg of all that a voice sends, whatever was asked for."""
     whole = body[: len(body) // 2 * 2]
 
     async def use(server: ModelServer, _: ModelHost) -> None:

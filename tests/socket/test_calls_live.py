@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -589,7 +590,11 @@ def test_an_unknown_route_or_method_is_told_as_an_error_of_the_api() -> None:
         for method, path, status, code in (
             ("POST", "/v1/realtime/calls", 404, "unknown_url"),
             ("GET", "/v1/files", 404, "unknown_url"),
+            ("POST", "/v2/realtime/calls/x/accept", 404, "unknown_url"),
+            ("POST", "/v1/realtime/calls/accept", 404, "unknown_url"),
+            ("POST", "/v1/realtime/calls/x/answer", 404, "unknown_url"),
             ("GET", "/v1/realtime/calls/x/hangup", 405, "method_not_allowed"),
+            ("PUT", "/openai/v1/realtime/calls/x/accept", 405, "method_not_allowed"),
             ("DELETE", "/health", 405, "method_not_allowed"),
         ):
             answer = await one.http(method, path)
@@ -603,6 +608,20 @@ def test_an_unknown_route_or_method_is_told_as_an_error_of_the_api() -> None:
                 pass
         assert caught.value.response.status_code == 404
         assert json.loads(caught.value.response.body)["error"]["code"] == "unknown_url"
+
+    run(test)
+
+
+def test_a_call_that_is_not_there_is_told_by_every_action_and_way() -> None:
+    async def test(one: Live) -> None:
+        for prefix, call_id, action in product(
+            ("/v1", "", "/openai/v1"), ("x", "x/y", "", "accept"), ("accept", "reject", "refer", "hangup")
+        ):
+            path = f"{prefix}/realtime/calls/{call_id}/{action}"
+            answer = await one.http("POST", path, content=b"{")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "call_id_not_found")
+            assert answer.headers["x-request-id"].startswith("req_")
+        assert (await one.http("POST", path, content=b"{", key=None)).status_code == 401
 
     run(test)
 

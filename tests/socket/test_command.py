@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.socket.wyoming_host import reference
 
 from offhook import doctor
 from offhook.audio.wav import read_wav, write_wav
@@ -43,7 +44,12 @@ async def offhook(*arguments: str, **environment: str) -> Process:
 
 
 async def ends(process: Process) -> tuple[int, str, str]:
-    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
@@ -367,6 +373,22 @@ def test_doctor_finds_a_speech_server_that_is_away() -> None:
     status, out, err = run("doctor", *ANY, "--llm", "demo", "--tts-url", "wyoming://127.0.0.1:1")
     assert (status, err) == (1, "")
     assert re.search(r"BAD +models +The voice cannot be reached", out)
+
+
+def test_serve_and_doctor_refuse_a_speech_server_of_the_other_kind() -> None:
+    async def test() -> None:
+        async with reference(services=("asr",)) as host:
+            settings = (*ANY, "--models", "scripted", "--llm-url", NOBODY, "--tts-url", host.url)
+            status, _, err = await ends(await offhook("serve", *settings))
+            assert status == 2
+            assert f"\noffhook: --tts-url: {host.url} has speech to text, no text to speech\n" in err, err
+            status, out, err = await ends(await offhook("doctor", *settings))
+            assert (status, err) == (1, "")
+            assert re.search(
+                rf"BAD +--tts-url +{host.url} has speech to text, no text to speech\n +-> name a server that", out
+            )
+
+    asyncio.run(test())
 
 
 class EndlessEar(ScriptedEar):

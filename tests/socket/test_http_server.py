@@ -37,6 +37,8 @@ class App:
         self.message_chars = 10_000
         self.echoes = False
         self.writes_texts = False
+        self.takes: Callable[[], bool] | None = None
+        self.heard: list[str | bytes] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
@@ -52,7 +54,14 @@ class App:
 
     async def flood(self, socket: WebSocket) -> None:
         await socket.accept()
+        if self.takes is not None:
+            socket.scope["extensions"][TEXTS]["offer"](self.offer)
         try:
+            while self.takes is not None:
+                message = await socket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                self.heard.append(message.get("text") or message["bytes"])
             while self.echoes:
                 await socket.send_text(await socket.receive_text())
             texts = [b"x" * self.message_chars]
@@ -63,6 +72,13 @@ class App:
                 await socket.send_text("x" * self.message_chars)
         except (WebSocketDisconnect, OSError):
             self.ended.put_nowait("let go")
+
+    def offer(self, text: bytes) -> bool:
+        """Take a message directly if that is wanted now."""
+        takes = self.takes is not None and self.takes()
+        if takes:
+            self.heard.append(text)
+        return takes
 
 
 Open = Callable[[], Coroutine[Any, Any, tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
@@ -273,5 +289,54 @@ def test_a_slow_reader_is_not_let_go(loop: str) -> None:
             read_bytes += len(piece)
         assert read_bytes < app.message_chars, "all the time there was more than the connection could hold"
         assert app.ended.empty()
+
+    run(test, loop)
+
+
+def message(text: bytes, first: int = 0x81) -> bytes:
+    """A short frame, masked with zeros (RFC 6455 5.2)."""
+    return bytes([first, 0x80 | len(text)]) + bytes(4) + text
+
+
+@loops
+def test_messages_keep_their_order_whether_they_are_taken_or_received(loop: str) -> None:
+    async def test(app: App, server: HttpServer, connect: Open) -> None:
+        answers = iter([True, False, True, True, True])
+        app.takes = lambda: next(answers)
+        reader, writer = await connect()
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        stream = [
+            message(b"taken"),
+            message(b"not taken"),
+            message(b"behind it"),
+            message("wörter".encode()),
+            message(b"bytes", 0x82),
+            message(b"in p", 0x01),
+            message(b"arts", 0x80),
+        ]
+        writer.write(b"".join(stream))
+        while len(app.heard) < 6:  # noqa: ASYNC110 - the test's own time-out ends what never does
+            await asyncio.sleep(0)
+        assert app.heard == [b"taken", "not taken", "behind it", "wörter", b"bytes", "in parts"]
+        writer.write(message(b"taken again"))
+        while len(app.heard) < 7:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        assert app.heard[-1] == b"taken again"
+
+    run(test, loop)
+
+
+@loops
+def test_a_message_that_is_no_utf8_closes_the_socket(loop: str) -> None:
+    async def test(app: App, server: HttpServer, connect: Open) -> None:
+        app.takes = lambda: True
+        reader, writer = await connect()
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(message(b"\xff") + message(b"too late"))
+        assert (await reader.read(-1))[2:4] == (1007).to_bytes(2, "big")
+        await gone(server)
+        assert app.heard == []
 
     run(test, loop)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.socket.cord import Cord, cord_to
 from tests.socket.live import KEY, Live, Socket, live, until
@@ -18,6 +19,8 @@ from tests.socket.test_sessions_live import FORMATS, PCM, SPOKEN_TURN, opened, s
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_sockets
 
+from offhook import server as wiring
+from offhook.audio.pcm import Samples, silence
 from offhook.audio.tone import find_tones
 from offhook.model.interface import ModelOutput, Speech, Words
 from offhook.model.relay import RelayBackend, Upstream, UpstreamLostError, UpstreamOptions
@@ -142,6 +145,45 @@ def test_what_was_said_last_is_told_after_the_caller_has_hung_up() -> None:
             assert events[-1]["transcript"] == HEARD
 
     run(test, model=SlowEar(answer_ms=500))
+
+
+SEMANTIC = {"turn_detection": {"type": "semantic_vad"}}
+
+
+def silence_before_the_end_ms(listening: dict[str, Any], **flags: Any) -> int:
+    """Return how long a caller was silent when the turn ended."""
+    silences: list[int] = []
+
+    async def test(each: Relayed) -> None:
+        call, call_id = await each.here.talk({"audio": {"input": listening}})
+        async with each.sideband(call_id) as (_, socket):
+            await call.say(np.concatenate([silence(500 * 8), voice(900)]))
+            events = await socket.until("response.done")
+            assert events[-1]["response"]["status"] == "completed"
+            (started,) = (event for event in events if event["type"] == "input_audio_buffer.speech_started")
+            (stopped,) = (event for event in events if event["type"] == "input_audio_buffer.speech_stopped")
+            silences.append(stopped["audio_end_ms"] - started["audio_start_ms"] - 300 - 900)
+
+    run(test, **flags)
+    return silences[0]
+
+
+class Sure:
+    """A detector that hears in every voice that all was said."""
+
+    name = "sure"
+
+    def probability(self, samples: Samples, rate_hz: int) -> float:
+        return 0.95
+
+
+@pytest.mark.parametrize("listening", [SEMANTIC, SEMANTIC | TRANSCRIBED["audio"]["input"]], ids=["mute", "transcribed"])
+def test_a_detector_of_sound_ends_the_turns_of_a_relay(
+    listening: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Symptom: with a detector every turn ended as late as half a sentence does, and it was never asked."""
+    monkeypatch.setattr(wiring, "load_turn_end", lambda _: Sure())
+    assert silence_before_the_end_ms(listening, turn_detector="sure") < 600
 
 
 def test_what_nobody_reads_is_not_queued_for_ever() -> None:

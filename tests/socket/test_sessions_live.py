@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from openai import BadRequestError
 from tests.oracle import assert_server_event
 from tests.socket.live import KEY, PATIENCE_S, Live, run_jumping, until
 from websockets.asyncio.client import ClientConnection, connect
@@ -23,7 +24,7 @@ from offhook.audio import g711
 from offhook.audio.g711 import Codec
 from offhook.audio.pcm import from_bytes, silence, to_bytes
 from offhook.audio.resample import resample
-from offhook.audio.tone import find_tones
+from offhook.audio.tone import TONES, find_tones
 from offhook.host.admission import Load
 from offhook.host.sideband import Closing
 from offhook.testing.voice import voice
@@ -221,6 +222,53 @@ def test_a_transcription_session_gives_the_words_of_every_turn(query: str) -> No
     run_jumping(test)
 
 
+def test_a_transcription_by_speakers_tells_who_said_what() -> None:
+    async def test(one: Live) -> None:
+        async with opened(one, "?intent=transcription") as client:
+            audio = {"input": {"transcription": {"model": "gpt-4o-transcribe-diarize"}}}
+            await client.send("session.update", session={"type": "transcription", "audio": audio})
+            await client.append(PCM)
+            events = await client.until("conversation.item.input_audio_transcription.completed")
+            (segment,) = (each for each in events if each["type"].endswith(".segment"))
+            assert (segment["item_id"], segment["text"]) == (events[-1]["item_id"], events[-1]["transcript"])
+            assert 0 == segment["start"] < segment["end"]
+
+    run_jumping(test)
+
+
+def test_a_function_at_work_is_bridged_by_a_sentence_where_the_client_plays() -> None:
+    moment = "One moment, please."
+    own = {"while_waiting": {"say": moment, "after_ms": 200}}
+    tool = {"type": "function", "name": "look_up", "parameters": {}}
+
+    async def test(one: Live) -> None:
+        async with opened(one) as client:
+            await client.update(tools=[tool], offhook=own)
+            await client.send("response.create", response={"tool_choice": "required"})
+            (call,) = (await client.until("response.done"))[-1]["response"]["output"]
+            filler = await client.until("response.done")
+            assert filler[-1]["response"]["metadata"] == {"offhook": "while_waiting"}
+            samples = resample(from_bytes(sound(filler)), 24_000, 8000)
+            assert [each.number for each in find_tones(samples)] == [len(moment) % TONES]
+            output = {"type": "function_call_output", "call_id": call["call_id"], "output": "nine"}
+            await client.send("conversation.item.create", item=output)
+            await client.send("response.create", response={"tool_choice": "none"})
+            answer = (await client.until("response.done"))[-1]["response"]
+            assert (answer["status"], answer["metadata"]) == ("completed", None)
+
+    run_jumping(test)
+
+
+def test_a_secret_is_not_made_for_a_filler_that_nobody_could_play() -> None:
+    async def test(one: Live) -> None:
+        session = {"type": "realtime", "offhook": {"while_waiting": {"tone": True}}}
+        with pytest.raises(BadRequestError) as refused:
+            await one.sdk.realtime.client_secrets.create(session=session)  # type: ignore[arg-type]
+        assert refused.value.param == "session.offhook.while_waiting.tone"
+
+    run_jumping(test)
+
+
 def test_a_client_secret_opens_sessions_with_what_it_was_made_with() -> None:
     async def test(one: Live) -> None:
         made = await one.sdk.realtime.client_secrets.create(
@@ -391,6 +439,22 @@ def test_a_client_that_is_too_far_behind_loses_its_session_and_nobody_else_does(
             assert await slow.closed() == (1008, "The events were not read fast enough.")
             await other.update(instructions="Go on.")
             await until(lambda: len(one.server.sessions) == 1)
+
+    run_jumping(test)
+
+
+def test_the_sockets_of_one_key_hold_no_more_together_than_one_project_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is furthest behind is closed; who keeps up, and other projects, hear nothing of it."""
+    monkeypatch.setattr(limits, "MAX_PROJECT_BACKLOG_BYTES", 8_000)
+
+    async def test(one: Live) -> None:
+        async with opened(one) as slow, opened(one) as other:
+            words = [{"type": "input_text", "text": "x" * 10_000}]
+            await slow.send("conversation.item.create", item={"type": "message", "role": "user", "content": words})
+            assert await slow.closed() == (1008, "The events were not read fast enough.")
+            await other.update(instructions="Go on.")
+            await until(lambda: len(one.server.sessions) == 1)
+            assert one.server.health()["sockets"]["waiting_bytes"] == 0
 
     run_jumping(test)
 

@@ -20,12 +20,13 @@ from offhook.model import builtin
 from offhook.model.cascade import Cascade
 from offhook.model.interface import ModelError, Speech, SpeechToText, TextToSpeech
 from offhook.model.registry import EndpointOptions, ModelOptions, choose_backend
-from offhook.model.settings import wyoming_address
+from offhook.model.settings import BackendTable, wyoming_address
 from offhook.model.wyoming_events import MAX_HEAD_BYTES
 from offhook.testing.conformance import SpeechToTextConformance, TextToSpeechConformance
 from offhook.wire.session import TranscriptionEcho
 
 TURN = Speech(to_bytes(tone(1, 1000, 8000)), 8000)
+LLM = EndpointOptions("http://127.0.0.1:1/v1", "m")
 AWAY = "wyoming://127.0.0.1:1"
 
 
@@ -327,6 +328,83 @@ def test_a_server_that_is_away_is_unavailable_and_may_come_later(caplog: pytest.
         async with reference() as host:
             part._server.port = int(host.url.rpartition(":")[2])
             assert await speak(part)
+
+    asyncio.run(test())
+
+
+# -- servers of another kind
+
+
+@pytest.mark.parametrize(
+    ("make", "has", "says"),
+    [
+        (builtin.wyoming_ear, "tts", "has text to speech, no speech to text (name a server that hears"),
+        (builtin.wyoming_voice, "asr", "has speech to text, no text to speech (name a server that speaks"),
+    ],
+)
+def test_a_server_of_the_other_kind_refuses_to_start(make: Any, has: str, says: str) -> None:
+    async def test() -> None:
+        async with reference(services=(has,)) as host:
+            part = make(url=host.url)
+            with pytest.raises(ConfigError) as refusal:
+                await part.start()
+            assert f"url: {host.url} {says}" in str(refusal.value)
+            host.services = ("asr", "tts")
+            await part.start()
+
+    asyncio.run(test())
+
+
+def test_a_server_that_has_something_else_altogether_refuses_to_start() -> None:
+    async def test() -> None:
+        async with raw(event("info", asr=[], wake=[{"name": "w"}], **{"\x1b[31m": [1]}), closes=False) as url:
+            part: Any = builtin.wyoming_ear(url=url)
+            with pytest.raises(ConfigError, match=r"has wake, no speech to text \(name a server that hears"):
+                await part.start()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("said", [{}, {"tts": []}, {"tts": [], "asr": "yes"}, {"tts": [{"voices": []}]}])
+def test_a_server_that_does_not_say_what_it_has_is_taken_at_its_word(said: dict[str, Any]) -> None:
+    async def test() -> None:
+        async with raw(event("info", **said) + event("audio-chunk", b"\0\0", **FORMAT) + event("audio-stop")) as url:
+            part: Any = builtin.wyoming_voice(url=url)
+            await part.start()
+            assert await speak(part)
+
+    asyncio.run(test())
+
+
+def test_a_server_that_comes_late_and_is_of_the_other_kind_fails_in_words() -> None:
+    async def test() -> None:
+        async with reference(services=("asr",)) as host:
+            with pytest.raises(ModelError, match="has speech to text, no text to speech"):
+                await speak(builtin.wyoming_voice(url=host.url))
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("way", ["flag", "table"])
+def test_the_refusal_of_a_server_of_the_other_kind_names_the_setting(way: str) -> None:
+    async def test() -> None:
+        async with reference(services=("asr",)) as host:
+            if way == "flag":
+                options = ModelOptions(which="scripted", llm=LLM, tts=EndpointOptions(host.url, "tts-1"))
+                named = "--tts-url"
+            else:
+                table = BackendTable("kitchen", "wyoming", {"url": host.url}, where="x.toml: backends.kitchen")
+                options = ModelOptions(
+                    which="scripted", llm=LLM, orders={"tts": ("kitchen",)}, tables={"kitchen": table}
+                )
+                named = "x.toml: backends.kitchen.url"
+            backend = choose_backend(options)
+            try:
+                with pytest.raises(ConfigError) as refusal:
+                    await backend.start()
+                assert refusal.value.key == named
+            finally:
+                await backend.stop()
 
     asyncio.run(test())
 

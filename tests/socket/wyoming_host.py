@@ -24,13 +24,12 @@ NOBODY = Attribution(name="tests", url="")
 COMMON: dict[str, Any] = {"attribution": NOBODY, "installed": True, "description": None, "version": None}
 
 
-def info(languages: tuple[str, ...]) -> Info:
+def info(languages: tuple[str, ...], services: tuple[str, ...]) -> Info:
     hears = AsrModel(name="tiny", languages=list(languages), **COMMON)
     voices = [TtsVoice(name=name, languages=["en_US"], speakers=None, **COMMON) for name in ("amy", "joe")]
-    return Info(
-        asr=[AsrProgram(name="ear", models=[hears], supports_transcript_streaming=True, **COMMON)],
-        tts=[TtsProgram(name="voice", voices=voices, **COMMON)],
-    )
+    ear = AsrProgram(name="ear", models=[hears], supports_transcript_streaming=True, **COMMON)
+    voice = TtsProgram(name="voice", voices=voices, **COMMON)
+    return Info(asr=[ear] if "asr" in services else [], tts=[voice] if "tts" in services else [])
 
 
 @dataclass
@@ -40,6 +39,7 @@ class Host:
     url: str = ""
     pieces: tuple[str, ...] = ("At", " nine.")
     languages: tuple[str, ...] = ("en", "de_DE")
+    services: tuple[str, ...] = ("asr", "tts")
     streams: bool = False
     fails: str = ""
     rate_hz: int = 22050
@@ -63,7 +63,7 @@ class _Handler(AsyncEventHandler):
             return True
         host.asked.append(event)
         if Describe.is_type(event.type):
-            await self.write_event(info(host.languages).event())
+            await self.write_event(info(host.languages, host.services).event())
         elif host.fails and (Transcribe.is_type(event.type) or Synthesize.is_type(event.type)):
             await self.write_event(Error(text=host.fails, code="broken").event())
         elif AudioStop.is_type(event.type):

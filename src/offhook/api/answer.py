@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 from starlette.datastructures import Headers
 from starlette.responses import Response
+from starlette.types import Scope
 
 from offhook.errors import ApiProblem
 from offhook.host.client_secrets import ClientSecrets, SecretSession
@@ -37,12 +38,25 @@ def problem_response(problem: ApiProblem) -> Response:
     return response
 
 
+def header_of(scope: Scope, name: bytes) -> str:
+    """Return the first header of that lower-case name, empty when there is none."""
+    for other, value in scope["headers"]:
+        if other == name:
+            return str(value, "latin-1")
+    return ""
+
+
 def find_project(projects: Projects, headers: Headers, subprotocols: Iterable[str] = ()) -> Project:
     """Return the project of a request's key, from its ``Authorization`` or, as browsers do, its subprotocols.
 
     Raises ApiProblem 401 without saying more than that the key is wrong.
     """
-    project = projects.of_key(_key(headers, subprotocols))
+    return project_of(projects, headers.get("authorization", ""), subprotocols)
+
+
+def project_of(projects: Projects, authorization: str, subprotocols: Iterable[str] = ()) -> Project:
+    """Return the project of an ``Authorization``, or of subprotocols. Raises ApiProblem as `find_project` does."""
+    project = projects.of_key(_key(authorization, subprotocols))
     if project is None:
         raise _wrong_key()
     return project
@@ -55,7 +69,7 @@ def find_opener(
 
     The session is None for a secret that opens nothing here. Raises ApiProblem 401 as `find_project` does.
     """
-    key = _key(headers, subprotocols)
+    key = _key(headers.get("authorization", ""), subprotocols)
     secret = secrets.find(key)
     if secret is not None:
         return secret.project, secret.session
@@ -69,8 +83,8 @@ def _wrong_key() -> ApiProblem:
     return ApiProblem(401, "invalid_api_key", "Incorrect API key provided.")
 
 
-def _key(headers: Headers, subprotocols: Iterable[str]) -> str:
-    scheme, _, key = headers.get("authorization", "").partition(" ")
+def _key(authorization: str, subprotocols: Iterable[str]) -> str:
+    scheme, _, key = authorization.partition(" ")
     if scheme.lower() != "bearer":
         key = ""
     if not key:

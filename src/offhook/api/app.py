@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from offhook.api.actions import CallActions
+from offhook.api.actions import CallRoute
 from offhook.api.answer import problem_response
 from offhook.api.models import ModelRoutes
 from offhook.api.own import OwnRoutes
@@ -37,20 +37,14 @@ def build_app(
     log: FactLog,
 ) -> ASGIApp:
     """Return the ASGI application of the server."""
-    actions = CallActions(directory)
     made = SecretRoutes(directory, secrets)
     models = ModelRoutes(directory)
     sockets = RealtimeSockets(directory, secrets, sessions)
     own = OwnRoutes(directory, health)
     prompts = PromptRoutes(directory)
-    routes: list[BaseRoute] = []
+    routes: list[BaseRoute] = [CallRoute(PREFIXES, directory)]
     for prefix in PREFIXES:
-        call = prefix + "/realtime/calls/{call_id:path}"
         routes += [
-            Route(f"{call}/accept", Endpoint(actions.accept), methods=["POST"]),
-            Route(f"{call}/reject", Endpoint(actions.reject), methods=["POST"]),
-            Route(f"{call}/refer", Endpoint(actions.refer), methods=["POST"]),
-            Route(f"{call}/hangup", Endpoint(actions.hangup), methods=["POST"]),
             Route(f"{prefix}/realtime/client_secrets", Endpoint(made.create), methods=["POST"]),
             Route(f"{prefix}/realtime/translations/client_secrets", Endpoint(made.translation), methods=["POST"]),
             Route(f"{prefix}/realtime/sessions", Endpoint(made.legacy_session), methods=["POST"]),

@@ -65,6 +65,7 @@ class OwnRoutes:
 
 def _gauges(state: dict[str, Any]) -> dict[str, tuple[str, float | Mapping[str, float]]]:
     calls, media, backends = state["calls"], state["media"], _backends(state["models"])
+    store = state["store"] or {"waiting_bytes": 0, "dropped": 0}
     return {
         "offhook_backend_failures_total": ("failures of a backend that others stand in for", backends["failures"]),
         "offhook_backend_stood_in_total": ("turns and answers a backend took for another", backends["stood_in"]),
@@ -75,6 +76,10 @@ def _gauges(state: dict[str, Any]) -> dict[str, tuple[str, float | Mapping[str, 
         "offhook_media_busy_ratio": ("how busy the audio thread is, of one core", media["busy"]),
         "offhook_media_late_seconds": ("how late audio goes out, 99th percentile", media["late_p99_ms"] / 1000),
         "offhook_loop_late_seconds": ("how late the event loop is", state["loop_late_ms"] / 1000),
+        "offhook_sockets_open": ("sockets that hear a call or a session", state["sockets"]["open"]),
+        "offhook_sockets_waiting_bytes": ("events that were not read yet", state["sockets"]["waiting_bytes"]),
+        "offhook_store_waiting_bytes": ("what waits for the disk of the store", store["waiting_bytes"]),
+        "offhook_store_dropped": ("records and lines of journals that were not kept", store["dropped"]),
         "offhook_uptime_seconds": ("how long the server runs", state["uptime_s"]),
     }
 

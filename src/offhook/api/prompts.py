@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from offhook.api.actions import read_body
 from offhook.api.answer import find_project, json_response
+from offhook.api.body import read_body
 from offhook.errors import ApiProblem
 from offhook.host.directory import Directory
 from offhook.host.prompt import Prompts, Template
@@ -38,7 +38,9 @@ class PromptRoutes:
     async def add(self, request: Request) -> Response:
         """Add a version: the body holds members of a session, ``instructions`` with ``{{variables}}`` foremost."""
         prompts = self._prompts(request)
-        return json_response(prompts.add(request.path_params["prompt_id"], await read_body(request)).shown(), 201)
+        return json_response(
+            prompts.add(request.path_params["prompt_id"], await read_body(request.receive)).shown(), 201
+        )
 
     def _prompts(self, request: Request) -> Prompts:
         project = find_project(self._directory.projects, request.headers)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from offhook.api.actions import read_body
 from offhook.api.answer import find_project, json_response
+from offhook.api.body import read_body
 from offhook.call.tokens import TokenStream
 from offhook.host.client_secrets import ClientSecrets, SecretSession
 from offhook.host.directory import Directory
@@ -32,7 +32,7 @@ class SecretRoutes:
     async def create(self, request: Request) -> Response:
         """Make a secret for a conversation or for transcripts; the session shown is the one that it will open."""
         project = find_project(self._directory.projects, request.headers)
-        body = await read_body(request)
+        body = await read_body(request.receive)
         params = decode_secret(body)
         session = params.session or SessionParams(type="realtime")
         return json_response(self._make(project, session, params.expires_after or Expiry(), len(body)))
@@ -40,7 +40,7 @@ class SecretRoutes:
     async def translation(self, request: Request) -> Response:
         """Make a secret for a translation session. This server has no such sessions, so it opens nothing."""
         project = find_project(self._directory.projects, request.headers)
-        params = decode_body(await read_body(request), wire.TranslationSecretParams)
+        params = decode_body(await read_body(request.receive), wire.TranslationSecretParams)
         life = params.expires_after or Expiry()
         value = self._secrets.make(project, None, life.seconds, 0)
         expires_at = self._expires_at(life)
@@ -53,7 +53,7 @@ class SecretRoutes:
     async def legacy_session(self, request: Request) -> Response:
         """Make a secret the older way."""
         project = find_project(self._directory.projects, request.headers)
-        body = await read_body(request)
+        body = await read_body(request.receive)
         params = decode_body(body, wire.LegacySessionParams)
         session = decode_session(wire.modern_session(params))
         return json_response(wire.legacy_session(self._make(project, session, _legacy_life(params), len(body))))
@@ -61,7 +61,7 @@ class SecretRoutes:
     async def legacy_transcription(self, request: Request) -> Response:
         """Make a secret for transcripts the older way."""
         project = find_project(self._directory.projects, request.headers)
-        body = await read_body(request)
+        body = await read_body(request.receive)
         params = decode_body(body, wire.LegacyTranscriptionParams)
         session = decode_body(wire.modern_transcription(params), TranscriptionParams)
         return json_response(wire.legacy_session(self._make(project, session, _legacy_life(params), len(body))))
@@ -75,7 +75,7 @@ class SecretRoutes:
         transcribes = isinstance(params, TranscriptionParams)
         start = as_start(params) if isinstance(params, TranscriptionParams) else params
         session = start_session(
-            self._directory.prepare(start, project),
+            self._directory.prepare(start, project, plays=False),
             session_id=self._session_id(),
             audio_format=PcmFormat(),
             expires_at=0,

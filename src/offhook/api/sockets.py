@@ -85,6 +85,7 @@ class RealtimeSockets:
             await _talk(
                 socket,
                 sideband,
+                has_room=sideband.has_room,
                 room=sideband.room,
                 hear=lambda text: owner.hear_client(sideband, text),
                 log=owner.log,
@@ -109,9 +110,17 @@ class RealtimeSockets:
         try:
             await _accept(socket)
             session.start()
-            await _talk(socket, session.socket, room=session.room, hear=session.hear_client, log=session.log)
+            await _talk(
+                socket,
+                session.socket,
+                has_room=session.has_room,
+                room=session.room,
+                hear=session.hear_client,
+                log=session.log,
+            )
         finally:
             session.close(Closing(1000, ""))
+            session.socket.leave()
 
     def _open(self, socket: WebSocket, project: Project, given: SecretSession, *, own_events: bool) -> SocketSession:
         model = socket.query_params.get("model")
@@ -146,11 +155,25 @@ async def _talk(
     socket: WebSocket,
     queue: Sideband,
     *,
+    has_room: Callable[[], bool],
     room: Callable[[], Awaitable[None]],
     hear: Callable[[str | bytes], None],
     log: FactLog,
 ) -> None:
     """Let a client and a conversation hear each other until one of them ends it."""
+
+    def offer(text: str | bytes) -> bool:
+        """Hear a message as it comes, where it would be heard at once when it was received."""
+        if queue.closing is not None or not has_room():
+            return False
+        try:
+            hear(text)
+        except Exception as bug:  # this socket pays for it, the call goes on
+            log.error("client event failed", failure=bug)
+            queue.close(FAILED)
+        return True
+
+    socket.scope["extensions"][TEXTS]["offer"](offer)
     reading = asyncio.ensure_future(_read(socket, queue, room, hear, log))
     try:
         await _write(socket, queue, reading)
@@ -166,6 +189,7 @@ async def _read(
     hear: Callable[[str | bytes], None],
     log: FactLog,
 ) -> None:
+    """Hear what could not be heard as it came."""
     try:
         while True:
             # What a client sends makes events, and frames that came together are received without a pause.
@@ -175,7 +199,7 @@ async def _read(
                 break
             text = message.get("text")
             hear(text if text is not None else message["bytes"])
-    except Exception as bug:  # this socket pays for it, the call goes on
+    except Exception as bug:  # as above
         log.error("client event failed", failure=bug)
         queue.close(FAILED)
     finally:

@@ -1,14 +1,14 @@
 """The journal of a call: every input with its time, and what followed, as lines of JSON.
 
 The same inputs give the same outputs, so a journal is a bug report that can be run again. It holds what clients sent
-and what was said, but no sound and no credentials of MCP servers.
+and what was said, but no sound, no images and no credentials of MCP servers.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -28,13 +28,16 @@ from offhook.wire.client_events import (
     ResponseParams,
     SessionUpdate,
 )
-from offhook.wire.items import InputAudio, InputItem, Message, OutputAudio
+from offhook.wire.items import ContentPart, InputAudio, InputImage, InputItem, Message, OutputAudio
 from offhook.wire.session import AudioFormat, SessionParams, mask_secrets
 
 Masked = TypeVar("Masked", SessionParams, ResponseParams)
 AnyItem = TypeVar("AnyItem", bound=InputItem)
 
 VERSION = 1
+# Where an image is takes a line; what is longer is the image itself, or as good as one.
+MAX_KEPT_URL_CHARS: Final = 2048
+_MAX_KIND_CHARS: Final = 40
 
 
 class JournalError(LocalError):
@@ -120,30 +123,46 @@ def _fit_to_keep(event: Event) -> Event:
         case talk.ClientSent(event=SessionUpdate(session=session) as update):
             return replace(event, event=replace(update, session=_masked(session)))
         case talk.ClientSent(event=ResponseCreate(response=ResponseParams() as response) as create):
-            response = replace(_masked(response), input=_silent_input(response.input))
+            response = replace(_masked(response), input=_slim_input(response.input))
             return replace(event, event=replace(create, response=response))
         case talk.ClientSent(event=InputAudioBufferAppend() as append):
             # A call takes no sound of its clients: what was in it decides nothing.
             return replace(event, event=replace(append, audio=""))
         case talk.ClientSent(event=ConversationItemCreate(item=item) as create):
-            return replace(event, event=replace(create, item=_silent(item)))
+            return replace(event, event=replace(create, item=_slim(item)))
         case _:
             return event
 
 
-def _silent_input(items: tuple[InputItem, ...] | UnsetType) -> tuple[InputItem, ...] | UnsetType:
-    return UNSET if items is UNSET else tuple(map(_silent, items))
+def _slim_input(items: tuple[InputItem, ...] | UnsetType) -> tuple[InputItem, ...] | UnsetType:
+    return UNSET if items is UNSET else tuple(map(_slim, items))
 
 
-def _silent(item: AnyItem) -> AnyItem:
-    """Return an item without its sound; of the sound, whether there was some is left."""
+def _slim(item: AnyItem) -> AnyItem:
+    """Return an item without its sound and its images; of the sound, whether there was some is left."""
     if not isinstance(item, Message):
         return item
-    content = tuple(
-        replace(part, audio="") if isinstance(part, InputAudio | OutputAudio) and part.audio else part
-        for part in item.content
-    )
-    return replace(item, content=content)
+    return replace(item, content=tuple(map(_slim_part, item.content)))
+
+
+def _slim_part(part: ContentPart) -> ContentPart:
+    match part:
+        case InputAudio(audio=str()) | OutputAudio(audio=str()):
+            return replace(part, audio="")
+        case InputImage(image_url=url):
+            return replace(part, image_url=_kept_url(url))
+        case _:
+            return part
+
+
+def _kept_url(url: str) -> str:
+    """Return where an image is; of one that is in its URL (RFC 2397), its kind, its size and its digest."""
+    is_data = url[:5].lower() == "data:"
+    if not is_data and len(url) <= MAX_KEPT_URL_CHARS:
+        return url
+    data = url.encode("utf-8", "surrogatepass")
+    kind = url[5 : 5 + _MAX_KIND_CHARS].partition(",")[0].partition(";")[0] if is_data else ""
+    return f"data:{kind};size_bytes={len(data)};sha256={hashlib.sha256(data).hexdigest()},"
 
 
 def _masked(params: Masked) -> Masked:

@@ -241,7 +241,9 @@ class Answered(msgspec.Struct, frozen=True):
     @property
     def until(self) -> float | None:
         """When it is ended by us; None: never."""
-        return min((each for each in (self.expires_at, self.stops_at) if each is not None), default=None)
+        if self.stops_at is None or self.expires_at is None:
+            return self.expires_at if self.stops_at is None else self.stops_at
+        return min(self.expires_at, self.stops_at)
 
     @property
     def ends_as(self) -> str:

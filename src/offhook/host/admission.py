@@ -11,20 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from offhook.host.weighing import Amount, Costs
+
 # Above this share of a core the spacing of packets suffers; measured on two-core machines.
 TARGET_BUSY: Final = 0.70
-# What a call (share of a core) and setting one up (seconds of it) are taken to cost before any was measured, and how
-# many calls, or calls a second, those guesses weigh as much as.
+# What a call is taken to cost before any was measured, as a share of a core.
 GUESSED_COST: Final = 0.004
-GUESSED_SETUP_S: Final = 0.0015
-GUESS_WEIGHT: Final = 4
-# No call was ever seen to cost less; a reading below it is one of calls that make no sound.
-LEAST_COST: Final = 0.0003
-# How fast a new reading counts. Readings come once a second.
+# How fast the figures of what else is held count. Readings come once a second.
 SMOOTHING: Final = 0.3
-# What calls cost changes slowly, and what setting them up costs hardly; a burst of calls, in which both come together,
-# is told apart by what was seen before it.
-COST_SMOOTHING: Final = 0.1
 # Lateness that callers hear: half a packet in the audio plane, a pause before an answer elsewhere. A server that is
 # not half as busy as it may be does not make itself that late: then only a whole packet counts, which is a gap
 # whoever made it, and which a share of the processor smaller than one core shows by, too.
@@ -40,8 +34,6 @@ LEAST_LIMIT: Final = 1
 # So many new calls a second are always taken while there is room, and none was ever set up for less processor time.
 LEAST_SETUPS: Final = 10
 LEAST_SETUP_S: Final = 0.0003
-# An idle server takes less than a hundredth of a core; what it does beyond this is not for ever.
-MOST_IDLE_BUSY: Final = 0.05
 # So few calls that do not keep the machine busy are not what makes it late; a neighbour, or a suspension, is.
 BLAMELESS: Final = 4
 _NONE: Final = float("inf")
@@ -80,37 +72,6 @@ class Load:
         return None
 
 
-class CostOfCalls:
-    """What a call costs, told apart from what setting one up costs: least squares over the last few seconds.
-
-    The guesses take part as readings of their own, so that the answer is defined before there are calls, and while
-    calls and set-ups only come together.
-    """
-
-    def __init__(self, guess: float) -> None:
-        self._guess = guess
-        self.call = guess
-        """Share of a core."""
-        self.setup_s = GUESSED_SETUP_S
-        """Seconds of a core."""
-        self._legs2 = self._legs_opened = self._opened2 = self._legs_busy = self._opened_busy = 0.0
-
-    def learn(self, busy: float, legs: int, opened: int) -> None:
-        """Take the figures of a second."""
-        old, new = 1 - COST_SMOOTHING, COST_SMOOTHING
-        self._legs2 = old * self._legs2 + new * legs * legs
-        self._legs_opened = old * self._legs_opened + new * legs * opened
-        self._opened2 = old * self._opened2 + new * opened * opened
-        self._legs_busy = old * self._legs_busy + new * legs * busy
-        self._opened_busy = old * self._opened_busy + new * opened * busy
-        weight = GUESS_WEIGHT * GUESS_WEIGHT
-        a, b, c = self._legs2 + weight, self._legs_opened, self._opened2 + weight
-        p, q = self._legs_busy + weight * self._guess, self._opened_busy + weight * GUESSED_SETUP_S
-        determinant = a * c - b * b  # Never zero: the guesses are in it.
-        self.call = max((p * c - q * b) / determinant, LEAST_COST)
-        self.setup_s = max((a * q - b * p) / determinant, 0.0)
-
-
 class Ceiling:
     """What lateness allows of something, down to ``least``; there is none until something was late."""
 
@@ -134,14 +95,17 @@ class Admission:
     """Says whether one more call may come in, or one more of what else this server holds: ``noun`` says of what.
 
     ``max_calls`` is a cap by configuration, 0 for none; the limit that was found holds below it. ``guessed_cost`` is
-    the share of a core that one is taken to cost before any was measured.
+    the share of a core that one is taken to cost before any was measured, ``costs`` what is shared with the admission
+    of what else the server holds.
     """
 
-    def __init__(self, max_calls: int, noun: str = "calls", guessed_cost: float = GUESSED_COST) -> None:
+    def __init__(
+        self, max_calls: int, noun: str = "calls", guessed_cost: float = GUESSED_COST, costs: Costs | None = None
+    ) -> None:
         self._max_calls = max_calls
         self._noun = noun
-        self._cost = CostOfCalls(guessed_cost)
-        self._idle_busy = 0.0
+        self.costs = costs or Costs()
+        self._kind = self.costs.add(guessed_cost)
         self._others = 0.0
         self._calls = Ceiling(LEAST_LIMIT)
         self._setups = Ceiling(LEAST_SETUPS)
@@ -153,16 +117,17 @@ class Admission:
     @property
     def cost(self) -> float:
         """The share of a core that a call costs."""
-        return self._cost.call
+        return self._kind.cost
 
-    def share(self, legs: int, opened: int) -> float:
-        """Return the share of a core that so many calls cost, and that setting up so many in a second does."""
-        return legs * self.cost + opened * self._cost.setup_s
+    @property
+    def share(self) -> float:
+        """The share of a core that the calls of the last second cost, and setting up new ones."""
+        return self._kind.share
 
     @property
     def limit(self) -> int:
         """Calls that may be held at a time."""
-        found = min((TARGET_BUSY - self._idle_busy - self._others) / self.cost, self._calls.value)
+        found = min((TARGET_BUSY - self.costs.idle_busy - self._others) / self.cost, self._calls.value)
         limit = max(int(found), LEAST_LIMIT)
         return min(limit, self._max_calls) if self._max_calls else limit
 
@@ -191,31 +156,29 @@ class Admission:
         self._admitted += 1
 
     def observe(self, load: Load) -> None:
-        """Take the figures of a second."""
+        """Take the figures of a second, in which the server held nothing else."""
+        self.costs.learn(load.busy, (Amount(load.legs, load.opened),))
+        self.judge(load)
+
+    def judge(self, load: Load) -> None:
+        """Take the figures of a second whose costs have been learned; ``others`` of them is for what else is held."""
         self._admitted = 0
-        own = max(load.busy - load.others, 0.0)
         self._others += SMOOTHING * (load.others - self._others)
-        if not load.legs and not load.opened:
-            self._idle_busy += SMOOTHING * (own - self._idle_busy)
-        # What keeps a server busy without calls passes, and need not be there while there are some.
-        self._idle_busy = min(self._idle_busy, own, MOST_IDLE_BUSY)
-        self._cost.learn(max(own - self._idle_busy, 0.0), load.legs, load.opened)
         late = load.late
         if late is None:
             self._late_readings = 0
             self._calls.rise(TARGET_BUSY / self.cost)
-            self._setups.rise(TARGET_BUSY / max(self._cost.setup_s, LEAST_SETUP_S))
+            self._setups.rise(TARGET_BUSY / max(self._kind.setup_s, LEAST_SETUP_S))
             if self._calls.value == self._setups.value == _NONE:
                 self.reason = ""
             return
         self._late_readings += 1
         if self._late_readings < LATE_READINGS:
             return
-        own_share = self.share(load.legs, load.opened)
-        if not own_share or own_share < load.others:
+        if not self.share or self.share < load.others:
             return  # It is somebody else's doing, or nobody's, and there is nothing to take less of.
         self.reason = late
-        if load.opened * self._cost.setup_s > load.legs * self.cost:
+        if load.opened * self._kind.setup_s > load.legs * self.cost:
             self._setups.lower(load.opened)
         else:
             self._calls.lower(load.legs, LEAST_LIMIT if load.busy > TARGET_BUSY else BLAMELESS)

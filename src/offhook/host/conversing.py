@@ -109,7 +109,7 @@ class Conversing:
             case do.CancelGeneration(run=run):
                 if (running := self._generating.get(run)) is not None:
                     running.cancel()
-            case do.Fill():
+            case do.Fill() | do.MakeFiller():
                 self._filling.begin(output)
             case do.StopFilling(number=number):
                 self._filling.stop(number)
@@ -337,6 +337,8 @@ class Conversing:
                     self._language = language or self._language
                     if piece.text:
                         take(talk.TranscriptGrew(item_id, piece.text, piece.logprobs))
+                    for each in piece.segments:
+                        take(talk.SegmentHeard(item_id, each.text, each.speaker, each.start_s, each.end_s))
         except ModelError as failure:
             code, why = well_formed(failure.code), well_formed(failure.message)
             self._owner.log.warning("transcription failed", code=code, why=why)

@@ -19,6 +19,7 @@ from offhook.host.line import Lines
 from offhook.host.owner import CallOwner
 from offhook.host.project import Project, Projects
 from offhook.host.services import Services
+from offhook.host.sideband import Readers
 from offhook.host.telephone import Telephone
 from offhook.session.settings import check_model
 from offhook.wire.ids import Ids
@@ -66,6 +67,7 @@ class Directory:
         self.services = services
         self.telephone = telephone
         self.lines = lines
+        self._readers: dict[str, Readers] = {}
         self._active: dict[str, CallOwner] = {}
         self._ended: OrderedDict[str, EndedCall] = OrderedDict()
         self._parting: set[asyncio.Task[None]] = set()
@@ -84,13 +86,25 @@ class Directory:
         calls: list[CallOwner | EndedCall] = [*self._ended.values(), *self._active.values()]
         return [call for call in reversed(calls) if call.project is project]
 
-    def prepare(self, params: SessionParams, project: Project) -> SessionParams:
-        """Return a session as it is to begin. Raises ApiProblem for a model, a prompt or a clip that is not there."""
+    def prepare(self, params: SessionParams, project: Project, *, plays: bool = True) -> SessionParams:
+        """Return a session as it is to begin, by telephone or (not ``plays``) on a socket of its own.
+
+        Raises ApiProblem for a model, a prompt or a clip that is not there.
+        """
         params = self.services.preparing.session(params, project.id)
         options = self.services.options.engine
         check_model(params, options.strict_models)
-        update_own(options.defaults.own, params.offhook, options.defaults.own, options.clips)
+        update_own(options.defaults.own, params.offhook, options.defaults.own, options.clips, plays=plays)
         return params
+
+    def readers(self, project: Project) -> Readers:
+        """Return the sockets of a project."""
+        return self._readers.setdefault(project.id, Readers(self.services.metrics))
+
+    def report_sockets(self) -> dict[str, int]:
+        """Say what waits for the sockets of all projects."""
+        readers = self._readers.values()
+        return {"open": sum(map(len, readers)), "waiting_bytes": sum(each.waiting_bytes for each in readers)}
 
     @property
     def calls(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import aclosing
 from typing import Any, Final, assert_never, cast
 
@@ -51,8 +52,11 @@ class Filling:
         self._services = services
         self._speaking: tuple[int, asyncio.Task[None]] | None = None
 
-    def begin(self, wanted: do.Fill) -> None:
-        """Let it be heard as soon as it is made."""
+    def begin(self, wanted: do.Fill | do.MakeFiller) -> None:
+        """Let it be heard, or bring it, as soon as it is made."""
+        if isinstance(wanted, do.MakeFiller):
+            self._start(wanted.number, self._tell_sentence(wanted))
+            return
         line, number = self._owner.line, wanted.number
         match wanted.filling:
             case Beep() if line is not None:
@@ -60,13 +64,15 @@ class Filling:
             case PlayClip(name=name) if line is not None and name in self._services.clips:
                 line.fill(number, self._services.clips[name], loops=True)
             case Say(text=text):
-                context = metered(self._owner.note_use)
-                task = asyncio.get_running_loop().create_task(self._speak(wanted, text), context=context)
-                self._speaking = number, task
+                self._start(number, self._play_sentence(wanted, text))
             case Beep() | PlayClip():
                 self._owner.take(talk.FillerEnded(number, 0))
             case other:
                 assert_never(other)
+
+    def _start(self, number: int, speaking: Coroutine[Any, Any, None]) -> None:
+        context = metered(self._owner.note_use)
+        self._speaking = number, asyncio.get_running_loop().create_task(speaking, context=context)
 
     def stop(self, number: int) -> None:
         """End it, also while it is still being made."""
@@ -82,7 +88,17 @@ class Filling:
             self._speaking[1].cancel()
             self._speaking = None
 
-    async def _speak(self, wanted: do.Fill, text: str) -> None:
+    async def _tell_sentence(self, wanted: do.MakeFiller) -> None:
+        pieces = await self._speak(wanted, wanted.text)
+        sounds = tuple(talk.FillerSound(piece.pcm, piece.rate_hz, piece.duration_ms) for piece in pieces)
+        made = talk.FillerMade(wanted.number, sounds) if sounds else talk.FillerEnded(wanted.number, 0)
+        self._owner.take(made)
+
+    async def _play_sentence(self, wanted: do.Fill, text: str) -> None:
+        self._play(wanted.number, text, await self._speak(wanted, text))
+
+    async def _speak(self, wanted: do.Fill | do.MakeFiller, text: str) -> list[Sound]:
+        """Return what the voice makes of a sentence; nothing when it fails, or needs too long."""
         pieces: list[Sound] = []
         try:
             async with asyncio.timeout(SPEAKING_S):
@@ -96,7 +112,7 @@ class Filling:
         except Exception as bug:  # an adapter may not be ours; the caller only waits in silence
             self._owner.log.error("model adapter failed", failure=bug)
         self._speaking = None
-        self._play(wanted.number, text, pieces)
+        return pieces
 
     def _play(self, number: int, text: str, pieces: list[Sound]) -> None:
         line = self._owner.line

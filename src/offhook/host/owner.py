@@ -20,6 +20,7 @@ from offhook.call.journal import Event, Head, SessionOpened, Tick, bug_name, enc
 from offhook.call.machine import CallInput
 from offhook.call.tokens import TokenStream
 from offhook.errors import ApiProblem
+from offhook.host.conversing import Conversing
 from offhook.host.early import EarlyEvents
 from offhook.host.invitation import Invitation
 from offhook.host.line import Line, LineError
@@ -64,7 +65,7 @@ class CallOwner:
         # A stream of its own: what the machines did not ask for must not move their ids, or a replay makes others.
         self._ids = Ids(TokenStream(b"outside" + call.seed))
         self._directory = directory
-        self._conversing = converse(self, services)
+        self._conversing: Conversing | None = converse(self, services)
         epoch_s = services.wall_s() - services.clock()
         names = {"call_id": call.id, "project": project.id}
         self._watch = Watch(services.metrics, seed=call.seed, epoch_s=epoch_s, prices=services.prices, **names)
@@ -112,13 +113,15 @@ class CallOwner:
             message = f"{limits.MAX_SIDEBANDS_PER_CALL} sockets are attached to this call, which is the limit."
             raise ApiProblem(429, "rate_limit_exceeded", message)
         self._sideband_count += 1
-        sideband = Sideband(self._sideband_count, own_events=own_events)
+        readers = self._directory.readers(self.project)
+        sideband = Sideband(self._sideband_count, own_events=own_events, readers=readers, log=self.log)
         self._sidebands[sideband.number] = sideband
         return sideband
 
     def detach(self, sideband: Sideband) -> None:
         """Remove a socket. The call goes on without it."""
         self._sidebands.pop(sideband.number, None)
+        sideband.leave()
 
     def hear_client(self, sideband: Sideband, text: str | bytes) -> None:
         """Take what a client sent on its socket."""
@@ -244,7 +247,7 @@ class CallOwner:
                     self._replies[reply] = problem
             case telephone.Finish(end=end):
                 self._close_everything(end)
-            case _:
+            case _ if self._conversing is not None:
                 self._conversing.perform(output)
 
     # -- ringing
@@ -287,7 +290,8 @@ class CallOwner:
         self.take(telephone.LegAnswered())
         self._answered_s = services.wall_s()
         self.log.info("call answered", codec=line.codec, model=params.model or None)
-        if ignored := without_effect(params, reasons=services.backend.capabilities.reasons):
+        can = services.backend.capabilities
+        if ignored := without_effect(params, reasons=can.reasons, tells_speakers=can.tells_speakers):
             self.log.warning("session members without effect", members=",".join(ignored))
         for event in self._early.take_all():
             self.take(event)
@@ -360,7 +364,9 @@ class CallOwner:
         self._ended_s = services.wall_s()
         self._alarm.cancel()
         self._early.take_all()
-        self._conversing.stop_speaking()
+        conversing = self._conversing
+        if conversing is not None:
+            conversing.stop_speaking()
         if self.line is not None:
             self.line.close()
         self.tell_own("offhook.call.ended", call_id=self.call.id, end=_shown_end(end))
@@ -380,15 +386,15 @@ class CallOwner:
         self._watch.stop(services.clock())
         self._save()
         self._directory.ended(self)
-        if self._sidebands and self._conversing.hearing:
-            self._directory.part_with(self._hear_last_words(end))
+        if self._sidebands and conversing is not None and conversing.hearing:
+            self._directory.part_with(self._hear_last_words(conversing, end))
         else:
             self._let_go(end)
 
-    async def _hear_last_words(self, end: End) -> None:
+    async def _hear_last_words(self, conversing: Conversing, end: End) -> None:
         """Let what the caller said last be transcribed and told, before the sockets are closed."""
         try:
-            if hearing := self._conversing.hearing:  # It may have ended before this began.
+            if hearing := conversing.hearing:  # It may have ended before this began.
                 await asyncio.wait(hearing, timeout=LAST_WORDS_S)
         finally:
             self._save()
@@ -400,7 +406,8 @@ class CallOwner:
             self._services.store.save(self.record())
 
     def _let_go(self, end: End) -> None:
-        self._conversing.close()
+        if self._conversing is not None:
+            self._conversing.close()
         if spans := self._watch.close(self._services.clock()):
             for sink in self._services.span_sinks:
                 sink.save_spans(self.call.id, spans)
@@ -413,6 +420,10 @@ class CallOwner:
             # What still comes in, such as the stop of the playout, no longer belongs to the call.
             self._journal.close()
             self._journal = None
+        # Who knew this call is not known by it any more: so it is gone with its last task, without a collection.
+        self._conversing = None
+        self._alarm.retire()
+        self.call.forget_conversation()
 
 
 def _shown_end(end: End) -> dict[str, Any]:

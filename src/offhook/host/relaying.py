@@ -57,6 +57,7 @@ class Relaying(Conversing):
             case do.CancelGeneration(run=run):
                 self._take(steps.Cancelled(run))
             case do.Hear(item_id=item_id, start_ms=start_ms, end_ms=end_ms, transcription=wanted):
+                self._drop_early()
                 speech = self._speech(start_ms, end_ms)
                 turn = steps.TurnSpoken(item_id, start_ms, end_ms, speech.pcm, speech.rate_hz, wanted is not None)
                 self._take(turn)
@@ -67,8 +68,8 @@ class Relaying(Conversing):
                 self._turns = output
                 if self._finds_turns:
                     super().perform(output)
-            case do.HearEarly() | do.HearSoFar() | do.DropEarly():
-                pass
+            case do.HearEarly(tell=False) | do.HearSoFar():
+                pass  # Upstream hears whole turns.
             case do.Send(event=event):
                 super().perform(output)
                 if type(event) in TOLD:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from offhook.host.admission import Admission, Load
+from offhook.host.weighing import Amount
 
 PROBES_A_SECOND: Final = 20
 
@@ -96,10 +97,10 @@ class LoadSampler:
 
 
 def observe(calls: Admission, load: Load, sessions: SessionLoad, opened: int) -> None:
-    """Give the figures of a second to both: each is charged with what the other is not known to cost."""
+    """Give the figures of a second to both, who share their costs; each is judged by its own part of the load."""
     held = len(sessions)
-    calls_busy = min(calls.share(load.legs, load.opened), load.busy)
-    sessions_busy = min(sessions.admission.share(held, opened), load.busy)
-    calls.observe(replace(load, others=sessions_busy))
+    calls.costs.learn(load.busy, (Amount(load.legs, load.opened), Amount(held, opened)))
+    calls.judge(replace(load, others=min(sessions.admission.share, load.busy)))
     # Sessions cannot hear that the audio of calls is late, but they share the processor with it.
-    sessions.admission.observe(replace(load, legs=held, opened=opened, stayed=None, others=calls_busy))
+    others = min(calls.share, load.busy)
+    sessions.admission.judge(replace(load, legs=held, opened=opened, stayed=None, others=others))

@@ -29,7 +29,7 @@ class Sessions:
         self.directory = directory
         self.services = directory.services
         self.listening = listening
-        self.admission = Admission(limits.MAX_SOCKET_SESSIONS, "sessions", GUESSED_COST)
+        self.admission = Admission(limits.MAX_SOCKET_SESSIONS, "sessions", GUESSED_COST, directory.admission.costs)
         self.total = 0
         self._active: dict[str, SocketSession] = {}
         self._news = asyncio.Event()

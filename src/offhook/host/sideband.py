@@ -1,12 +1,17 @@
-"""What a socket has still to be told: a bounded queue between a conversation and one reader."""
+"""What a socket has still to be told: a bounded queue between a conversation and one reader.
+
+The queues of one project have a bound together, too.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
+from offhook.telemetry.log import FactLog
+from offhook.telemetry.metrics import Metrics
 from offhook.wire import limits
 
 
@@ -21,21 +26,59 @@ class Closing:
 # What is written at a time is in no queue any more, and a slow reader is not to be lent much of it.
 MAX_WRITE_BYTES: Final = 65_536
 TOO_SLOW = Closing(1008, "The events were not read fast enough.")
+GONE = Closing(1000, "")
+
+
+class Readers:
+    """The sockets of one project. What waits for all of them together is bounded too: one key may open very many."""
+
+    def __init__(self, metrics: Metrics | None = None) -> None:
+        self.metrics = metrics or Metrics()
+        self.waiting_bytes = 0
+        self._sidebands: set[Sideband] = set()
+
+    def __len__(self) -> int:
+        return len(self._sidebands)
+
+    def join(self, sideband: Sideband) -> None:
+        """A socket was opened."""
+        self._sidebands.add(sideband)
+
+    def leave(self, sideband: Sideband) -> None:
+        """A socket is gone; nothing waits for it any more."""
+        self._sidebands.discard(sideband)
+
+    def grow(self, size_bytes: int) -> None:
+        """More waits for one of them: let those go that are furthest behind, while it is too much for all."""
+        self.waiting_bytes += size_bytes
+        while self.waiting_bytes > limits.MAX_PROJECT_BACKLOG_BYTES and self._sidebands:
+            max(self._sidebands, key=lambda each: each.waiting_bytes).let_go("project")
 
 
 class Sideband:
     """One attached socket. The call puts, the socket's writer takes; a reader that falls behind is let go."""
 
-    def __init__(self, number: int, *, own_events: bool, backlog: int = limits.MAX_SIDEBAND_BACKLOG) -> None:
+    def __init__(
+        self,
+        number: int,
+        *,
+        own_events: bool,
+        backlog: int = limits.MAX_SIDEBAND_BACKLOG,
+        readers: Readers | None = None,
+        log: FactLog | None = None,
+    ) -> None:
         self.number = number
         self.own_events = own_events
         self._backlog = backlog
+        self._readers = Readers() if readers is None else readers
+        self._log = log or FactLog("sockets")
         self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0
+        self.waiting_bytes = 0
         self.closing: Closing | None = None
         """Why the socket is closed, once it is."""
         self._news = asyncio.Event()
         self._room = asyncio.Event()
+        self._readers.join(self)
 
     def put(self, text: bytes) -> None:
         """Queue an event. Beyond the limits the queue is dropped and the socket closed: the call never waits.
@@ -44,15 +87,36 @@ class Sideband:
         """
         if self.closing is not None:
             return
-        waiting_bytes = self._waiting_bytes + len(text)
+        waiting_bytes = self.waiting_bytes + len(text)
         if len(self._waiting) >= self._backlog or (self._waiting and waiting_bytes > limits.MAX_BACKLOG_BYTES):
-            self._waiting.clear()
-            self._waiting_bytes = 0
-            self.close(TOO_SLOW)
+            self.let_go("socket")
             return
         self._waiting.append(text)
-        self._waiting_bytes = waiting_bytes
+        self.waiting_bytes = waiting_bytes
         self._news.set()
+        self._readers.grow(len(text))
+
+    def let_go(self, bound: Literal["socket", "project"]) -> None:
+        """Close the socket without what waits for it: more than it, or all of its project, may have."""
+        self._log.warning(
+            "a socket is closed: its events are not read",
+            socket=self.number,
+            bound=bound,
+            waiting=len(self._waiting),
+            waiting_bytes=self.waiting_bytes,
+        )
+        self._readers.metrics.count("offhook_slow_sockets_total", bound=bound)
+        self.closing = None  # Events are lost, whatever it was to be closed for.
+        self.close(TOO_SLOW)
+        self.leave()
+
+    def leave(self) -> None:
+        """Nobody reads any more."""
+        self._readers.leave(self)
+        self._readers.waiting_bytes -= self.waiting_bytes
+        self._waiting.clear()
+        self.waiting_bytes = 0
+        self.close(GONE)
 
     def close(self, closing: Closing) -> None:
         """Close the socket once everything queued was sent; the first reason counts."""
@@ -66,6 +130,7 @@ class Sideband:
         waiting = self._waiting
         while not waiting:
             if self.closing is not None:
+                self.leave()
                 return self.closing
             self._news.clear()
             await self._news.wait()
@@ -73,16 +138,20 @@ class Sideband:
         size_bytes = len(texts[0])
         while waiting and (size_bytes := size_bytes + len(waiting[0])) <= MAX_WRITE_BYTES:
             texts.append(waiting.popleft())
-        self._waiting_bytes -= sum(map(len, texts))
-        if self._has_room():
+        size_bytes = sum(map(len, texts))
+        self.waiting_bytes -= size_bytes
+        self._readers.waiting_bytes -= size_bytes
+        if self.has_room():
             self._room.set()
         return texts
 
     async def room(self) -> None:
         """Wait until little enough is queued that a client who also reads cannot fill the rest by itself."""
-        while not self._has_room() and self.closing is None:
+        while not self.has_room():
             self._room.clear()
             await self._room.wait()
 
-    def _has_room(self) -> bool:
-        return len(self._waiting) <= self._backlog // 2 and self._waiting_bytes <= limits.MAX_ASKING_BYTES
+    def has_room(self) -> bool:
+        """Whether `room` would not wait."""
+        is_little = len(self._waiting) <= self._backlog // 2 and self.waiting_bytes <= limits.MAX_ASKING_BYTES
+        return is_little or self.closing is not None

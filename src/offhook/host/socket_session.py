@@ -49,7 +49,7 @@ class SocketSession:
         options = services.options.engine
         transcribes = isinstance(params, TranscriptionParams)
         start = as_start(params) if isinstance(params, TranscriptionParams) else params
-        start = sessions.directory.prepare(start, project)
+        start = sessions.directory.prepare(start, project, plays=False)
         ids = Ids(TokenStream(services.seed()))
         now = services.clock()
         session_s = services.options.call.session_s
@@ -64,7 +64,13 @@ class SocketSession:
         self.id = session.id
         self.project = project
         self.log = services.log.bind(session_id=session.id)
-        self.socket = Sideband(ORIGIN, own_events=own_events, backlog=limits.MAX_SOCKET_BACKLOG)
+        self.socket = Sideband(
+            ORIGIN,
+            own_events=own_events,
+            backlog=limits.MAX_SOCKET_BACKLOG,
+            readers=sessions.directory.readers(project),
+            log=self.log,
+        )
         self._services = services
         self._sessions = sessions
         self._ids = ids
@@ -85,7 +91,8 @@ class SocketSession:
         self._closed = False
         self._ended_s: float | None = None
         self._alarm = Alarm(self._wake, sessions.services.clock)
-        if ignored := without_effect(start, reasons=services.backend.capabilities.reasons):
+        can = services.backend.capabilities
+        if ignored := without_effect(start, reasons=can.reasons, tells_speakers=can.tells_speakers):
             self.log.warning("session members without effect", members=",".join(ignored))
 
     @property
@@ -102,6 +109,10 @@ class SocketSession:
 
     # -- for the socket
 
+    def has_room(self) -> bool:
+        """Whether `room` would not wait."""
+        return (self._closed or not self.line.is_full) and self.socket.has_room()
+
     async def room(self) -> None:
         """Wait until more may be read: until what was sent is listened to, and what is to be told is taken."""
         while self.line.is_full and not self._closed:
@@ -114,13 +125,22 @@ class SocketSession:
             return
         event: talk.Input
         try:
-            asked = self._services.preparing.event(self._decode(text), self.project.id)
-            event = talk.ClientSent(asked, ORIGIN)
+            asked = self._decode(text)
+            if type(asked) is InputAudioBufferAppend:
+                self._hear_audio(asked)
+                return
+            event = talk.ClientSent(self._services.preparing.event(asked, self.project.id), ORIGIN)
         except ApiProblem as problem:
             event = talk.ClientErred(problem.code, problem.message, problem.param, event_id_of(text), ORIGIN)
-        if not _brings_audio(event):
-            self.line.catch_up()
+        self.line.catch_up()
         self.take(event)
+
+    def _hear_audio(self, event: InputAudioBufferAppend) -> None:
+        """Take audio: most of what comes. It only waits to be listened to; nothing else follows from it yet."""
+        try:
+            self._perform_all(self.engine.handle(talk.ClientSent(event, ORIGIN), self._services.clock()))
+        except Exception as bug:
+            self._fail(bug)
 
     # -- the loop
 
@@ -130,19 +150,23 @@ class SocketSession:
         if self._working or self._closed:
             return
         self._working = True
-        is_sound = True  # Most of what comes and goes is, and makes no deadline earlier.
+        is_sound = True  # Most of what a model makes is, and makes no deadline earlier.
         try:
             while self._inbox and not self._closed:
                 event = self._inbox.popleft()
-                is_sound = is_sound and (_brings_audio(event) or isinstance(event, talk.AudioProduced))
+                is_sound = is_sound and type(event) is talk.AudioProduced
                 self._do(event, self._services.clock())
-        except Exception as bug:  # this session ends, the others never hear of it
-            self.log.error("session failed by a bug", failure=bug)
-            self.close(FAILED)
+        except Exception as bug:
+            self._fail(bug)
         finally:
             self._working = False
         if not is_sound:
             self._arm()
+
+    def _fail(self, bug: Exception) -> None:
+        """End this session; the others never hear of it."""
+        self.log.error("session failed by a bug", failure=bug)
+        self.close(FAILED)
 
     def _do(self, event: talk.Input, now: float) -> None:
         outputs = self.engine.handle(event, now)
@@ -253,10 +277,6 @@ class SocketSession:
             "usage": self._watch.usage_shown(),
             "cost": self._watch.cost.shown(),
         }
-
-
-def _brings_audio(event: talk.Input) -> bool:
-    return isinstance(event, talk.ClientSent) and isinstance(event.event, InputAudioBufferAppend)
 
 
 def expired_reason(session_s: float) -> str:

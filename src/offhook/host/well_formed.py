@@ -44,7 +44,11 @@ def well_formed_output(output: talk.Input) -> talk.Input:
 def well_formed_words(words: Words) -> Words:
     """Return what was heard with all its text well formed."""
     text, language = well_formed(words.text), well_formed(words.language)
-    if not words.logprobs and text is words.text and language is words.language:
+    if not words.logprobs and not words.segments and text is words.text and language is words.language:
         return words
     logprobs = tuple(replace(each, token=well_formed(each.token)) for each in words.logprobs)
-    return dataclasses.replace(words, text=text, language=language, logprobs=logprobs)
+    segments = tuple(
+        dataclasses.replace(each, text=well_formed(each.text), speaker=well_formed(each.speaker))
+        for each in words.segments
+    )
+    return dataclasses.replace(words, text=text, language=language, logprobs=logprobs, segments=segments)

@@ -63,6 +63,12 @@ def check_tool(tool: McpTool, path: str, options: McpOptions) -> None:
         raise invalid(path, message)
     if tool.tunnel_id is not UNSET:
         raise invalid(f"{path}.tunnel_id", "Invalid value: this server has no tunnels. Give a server_url.")
+    if tool.defer_loading is True:
+        # No tool of a realtime session searches, so nothing would ever load these.
+        message = (
+            "Invalid value: true. This server does not search for tools: all tools of a server are loaded at once."
+        )
+        raise invalid(f"{path}.defer_loading", message)
     if tool.connector_id is not UNSET and tool.connector_id not in options.connectors:
         message = f"Invalid value: '{tool.connector_id}' is not among the [mcp_connectors] of this server."
         raise invalid(f"{path}.connector_id", message)

@@ -94,6 +94,10 @@ class Inbound:
         self._never_heard = True
         self._agree(negotiated)
 
+    def close(self) -> None:
+        """Forget who listens: nothing more comes in."""
+        self._listen = _nobody
+
     def renegotiated(self, negotiated: Negotiated, now: float) -> None:
         """Take a new offer and answer."""
         self._agree(negotiated)
@@ -243,3 +247,7 @@ class Inbound:
     def _found(self, concealer: Concealer, payload: bytes) -> bytes:
         self._concealer = None
         return g711.encode(concealer.found(g711.decode(payload, self.codec)), self.codec)
+
+
+def _nobody(_: bytes) -> None:
+    pass

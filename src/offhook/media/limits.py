@@ -61,7 +61,7 @@ JITTER_MS: Final = START_DEPTH // TICKS_PER_MS
 """How deep a jitter buffer starts: two frames, so that two packets which changed places are put back."""
 
 DRAIN_PASSES: Final = 8
-"""Datagrams read from one port in one step: forty times the rate of a call, so a flood cannot hold up the others."""
+"""Datagrams read from one port in the time of a step: forty times the rate of a call, so a flood holds nobody up."""
 
 FLUSHED_PACKETS: Final = 1000
 """Datagrams thrown away when a leg is opened; more than a socket's buffer holds."""

@@ -236,14 +236,17 @@ class MediaPlane:
             self._group_at = [now + index * limits.STEP_S for index in range(limits.GROUPS)]
         elif now - self._last_now > limits.STALL_S:
             self._stood_still_s += now - self._last_now - limits.STEP_S
-        self.meter.began(max(now - due, 0.0))
+        late_s = max(now - due, 0.0)
+        # What has come in while this step was late is all read now: what is not there by its tick counts as lost.
+        passes = limits.DRAIN_PASSES * (1 + int(late_s / limits.STEP_S))
+        self.meter.began(late_s)
         self._last_now = now
         media_now = now - self._stood_still_s
         while self._commands:
             self._obey(self._commands.popleft(), media_now)
-        self._drain(self._poller, media_now)
+        self._drain(self._poller, media_now, passes)
         if self._urgent_legs:
-            self._drain(self._urgent, media_now)
+            self._drain(self._urgent, media_now, passes)
         if self._hearing.heard:
             self._hearing.levels(self._edges)
         self._steps += 1
@@ -426,10 +429,11 @@ class MediaPlane:
             self.meter.failures += 1
             self._edges.append(MediaFailed(leg.id, leg.ms(now), type(failure).__name__))
         self._edges.append(LegClosed(leg.id, leg.ms(now), leg.stats()))
+        leg.inbound.close()
 
-    def _drain(self, poller: Poller, now: float) -> None:
+    def _drain(self, poller: Poller, now: float, passes: int) -> None:
         """Read all ports, each once a pass, so that one that is flooded does not hold up the others."""
-        for _ in range(limits.DRAIN_PASSES):
+        for _ in range(passes):
             ready = poller.ready()
             if not ready:
                 return

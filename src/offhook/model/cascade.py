@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
 
-from offhook.model.fallback import Order, call_report
+from offhook.model.fallback import Order, call_report, stop_part
 from offhook.model.interface import (
     Capabilities,
     EarlyHearing,
@@ -29,6 +29,7 @@ from offhook.model.ordered import OrderedEar, OrderedMind, OrderedVoice
 from offhook.model.sentence import SentenceCutter
 from offhook.session.inputs import AudioProduced, GenerationFinished, TextProduced, ToolCallStarted, WordsFinished
 from offhook.session.outputs import Generate
+from offhook.telemetry.log import FactLog
 from offhook.wire.items import InputAudio, Message
 from offhook.wire.session import TranscriptionEcho, Voice
 
@@ -56,6 +57,7 @@ class Cascade:
             needs_transcripts=True,
             hears_early=getattr(hearing, "hears_early", self._hear_early is not None),
             reasons=getattr(mind, "reasons", False),
+            tells_speakers=getattr(hearing, "tells_speakers", False),
         )
         self._hearing = hearing
         self._mind = mind
@@ -92,9 +94,7 @@ class Cascade:
     async def stop(self) -> None:
         """Stop the parts that have to be stopped."""
         for part in (self._voice, self._mind, self._hearing):
-            stop = getattr(part, "stop", None)
-            if stop is not None:
-                await stop()
+            await stop_part(part, FactLog("models"))
 
     def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the words of the caller."""

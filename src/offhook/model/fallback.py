@@ -40,6 +40,7 @@ T = TypeVar("T")
 class Seat(Generic[P]):
     """A backend in its place. One that is a ``reserve`` by itself may be missing; nobody asked for it.
 
+    ``where`` is what the settings call it: a flag, or a table.
     ``failures`` and ``stood_in`` (turns it took for another) are counted; ``in_a_row`` are failures since it last
     worked.
     """
@@ -48,6 +49,7 @@ class Seat(Generic[P]):
     part: P
     patience_s: float
     is_reserve: bool = False
+    where: str = ""
     is_ready: bool = True
     failures: int = 0
     stood_in: int = 0
@@ -81,7 +83,7 @@ class Order(Generic[P]):
                 await call(seat.part, "start")
                 seat.is_ready = True
             except Exception as failure:  # a plugin is not ours; whatever it raises is told at the start
-                problem = failure if isinstance(failure, ConfigError) else _broken(seat, failure)
+                problem = _named(seat, failure) if isinstance(failure, ConfigError) else _broken(seat, failure)
                 if not seat.is_reserve:
                     raise problem from failure.__cause__
                 seat.is_ready = False
@@ -90,7 +92,7 @@ class Order(Generic[P]):
     async def stop(self) -> None:
         """Stop all of them."""
         for seat in reversed(self.seats):
-            await call(seat.part, "stop")
+            await stop_part(seat.part, self._log)
 
     def report(self) -> dict[str, Any]:
         """Return the figures of the first, and of each how it does, where there are several."""
@@ -207,6 +209,14 @@ class Order(Generic[P]):
         return True
 
 
+def _named(seat: Seat[Any], failure: ConfigError) -> ConfigError:
+    """Return a failure with the setting's whole name, where the backend knows only the member of its own table."""
+    if failure.key != "url" or not seat.where:
+        return failure
+    key = seat.where if seat.where.startswith("--") else f"{seat.where}.{failure.key}"
+    return ConfigError(key, failure.message, failure.mend)
+
+
 def _broken(seat: Seat[Any], failure: Exception) -> ConfigError:
     return ConfigError(
         f"backends.{seat.name}", f"cannot start: {type(failure).__name__}: {failure}", "mend it, or name another"
@@ -229,6 +239,15 @@ async def call(part: object, name: str) -> None:
     method = getattr(part, name, None)
     if method is not None:
         await method()
+
+
+async def stop_part(part: object, log: FactLog) -> None:
+    """Stop a part that can be stopped; a plugin that fails at that does not keep the others from it."""
+    try:
+        await call(part, "stop")
+    except Exception as bug:  # a plugin is not ours
+        name = getattr(part, "name", type(part).__name__)
+        log.error("the backend did not stop", backend=name, failure=bug)
 
 
 def call_report(part: object) -> dict[str, Any]:

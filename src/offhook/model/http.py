@@ -124,6 +124,27 @@ class ModelServer:
         return AnswerRefusedError(code, message, response.status)
 
 
+class HostedModel:
+    """A model on a server, by the name that the server has for it."""
+
+    def __init__(self, server: ModelServer, model: str) -> None:
+        self._server = server
+        self._model = model
+
+    @property
+    def name(self) -> str:
+        """The model, and where it is."""
+        return f"{self._model} at {self._server.base_url}"
+
+    async def start(self) -> None:
+        """Open the connections."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._server.stop()
+
+
 def _error_text(body: bytes) -> str:
     try:
         value: Any = msgspec.json.decode(body)

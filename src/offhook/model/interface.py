@@ -49,12 +49,14 @@ class Capabilities:
     """What a backend can do.
 
     ``needs_transcripts``: it reads words, so responses wait for those of the caller. ``hears_early``: it wants to be
-    asked in the pauses of a turn. ``reasons``: it can be told how much to think.
+    asked in the pauses of a turn. ``reasons``: it can be told how much to think. ``tells_speakers``: it may know who of
+    several speakers said what.
     """
 
     needs_transcripts: bool
     hears_early: bool = False
     reasons: bool = False
+    tells_speakers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +74,29 @@ class Speech:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """What one speaker said, from when to when, in seconds from the beginning of the speech."""
+
+    text: str
+    speaker: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
     """Some words of a transcript, in order; together they are all of it. ``language``: the speech's, where sure.
 
     ``usage``: the tokens of the whole transcript, where the recogniser counts them; the last that is told holds.
+    ``segments``: who said what, where that was asked for (`tells_speakers` of the model's name) and is known; their
+    texts are not among the words by themselves.
     """
 
     text: str
     logprobs: tuple[LogProb, ...] = ()
     language: str = ""
     usage: TokensUsage | None = None
+    segments: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final, cast
 
 import msgspec
@@ -18,10 +19,11 @@ from pyreqwest.response import Response
 
 from offhook.audio.resample import is_convertible
 from offhook.audio.wav import write_wav
-from offhook.model.http import AnswerRefusedError, ModelServer
-from offhook.model.interface import ModelError, Sound, Speech, Words
+from offhook.model.http import AnswerRefusedError, HostedModel, ModelServer
+from offhook.model.interface import ModelError, Segment, Sound, Speech, Words
 from offhook.model.sse import SseError, data_lines
 from offhook.model.transcript_prompt import transcript_prompt
+from offhook.wire.models import tells_speakers
 from offhook.wire.server_events import TokensUsage
 from offhook.wire.session import CustomVoice, TranscriptionEcho, Voice
 
@@ -36,13 +38,14 @@ _ADVANCE_BYTES: Final = 960
 _MAX_WAV_HEAD_BYTES: Final = 4096
 # From here on a size in a WAV head is none: programs that stream write one of several such figures.
 _UNKNOWN_BYTES: Final = 0x7FFFFFFF
-# What servers send that know no raw sound, or have something to say: noise, if it were played.
-_NO_PCM: Final = frozenset(
-    {"application/json", "application/problem+json", "application/ogg", "application/xml", "video/mp4", "video/webm"}
-    | {f"audio/{kind}" for kind in ("mpeg", "mp3", "ogg", "opus", "aac", "flac", "x-flac", "mp4", "m4a", "webm")}
+# What servers send that have something to say instead: noise, if it were played. A type of compressed sound says
+# little, since proxies give it to raw sound too.
+_NO_SOUND: Final = frozenset(
+    {"application/json", "application/problem+json", "application/xml", "application/xhtml+xml"}
 )
-# How compressed sound begins, whatever type it is given.
-_OTHER_HEADS: Final = {b"ID3": "mp3", b"OggS": "ogg", b"fLaC": "flac"}
+# How compressed sound begins, whatever type it is given; MPEG-4 has its mark behind the size of its first box.
+_OTHER_HEADS: Final = {b"ID3": "mp3", b"OggS": "ogg", b"fLaC": "flac", b"\x1aE\xdf\xa3": "webm"}
+_MP4_MARK: Final = b"ftyp"
 # Frames of MPEG audio layer III (ISO 11172-3 2.4.1.3, ISO 13818-3 2.4.2.3), of 1152 and of 576 samples.
 _MP3_SYNCS: Final = (b"\xff\xfa", b"\xff\xfb", b"\xff\xf2", b"\xff\xf3")
 _MP3_LONG: Final = (144_000, (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320), (44100, 48000, 32000))
@@ -54,57 +57,67 @@ _EVENTS: Final = "text/event-stream"
 _NO_STREAM: Final = frozenset({400, 415, 422, 501})
 
 
-class Transcriptions:
+class _Form(msgspec.Struct, frozen=True):
+    """What an answer is asked to be: by speakers, and streamed."""
+
+    diarized: bool
+    streams: bool
+
+
+_PLAIN: Final = (_Form(diarized=False, streams=True), _Form(diarized=False, streams=False))
+# Who transcribes by speakers where that is asked for is found out by asking.
+_DIARIZED: Final = (_Form(diarized=True, streams=True), _Form(diarized=True, streams=False), *_PLAIN)
+
+
+class Transcriptions(HostedModel):
     """Speech to text behind ``POST /audio/transcriptions``.
 
-    A stream is asked for; a server that has none answers at once, or refuses the member and is not asked for it again.
+    A stream is asked for, and segments for models that tell speakers apart; a server that has none of these answers
+    without, or refuses the member and is not asked for it again.
     """
 
+    tells_speakers = True
+
     def __init__(self, server: ModelServer, model: str) -> None:
-        self._server = server
-        self._model = model
-        self._streams = True
-
-    @property
-    def name(self) -> str:
-        """The model, and where it is."""
-        return f"{self._model} at {self._server.base_url}"
-
-    async def start(self) -> None:
-        """Open the connections."""
-        await self._server.start()
-
-    async def stop(self) -> None:
-        """Close the connections."""
-        await self._server.stop()
+        super().__init__(server, model)
+        self._plain: tuple[_Form, ...] = _PLAIN
+        self._diarized: tuple[_Form, ...] = _DIARIZED
 
     async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the words of the caller, as they come where the server streams them. Raises ModelError."""
         wav = write_wav(np.frombuffer(speech.pcm, dtype="<i2"), speech.rate_hz)
-        if self._streams:
+        diarizes = wanted is not None and tells_speakers(wanted.model)
+        forms = self._diarized if diarizes else self._plain
+        for at, form in enumerate(forms):
             try:
-                async with aclosing(cast("Any", self._ask(wav, wanted, streams=True))) as pieces:
+                async with aclosing(cast("Any", self._ask(wav, wanted, form))) as pieces:
                     async for words in pieces:
                         yield words
             except AnswerRefusedError as refusal:
-                if refusal.status not in _NO_STREAM:
+                if refusal.status not in _NO_STREAM or form is forms[-1]:
                     raise
+                continue
+            # It was how it was asked that was refused before, and nothing else about the request.
+            if diarizes:
+                self._diarized = forms[at:]
             else:
-                return
-        async with aclosing(cast("Any", self._ask(wav, wanted, streams=False))) as pieces:
-            async for words in pieces:
-                yield words
-        # It was the stream that was refused, and nothing else about the request.
-        self._streams = False
+                self._plain = forms[at:]
+            return
 
-    async def _ask(self, wav: bytes, wanted: TranscriptionEcho | None, *, streams: bool) -> AsyncIterator[Words]:
+    async def _ask(self, wav: bytes, wanted: TranscriptionEcho | None, how: _Form) -> AsyncIterator[Words]:
         part = PartBuilder.from_bytes(wav).file_name("turn.wav").mime("audio/wav")
-        form = FormBuilder().text("model", self._model).text("response_format", "json").part("file", part)
-        if streams:
+        form = FormBuilder().text("model", self._model).part("file", part)
+        if how.diarized:
+            # Of more than half a minute, models that tell speakers apart want to be told how to cut it, and of no
+            # speech do they take a prompt (API reference, "Create transcription").
+            form = form.text("response_format", "diarized_json").text("chunking_strategy", "auto")
+        else:
+            form = form.text("response_format", "json")
+        if how.streams:
             form = form.text("stream", "true")
         if language := _language(wanted):
             form = form.text("language", language)
-        if prompt := transcript_prompt(wanted):
+        if not how.diarized and (prompt := transcript_prompt(wanted)):
             form = form.text("prompt", prompt)
         async with self._server.stream(self._server.request("/audio/transcriptions").multipart(form)) as response:
             patience = self._server.patience()
@@ -127,9 +140,9 @@ class Transcriptions:
         answer = _object(bytes(body))
         if not isinstance(answer.get("text"), str):
             raise ModelError("transcription_error", f"The {self._server.name} sent no transcript.")
-        text, usage = answer["text"].strip(), _usage(answer.get("usage"))
-        if text or usage:
-            yield Words(text, usage=usage)
+        text, usage, segments = answer["text"].strip(), _usage(answer.get("usage")), _segments(answer.get("segments"))
+        if text or usage or segments:
+            yield Words(text, usage=usage, segments=segments)
 
     async def _streamed(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Words]:
         said, size_bytes, is_whole = "", 0, False
@@ -145,9 +158,9 @@ class Transcriptions:
                     piece = _piece(_object(line), said)
                     is_whole = is_whole or piece.ends
                     text = piece.text if said else piece.text.lstrip()
-                    if text or piece.usage:
+                    if text or piece.usage or piece.segments:
                         said += text
-                        yield Words(text, usage=piece.usage)
+                        yield Words(text, usage=piece.usage, segments=piece.segments)
         except SseError as broken:
             raise ModelError("transcription_error", f"The {self._server.name} sent {broken}.") from broken
         if not is_whole:
@@ -172,6 +185,7 @@ class _Piece:
     text: str
     ends: bool = False
     usage: TokensUsage | None = None
+    segments: tuple[Segment, ...] = ()
 
 
 def _piece(event: dict[str, Any], said: str) -> _Piece:
@@ -186,6 +200,9 @@ def _piece(event: dict[str, Any], said: str) -> _Piece:
             # All of it once more; what was streamed stays as it was.
             text = "" if said else _text(event.get("text"))
             return _Piece(text, ends=True, usage=_usage(event.get("usage")))
+        case "transcript.text.segment":
+            # Its words come as deltas, or at the end, as well.
+            return _Piece("", segments=_segments([event]))
         case str():
             return _Piece("")
         case _:
@@ -200,6 +217,24 @@ def _piece(event: dict[str, Any], said: str) -> _Piece:
     text = _text(event.get("text"))
     apart = bool(text and said and not text[0].isspace() and not said[-1].isspace())
     return _Piece(f" {text}" if apart else text, ends=True)
+
+
+def _segments(given: object) -> tuple[Segment, ...]:
+    """Return who said what; segments without a speaker, or a time, are of another kind."""
+    found = []
+    for each in given if isinstance(given, list) else ():
+        match each:
+            case {
+                "text": str(text),
+                "speaker": str(speaker),
+                "start": int() | float() as start,
+                "end": int() | float() as end,
+            }:
+                if text.strip() and 0 <= start <= end < inf:
+                    found.append(Segment(text.strip(), speaker, float(start), float(end)))
+            case _:
+                pass
+    return tuple(found)
 
 
 def _usage(given: object) -> TokensUsage | None:
@@ -224,30 +259,16 @@ def _usage(given: object) -> TokensUsage | None:
     )
 
 
-class SpokenOverHttp:
+class SpokenOverHttp(HostedModel):
     """Text to speech behind ``POST /audio/speech``: raw samples, streamed.
 
     ``rate_hz`` is the server's own, unless it tells another: by ``;rate=`` in its content type, or with a WAV file.
     """
 
     def __init__(self, server: ModelServer, model: str, voice: str | None, rate_hz: int) -> None:
-        self._server = server
-        self._model = model
+        super().__init__(server, model)
         self._voice = voice
         self._rate_hz = rate_hz
-
-    @property
-    def name(self) -> str:
-        """The model, and where it is."""
-        return f"{self._model} at {self._server.base_url}"
-
-    async def start(self) -> None:
-        """Open the connections."""
-        await self._server.start()
-
-    async def stop(self) -> None:
-        """Close the connections."""
-        await self._server.stop()
 
     async def speak(self, text: str, voice: Voice, speed: float) -> AsyncIterator[Sound]:
         """Yield the speech as it comes in. Raises ModelError."""
@@ -295,9 +316,9 @@ class SpokenOverHttp:
                 yield Sound(waiting[: len(waiting) - len(waiting) % 2], rate_hz)
 
     def _check_type(self, response: Response) -> None:
-        """Raise ModelError for an answer that says of itself that it is no raw sound: played, it would be noise."""
+        """Raise ModelError for an answer that says of itself that it is no sound."""
         mime = (response.get_header("content-type") or "").partition(";")[0].strip().lower()
-        if mime.startswith("text/") or mime in _NO_PCM:
+        if mime.startswith("text/") or mime in _NO_SOUND:
             shown = "".join(char for char in mime if char.isprintable())[:_SHOWN_TYPE_CHARS]
             raise ModelError("model_error", f"The {self._server.name} sent {shown}, not pcm.")
 
@@ -329,18 +350,8 @@ def _begin(head: bytes) -> tuple[bytes, int | None, int | None] | None:
     None when more of it has to come. Whoever streams a file does not know its size, and tells none or the largest.
     Raises ModelError for a file that cannot be played.
     """
-    if other := next((name for start, name in _OTHER_HEADS.items() if head.startswith(start)), None):
-        raise ModelError("model_error", f"The voice sent {other}, not pcm.")
-    if any(start.startswith(head) for start in _OTHER_HEADS):
+    if not _is_known(head):
         return None
-    if any(sync.startswith(head[:2]) for sync in _MP3_SYNCS):
-        if len(head) < 4:
-            return None
-        if size_bytes := _mp3_frame_bytes(head):
-            if len(head) < size_bytes + 2:
-                return None
-            if head[size_bytes : size_bytes + 2] == head[:2]:
-                raise ModelError("model_error", "The voice sent mp3, not pcm.")
     if not b"RIFF".startswith(head[:4]) and head[:4] != b"RIFF":
         return head, None, None
     if len(head) < 12:
@@ -361,6 +372,22 @@ def _begin(head: bytes) -> tuple[bytes, int | None, int | None] | None:
     if place > _MAX_WAV_HEAD_BYTES or len(head) > _MAX_WAV_HEAD_BYTES:
         raise ModelError("model_error", "The voice sent a WAV file without sound.")
     return None
+
+
+def _is_known(head: bytes) -> bool:
+    """Whether enough came to tell compressed sound. Raises ModelError when it is that: played, it would be noise."""
+    if other := next((name for start, name in _OTHER_HEADS.items() if head.startswith(start)), None):
+        raise ModelError("model_error", f"The voice sent {other}, not pcm.")
+    if head[4:8] == _MP4_MARK:
+        raise ModelError("model_error", "The voice sent mp4, not pcm.")
+    if len(head) < 8 or any(start.startswith(head) for start in _OTHER_HEADS):
+        return False
+    if any(sync.startswith(head[:2]) for sync in _MP3_SYNCS) and (size_bytes := _mp3_frame_bytes(head)):
+        if len(head) < size_bytes + 2:
+            return False
+        if head[size_bytes : size_bytes + 2] == head[:2]:
+            raise ModelError("model_error", "The voice sent mp3, not pcm.")
+    return True
 
 
 def _mp3_frame_bytes(head: bytes) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from offhook.model.http import ModelServer
+from offhook.model.http import HostedModel, ModelServer
 from offhook.model.interface import ModelError, ModelOutput
 from offhook.model.sse import SseError, data_lines
 from offhook.model.wording import Wording
@@ -68,30 +68,17 @@ class ChatOptions:
     reasons: bool = False
 
 
-class ChatCompletions:
+class ChatCompletions(HostedModel):
     """A language model behind ``POST /chat/completions``, streamed, with tools."""
 
     def __init__(self, server: ModelServer, options: ChatOptions) -> None:
-        self._server = server
+        super().__init__(server, options.model)
         self._options = options
-
-    @property
-    def name(self) -> str:
-        """The model, and where it is."""
-        return f"{self._options.model} at {self._server.base_url}"
 
     @property
     def reasons(self) -> bool:
         """Whether it is told how much to think."""
         return self._options.reasons
-
-    async def start(self) -> None:
-        """Open the connections."""
-        await self._server.start()
-
-    async def stop(self) -> None:
-        """Close the connections."""
-        await self._server.stop()
 
     async def generate(self, request: Generate) -> AsyncIterator[ModelOutput]:
         """Yield words and function calls as they come in, and an end."""

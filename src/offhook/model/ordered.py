@@ -65,6 +65,11 @@ class OrderedEar(_Ordered):
         """Whether one of them wants to be asked in the pauses of a turn."""
         return any(hasattr(seat.part, "hear_early") for seat in self.order.seats)
 
+    @property
+    def tells_speakers(self) -> bool:
+        """Whether one of them may know who of several speakers said what."""
+        return any(getattr(seat.part, "tells_speakers", False) for seat in self.order.seats)
+
     async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
         """Yield the words of the caller. Raises ModelError when none of them could be asked or finish."""
         answers = self.order.answers(lambda ear: _heard(ear, speech, wanted))

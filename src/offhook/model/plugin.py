@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
 
 import msgspec
 
@@ -151,6 +151,15 @@ def _argument(key: str, value: Any, wanted: Any) -> Any:
         return msgspec.convert(value, wanted, dec_hook=_decode)
     except msgspec.ValidationError as wrong:
         raise ConfigError(key, str(wrong).replace(" - at `$`", "").lower()) from None
+    except TypeError as unreadable:
+        problem = ConfigError(key, f"is of a type that no table has: {_shown(unreadable)}")
+    # A union that is not told apart by how its members are written: the first that takes the value.
+    for member in get_args(wanted):
+        try:
+            return _argument(key, value, member)
+        except ConfigError as refused:
+            problem = refused
+    raise problem
 
 
 def _decode(wanted: type, value: Any) -> Any:

@@ -110,7 +110,8 @@ def _named(options: ModelOptions, role: Role) -> list[Seat[Any]]:
     for name in options.orders.get(role, ()):
         table = _table(options, name)
         part = make(role, table, _defaults(options, role, table.plugin))
-        seats.append(Seat(name, part, table.patience_s or PATIENCE_S[role]))
+        where = table.where or f"backends.{name}"
+        seats.append(Seat(name, part, table.patience_s or PATIENCE_S[role], where=where))
     return seats
 
 
@@ -133,8 +134,8 @@ def _defaults(options: ModelOptions, role: Role, plugin: str) -> dict[str, Any]:
 # -- by the flags of our own
 
 
-def _seat(name: str, role: Role, part: Any) -> Seat[Any]:
-    return Seat(name, part, PATIENCE_S[role])
+def _seat(name: str, role: Role, part: Any, where: str = "") -> Seat[Any]:
+    return Seat(name, part, PATIENCE_S[role], where=where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,8 @@ def _ear(options: ModelOptions) -> Seat[SpeechToText]:
     stt = options.stt
     if stt is not None and _is_wyoming(stt):
         model = None if stt.model == EAR_MODEL else stt.model
-        return _seat("wyoming", "stt", builtin.wyoming_ear(url=stt.url, model=model, seconds=stt.silence_s))
+        ear = builtin.wyoming_ear(url=stt.url, model=model, seconds=stt.silence_s)
+        return _seat("wyoming", "stt", ear, "--stt-url")
     if stt is not None:
         ear = builtin.transcriptions(url=stt.url, model=stt.model, key=stt.key, seconds=stt.silence_s)
         return _seat("transcriptions", "stt", ear)
@@ -217,7 +219,7 @@ def _voices(options: ModelOptions) -> list[Seat[TextToSpeech]]:
 def _speech(options: ModelOptions, tts: EndpointOptions) -> Seat[TextToSpeech]:
     if _is_wyoming(tts):
         voice = builtin.wyoming_voice(url=tts.url, voice=options.voice, seconds=tts.silence_s)
-        return _seat("wyoming", "tts", voice)
+        return _seat("wyoming", "tts", voice, "--tts-url")
     try:
         voice = builtin.speech(
             url=tts.url,

@@ -172,7 +172,12 @@ class RelayBackend:
             raise ConfigError("turns", f"{options.dialect} cannot find turns without answering them", "leave it out")
         self.options = options
         self.name = "relay"
-        self.capabilities = Capabilities(needs_transcripts=False, reasons="reasoning" in options.ways.fields)
+        ways = options.ways
+        self.capabilities = Capabilities(
+            needs_transcripts=False,
+            reasons="reasoning" in ways.fields,
+            tells_speakers=ways.transcribes and not ways.transcriber,
+        )
         self.sockets = 0
         self.lost = 0
         self.refused = 0

@@ -13,7 +13,7 @@ from typing import Any
 
 from offhook.audio.pcm import to_bytes
 from offhook.audio.tone import TONES, tone
-from offhook.model.interface import Capabilities, ModelOutput, Sound, Speech, Words
+from offhook.model.interface import Capabilities, ModelOutput, Segment, Sound, Speech, Words
 from offhook.session.inputs import (
     AudioProduced,
     GenerationFinished,
@@ -23,6 +23,7 @@ from offhook.session.inputs import (
 )
 from offhook.session.outputs import Generate
 from offhook.wire.items import FunctionCallOutput
+from offhook.wire.models import tells_speakers
 from offhook.wire.session import FunctionTool, ToolChoiceFunction, TranscriptionEcho, Voice
 
 SCRIPTED = "scripted"
@@ -31,6 +32,7 @@ ANSWER_MS = 2000
 # Speech has about 15 letters a second.
 MS_PER_LETTER = 65
 HEARD = "This is what the scripted recogniser hears."
+SPEAKER = "A"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class ScriptedBackend:
 
     def __init__(self, options: ScriptedOptions | None = None) -> None:
         self.name = SCRIPTED
-        self.capabilities = Capabilities(needs_transcripts=False)
+        self.capabilities = Capabilities(needs_transcripts=False, tells_speakers=True)
         self._options = options or ScriptedOptions()
 
     @property
@@ -88,9 +90,8 @@ class ScriptedBackend:
         return ScriptedVoice().speak(text, voice, speed)
 
     async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
-        """Yield the one transcript there is."""
-        del speech, wanted
-        yield Words(self._options.heard)
+        """Yield the one transcript there is, and where that is asked for that one speaker said all of it."""
+        yield _heard(self._options.heard, speech, wanted)
 
     def hear_early(self, speech: Speech, wanted: TranscriptionEcho | None) -> None:
         """Never: there is nothing to gain."""
@@ -100,11 +101,11 @@ class ScriptedEar:
     """Hears one and the same whatever is said: the ear of a cascade under test."""
 
     name = SCRIPTED
+    tells_speakers = True
 
     async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
-        """Yield the one transcript there is."""
-        del speech, wanted
-        yield Words(HEARD)
+        """Yield the one transcript there is, as the scripted model does."""
+        yield _heard(HEARD, speech, wanted)
 
 
 class ScriptedVoice:
@@ -117,6 +118,12 @@ class ScriptedVoice:
         del voice
         duration_ms = max(int(len(text) * MS_PER_LETTER / speed), 100)
         yield Sound(_tone_bytes(len(text) % TONES, duration_ms), RATE_HZ, text)
+
+
+def _heard(text: str, speech: Speech, wanted: TranscriptionEcho | None) -> Words:
+    if wanted is None or not tells_speakers(wanted.model):
+        return Words(text)
+    return Words(text, segments=(Segment(text, SPEAKER, 0.0, speech.seconds),))
 
 
 @lru_cache(maxsize=4 * TONES)

@@ -9,12 +9,14 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, cast
 
 import numpy as np
 
 from offhook.audio.pcm import from_bytes, saturate, to_bytes
 from offhook.audio.resample import is_convertible, resample, resample_whole
+from offhook.errors import ConfigError
 from offhook.model.interface import ModelError, Sound, Speech, Words
 from offhook.model.settings import WYOMING
 from offhook.model.wyoming_events import MAX_HEAD_BYTES, Event, WyomingError, encode, failed, read_event
@@ -37,6 +39,19 @@ DESCRIBE_S: Final = 3.0
 # Ten minutes of sound in the smallest pieces that servers send; one that sends more events sends nothing.
 MAX_EVENTS: Final = 100_000
 _SHOWN_ERROR_CHARS: Final = 300
+# The services of the protocol, in the words of people where they have some.
+_SERVICES: Final[Mapping[str, str]] = MappingProxyType(
+    {"asr": "speech to text", "tts": "text to speech"}
+    | {each: each for each in ("handle", "intent", "mic", "snd", "wake")}
+)
+
+
+class OtherServiceError(ModelError):
+    """A server has something, but not what it was asked for. ``has`` says what."""
+
+    def __init__(self, name: str, has: str) -> None:
+        super().__init__("model_error", f"The {name} has {has}.")
+        self.has = has
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +108,19 @@ class WyomingServer:
             writer.transport.abort()  # what is still under way is for nobody
 
     async def describe(self, service: str) -> Description:
-        """Return what it has of a service, ``asr`` or ``tts``; asked once, while all goes well. Raises ModelError."""
+        """Return what it has of a service, ``asr`` or ``tts``; asked once, while all goes well. Raises ModelError.
+
+        A server that says nothing of any service may have it.
+        """
         known = self.description
         if known is None or self._is_stale:
             async with self.connect() as connection:
                 await connection.send(Event("describe"))
                 event = await connection.receive("info")
+            has = [each for each in _SERVICES if isinstance(event.data.get(each), list) and event.data[each]]
+            if has and service not in has:
+                others = " and ".join(map(_SERVICES.__getitem__, has))
+                raise OtherServiceError(self.name, f"{others}, no {_SERVICES[service]}")
             self.description = known = _description(event.data.get(service))
             self._is_stale = False
         return known
@@ -179,7 +201,9 @@ class Connection:
 class _Part:
     """What the ear and the voice have in common."""
 
-    _service: str
+    _service: ClassVar[str]
+    # What to do about a server of another kind.
+    _mend: ClassVar[str]
 
     def __init__(self, server: WyomingServer, log: FactLog | None = None) -> None:
         self._server = server
@@ -191,10 +215,15 @@ class _Part:
         return self._server.url
 
     async def start(self) -> None:
-        """Ask it what it has; a server that is not there yet is asked again with the first request."""
+        """Ask it what it has; a server that is not there yet is asked again with the first request.
+
+        Raises ConfigError for one that has something else.
+        """
         try:
             async with asyncio.timeout(DESCRIBE_S):
                 await self._server.describe(self._service)
+        except OtherServiceError as other:
+            raise ConfigError("url", f"{self.name} has {other.has}", self._mend) from None
         except (ModelError, TimeoutError) as failure:
             why = failure.message if isinstance(failure, ModelError) else f"no answer within {DESCRIBE_S:g} s"
             self._log.warning("a speech server does not answer", server=self._server.url, why=why)
@@ -212,6 +241,7 @@ class WyomingEar(_Part):
     """Speech to text. ``model`` is one of the server's, ``language`` what is spoken when a session does not say."""
 
     _service = "asr"
+    _mend = "name a server that hears, such as wyoming-faster-whisper"
 
     def __init__(
         self, server: WyomingServer, model: str | None = None, language: str | None = None, log: FactLog | None = None
@@ -273,6 +303,7 @@ class WyomingVoice(_Part):
     """Text to speech. ``voice`` is one of the server's; else the session's, where the server has it, else its own."""
 
     _service = "tts"
+    _mend = "name a server that speaks, such as wyoming-piper"
 
     def __init__(
         self,

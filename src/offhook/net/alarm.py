@@ -43,6 +43,15 @@ class Alarm:
             self._timer.cancel()
             self._timer = None
 
+    def retire(self) -> None:
+        """Wake nobody ever again, and forget whom."""
+        self.cancel()
+        self._wake = _nobody
+
     def _ring(self) -> None:
         self._timer = None
         self._wake()
+
+
+def _nobody() -> None:
+    pass

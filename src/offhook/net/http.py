@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +22,17 @@ from websockets.protocol import State
 
 from offhook.errors import ConfigError
 from offhook.net.either import EitherListener
-from offhook.net.frames import text_frames
+from offhook.net.frames import ClientFrames, text_frames
 from offhook.wire import limits
 
 # Browsers, SDKs and proxies keep connections for a minute; a shorter time makes their next request meet a closed one.
 KEEP_ALIVE_S = 75
 BACKLOG = 1024
 TEXTS = "offhook.texts"
-"""The name of the ASGI extension that sends messages of text as bytes, several at a time."""
+"""The name of the ASGI extension that gives and takes messages of text directly.
+
+``send`` is `_Socket.send_texts`, ``offer`` is `_Socket.offer_texts`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,18 +162,45 @@ class _Requests(HttpToolsProtocol):
 class _Socket(WebSocketsSansIOProtocol):
     """A WebSocket whose peer has to read what it is sent.
 
-    Applications find ``send_texts`` among the extensions of their scope, by the name `TEXTS`.
+    Applications find ``send_texts`` and ``offer_texts`` among the extensions of their scope, by the name `TEXTS`.
     """
 
     def __init__(self, options: HttpOptions, **given: Any) -> None:
         super().__init__(**given)
         self._options = options
         self._stall: _StallWatch | None = None
+        self._offer: Callable[[bytes], bool] | None = None
+        self._client = ClientFrames(limits.MAX_CLIENT_EVENT_BYTES)
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if self.conn.state is State.CONNECTING and not self.close_sent:
-            self.scope["extensions"][TEXTS] = {"send": self.send_texts}
+            self.scope["extensions"][TEXTS] = {"send": self.send_texts, "offer": self.offer_texts}
+
+    def offer_texts(self, offer: Callable[[bytes], bool]) -> None:
+        """Offer every message of ASCII text as it comes, unless another one waits to be received.
+
+        ``offer`` says whether it takes the message; what it does not take is received as usual, and so are other
+        messages. That costs a queue, a task's turn, and two system calls to stop reading and to go on.
+        """
+        self._offer = offer
+
+    def data_received(self, data: bytes) -> None:
+        if not self.handshake_initiated:
+            super().data_received(data)
+            return
+        for is_text, piece in self._client.feed(data):
+            if not is_text:
+                super().data_received(piece)
+            elif self.conn.state < State.CLOSING:
+                self._take_text(piece)
+
+    def _take_text(self, text: bytes) -> None:
+        if self._offer is not None and self.queue.empty() and text.isascii() and self._offer(text):
+            return
+        self.curr_msg_data_type = "text"
+        self.frames = [text]
+        self.send_receive_event_to_app()
 
     async def send_texts(self, texts: Sequence[bytes]) -> None:
         """Send messages of UTF-8 text in one write. Raises OSError when the socket is closed.

@@ -27,12 +27,21 @@ from offhook.wire.items import (
 )
 from offhook.wire.own import OwnResponse
 from offhook.wire.problem import invalid
+from offhook.wire.session import SessionParams
 
 if TYPE_CHECKING:
     from offhook.session.engine import Engine
 
 # The API documents that a commit needs 100 ms of audio.
 LEAST_COMMIT_MS = 100
+
+
+def _asks_for_more_than_a_model(wanted: SessionParams) -> bool:
+    """Say whether an update is about more than the model, so that this is a default that came with it.
+
+    Agents for Python send theirs with every update, also where the model stands in the URL that they were given.
+    """
+    return wanted != SessionParams(type=wanted.type, model=wanted.model)
 
 
 class ClientRequests:
@@ -64,7 +73,7 @@ class ClientRequests:
     def _update_session(self, event: asked.SessionUpdate, _: int) -> None:
         engine = self._engine
         before, wanted = engine.session, event.session
-        if engine.model_named and engine.door.keeps_model:
+        if engine.model_named and (engine.door.keeps_model or _asks_for_more_than_a_model(wanted)):
             wanted = replace(wanted, model=UNSET)
         if not engine.model_named and wanted.model != before.model:
             check_model(wanted, engine.options.strict_models)
@@ -84,7 +93,7 @@ class ClientRequests:
             engine.emit(do.ReduceNoise(wanted_input.noise_reduction))
         detection = wanted_input.turn_detection
         if detection != before.audio.input.turn_detection:
-            engine.reconfigure_turns(detection)
+            engine.turns.reconfigure(detection)
         engine.send_session()
         engine.waiting.speak_first()
         engine.tools.discover(wanted.tools or ())
@@ -96,17 +105,16 @@ class ClientRequests:
 
     def _commit_input(self, _event: asked.InputAudioBufferCommit, _: int) -> None:
         engine = self._engine
-        if engine.uncommitted_ms < LEAST_COMMIT_MS:
+        if engine.turns.uncommitted_ms < LEAST_COMMIT_MS:
             message = (
                 "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
-                f"but buffer only has {float(engine.uncommitted_ms):.2f}ms of audio."
+                f"but buffer only has {float(engine.turns.uncommitted_ms):.2f}ms of audio."
             )
             raise ApiProblem(400, "input_audio_buffer_commit_empty", message)
-        engine.commit_so_far()
+        engine.turns.commit()
 
     def _clear_input(self, _event: asked.InputAudioBufferClear, _: int) -> None:
-        self._engine.forget_input()
-        self._engine.send(ev.InputCleared(event_id=self._engine.ids.event()))
+        self._engine.turns.clear()
 
     def _clear_output(self, _event: asked.OutputAudioBufferClear, _: int) -> None:
         self._engine.stop_playout()

@@ -34,7 +34,7 @@ class Door(Protocol):
     """Whether there are answers."""
 
     keeps_model: bool
-    """Whether another model in an update is passed over, not refused: who attaches to a call did not choose it."""
+    """Whether an update that names only another model is passed over too: who attaches to a call did not choose it."""
 
     @property
     def input_ms(self) -> int:

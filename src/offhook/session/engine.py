@@ -1,14 +1,13 @@
 """The conversation of one call or socket: who speaks, what is answered, and what was heard.
 
-Follow a turn: ``_voice_started`` -> ``_voice_stopped`` -> ``commit`` -> ``_answer_turn`` -> ``create_response`` ->
-(inputs from the model) -> ``end_response`` -> (inputs from the playout). Barge-in: ``interrupt`` ->
-``_playout_stopped`` -> ``_finish_stop``. Source: API reference, "Realtime"; events come in the order of live traffic.
+Follow a turn: ``turns.started`` -> ``turns.stopped`` -> ``answer_turn`` -> ``create_response`` -> (inputs from the
+model) -> ``end_response`` -> (inputs from the playout). Barge-in: ``interrupt`` -> ``_playout_stopped`` ->
+``_finish_stop``. Source: API reference, "Realtime"; events come in the order of live traffic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from math import inf
 from typing import ClassVar
 
@@ -19,7 +18,7 @@ from offhook.errors import ApiProblem
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.client import ClientRequests
-from offhook.session.conversation import Conversation, Span
+from offhook.session.conversation import Conversation
 from offhook.session.deadline import earliest
 from offhook.session.door import Door, TelephoneDoor
 from offhook.session.inputs import Input
@@ -37,35 +36,20 @@ from offhook.session.silence import Silence
 from offhook.session.tools import ToolBox, ToolInput
 from offhook.session.transcripts import Transcripts
 from offhook.session.truncation import ContextWindow, TooLong
+from offhook.session.turns import Turns
 from offhook.session.usage import TokenBudget
 from offhook.session.waiting import Waiting
 from offhook.wire import server_events as ev
-from offhook.wire.client_events import ResponseParams
+from offhook.wire.client_events import InputAudioBufferAppend, ResponseParams
 from offhook.wire.ids import Ids
-from offhook.wire.items import InputAudio, Item, Message
+from offhook.wire.items import Item
 from offhook.wire.own import OwnParams
 from offhook.wire.server_events import ServerEvent
-from offhook.wire.session import ServerVad, Session, TurnDetection
+from offhook.wire.session import Session
 from offhook.wire.transcription import TranscriptionEvent
 
 # Responses outside the conversation may run side by side; each holds a request to a model.
 MAX_PARALLEL_RESPONSES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Quiet:
-    """Nobody speaks. Audio since ``since_ms`` was not committed yet; speech of an item ends at ``spoken_until_ms``."""
-
-    since_ms: int
-    spoken_until_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Speaking:
-    """The caller speaks; it will become the item ``item_id``."""
-
-    item_id: str
-    start_ms: int
 
 
 class Engine:
@@ -95,7 +79,7 @@ class Engine:
         self._began = now
         self._now = now
         self._out: list[Output] = []
-        self._turn: Quiet | Speaking = Quiet(0, 0)
+        self.turns = Turns(self)
         self._playout = Playout()
         self.door = door(self)
         self._responses: dict[int, Response] = {}
@@ -114,7 +98,7 @@ class Engine:
         self._client = ClientRequests(self)
         self.transcripts = Transcripts(self)
         self._pending = PendingRequests(self)
-        self._semantic = SemanticTurns(self)
+        self.semantic = SemanticTurns(self)
         self._partials = Partials(self)
         self._silence = Silence(self)
         self.waiting = Waiting(self, own)
@@ -141,13 +125,15 @@ class Engine:
         self._now = now
         self._out = []
         self._HANDLERS[type(event)](self, event)
+        if type(event) is happened.ClientSent and type(event.event) is InputAudioBufferAppend:
+            return self._out  # Most of what happens, and nothing below looks at it.
         for item_id in self.conversation.take_evicted():
             self.forget_item(item_id)
         if self._turn_waits and self._default is None:
             self.create_response(None)
         self._partials.watch()
         self._silence.watch()
-        self.waiting.watch(now, self._playout, speaks=isinstance(self._turn, Speaking))
+        self.waiting.watch(now, self._playout, speaks=self.turns.speaks)
         return self._out
 
     def next_deadline(self) -> float | None:
@@ -155,7 +141,7 @@ class Engine:
         return earliest(
             self._playout.deadline(),
             self._silence.deadline(),
-            self._semantic.deadline(),
+            self.semantic.deadline(),
             self._partials.deadline(),
             self.waiting.deadline(),
         )
@@ -197,67 +183,7 @@ class Engine:
         """Send events to every socket."""
         self._out.extend(map(do.Send, events))
 
-    # -- the caller's turns
-
-    def _voice_started(self, event: happened.VoiceStarted) -> None:
-        detection = self.session.audio.input.turn_detection
-        if detection is None or isinstance(self._turn, Speaking):
-            return
-        padding_ms = detection.prefix_padding_ms if isinstance(detection, ServerVad) else 300
-        start_ms = max(event.at_ms - (padding_ms or 0), self._turn.spoken_until_ms)
-        self._turn = Speaking(self.ids.item(), start_ms)
-        self.send(ev.SpeechStarted(event_id=self.ids.event(), audio_start_ms=start_ms, item_id=self._turn.item_id))
-        self.waiting.hush()
-        if detection.interrupt_response and not self._semantic.doubts(event.at_ms):
-            self.interrupt()
-
-    def _voice_paused(self, event: happened.VoicePaused) -> None:
-        if isinstance(turn := self._turn, Speaking):
-            transcription = self.session.audio.input.transcription
-            tell = self._semantic.paused(event)
-            self.emit(do.HearEarly(turn.item_id, turn.start_ms, event.decided_ms, transcription, tell))
-
-    def _voice_resumed(self, _: happened.VoiceResumed) -> None:
-        if isinstance(self._turn, Speaking):
-            self._semantic.resumed()
-            self.emit(do.DropEarly())
-
-    def _pause_heard(self, event: happened.PauseHeard) -> None:
-        self._semantic.heard(event)
-
-    def _heard_so_far(self, event: happened.HeardSoFar) -> None:
-        self._partials.heard(event)
-
-    def _voice_stopped(self, event: happened.VoiceStopped) -> None:
-        detection = self.session.audio.input.turn_detection
-        if detection is None or not isinstance(self._turn, Speaking):
-            return
-        turn = self._turn
-        is_nod = self._semantic.ended()
-        self.send(ev.SpeechStopped(event_id=self.ids.event(), audio_end_ms=event.decided_ms, item_id=turn.item_id))
-        if event.end_ms <= turn.start_ms:
-            # The client took, or threw away, all that was said.
-            self._turn = Quiet(turn.start_ms, turn.start_ms)
-            self.emit(do.DropEarly())
-            return
-        self.commit(turn.item_id, turn.start_ms, event.decided_ms, event.end_ms)
-        if detection.create_response and not is_nod:
-            self._answer_turn()
-
-    def commit(self, item_id: str, start_ms: int, end_ms: int, spoken_until_ms: int | None = None) -> None:
-        """Make a user item of the input audio between two positions."""
-        self._turn = Quiet(end_ms, end_ms if spoken_until_ms is None else spoken_until_ms)
-        self.send(
-            ev.InputCommitted(event_id=self.ids.event(), previous_item_id=self.conversation.last_id, item_id=item_id)
-        )
-        self._add_spoken_item(item_id, Span(start_ms, end_ms))
-
-    def _add_spoken_item(self, item_id: str, span: Span) -> None:
-        item = Message(id=item_id, status="completed", role="user", content=(InputAudio(transcript=None),))
-        self.add_item(item)
-        self.conversation.audio[item_id] = span
-        self.transcripts.expect(item_id)
-        self.emit(do.Hear(item_id, span.start_ms, span.end_ms, self.session.audio.input.transcription))
+    # -- items, and the caller's turns
 
     def add_item(self, item: Item, after: str | None = None) -> None:
         """Put a finished item into the conversation and announce it. Raises ApiProblem when it cannot be there."""
@@ -265,48 +191,12 @@ class Engine:
         self.send(ev.ConversationItemAdded(event_id=self.ids.event(), previous_item_id=previous_id, item=item))
         self.send(ev.ConversationItemDone(event_id=self.ids.event(), previous_item_id=previous_id, item=item))
 
-    def _answer_turn(self) -> None:
+    def answer_turn(self) -> None:
         """Respond to a turn now, or as soon as the response before it has ended."""
         if self._default is not None:
             self._turn_waits = True
         else:
             self.create_response(None)
-
-    @property
-    def spoken_item_id(self) -> str | None:
-        """The item that a caller who is speaking will make."""
-        return self._turn.item_id if isinstance(self._turn, Speaking) else None
-
-    @property
-    def uncommitted_ms(self) -> int:
-        """How much audio was not committed yet."""
-        start_ms = self._turn.start_ms if isinstance(self._turn, Speaking) else self._turn.since_ms
-        return self.input_ms - start_ms
-
-    def commit_so_far(self) -> None:
-        """Make a user item of the audio that was not committed yet; a caller who is speaking goes on in another."""
-        match self._turn:
-            case Speaking(item_id=item_id, start_ms=start_ms):
-                self.commit(item_id, start_ms, self.input_ms)
-                self._turn = Speaking(self.ids.item(), self.input_ms)
-            case Quiet(since_ms=since_ms):
-                self.commit(self.ids.item(), since_ms, self.input_ms)
-
-    def forget_input(self) -> None:
-        """Drop the audio that was not committed yet; of a caller who is speaking, what follows is kept."""
-        if isinstance(self._turn, Speaking):
-            self.emit(do.DropEarly())
-            self._turn = Speaking(self.ids.item(), self.input_ms)
-        else:
-            self._turn = Quiet(self.input_ms, self.input_ms)
-
-    def reconfigure_turns(self, detection: TurnDetection | None) -> None:
-        """Detect turns in another way from now on."""
-        self._semantic.reconfigured()
-        if detection is None and isinstance(self._turn, Speaking):
-            self._turn = Quiet(self._turn.start_ms, self._turn.start_ms)
-            self.emit(do.DropEarly())
-        self.emit(do.ConfigureTurns(detection))
 
     # -- time passes
 
@@ -315,14 +205,14 @@ class Engine:
         if stop_deadline is not None and self._now >= stop_deadline:
             self._finish_stop()
         self._silence.pass_deadline()
-        self._semantic.pass_deadline()
+        self.semantic.pass_deadline()
         self._partials.pass_deadline()
         self.waiting.pass_deadline(self._now)
 
     @property
     def is_quiet(self) -> bool:
         """Whether neither side speaks, after an answer was played."""
-        return self._answered_once and not (self._responses or self._playout.busy or isinstance(self._turn, Speaking))
+        return self._answered_once and not (self._responses or self._playout.busy or self.turns.speaks)
 
     # -- responses
 
@@ -355,14 +245,14 @@ class Engine:
         settings = response_settings(
             self.session, params, voice_locked=self.has_spoken, formats_given=self.door.formats_given
         )
-        self._runs += 1
-        run = self._runs
+        run = self.new_run()
         conversation = None if out_of_band else self.conversation
         response = Response(run, settings, conversation, self.ids, keeps_open=not self.door.plays)
         request = generation_request(self.session, params, response, items)
         whole = params is None or params.input is UNSET
         self.tools.discover((params and params.tools) or (), of_response=True)
-        request = self._window.ask(self.tools.show(request), self.session.truncation, whole=whole)
+        request = self.tools.show(request)
+        self._window.ask(request, self.session.truncation, whole=whole)
         request = replace(request, verbatim=verbatim, apology=self.waiting.own.apology)
         self._responses[run] = response
         if not out_of_band:
@@ -380,6 +270,11 @@ class Engine:
         if not self._pending.hold(request, unsettled):
             self.generate(request)
 
+    def new_run(self) -> int:
+        """Return the number of another response."""
+        self._runs += 1
+        return self._runs
+
     def generate(self, request: do.Generate) -> None:
         """Ask the model, with what fits of the context."""
         fitted = self._window.fit(request)
@@ -396,9 +291,7 @@ class Engine:
         run = response.run
         usage = self._window.close(response, usage)
         self.door.finish(response, whole=isinstance(ending, Completed | Incomplete))
-        self.send_all(response.close(ending, usage))
-        self._budget.spend(usage.total_tokens, self._now)
-        self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self._now),)))
+        self.tell_end(response, ending, usage)
         if run in self._playout.runs:
             self.emit(do.FinishPlayout(run))
         del self._responses[run]
@@ -410,6 +303,12 @@ class Engine:
             self._answered_once = True
             self.waiting.response_ended(response, completed=isinstance(ending, Completed))
         self.tools.response_ended(response)
+
+    def tell_end(self, response: Response, ending: Ending, usage: ev.Usage) -> None:
+        """Close a response for the clients, and count its tokens."""
+        self.send_all(response.close(ending, usage))
+        self._budget.spend(usage.total_tokens, self._now)
+        self.send(ev.RateLimitsUpdated(event_id=self.ids.event(), rate_limits=(self._budget.state(self._now),)))
 
     def cancel_response(self, response: Response) -> None:
         """Stop generating. What is queued already still plays: ``output_audio_buffer.clear`` stops that."""
@@ -427,9 +326,6 @@ class Engine:
 
     def _model_produced(self, event: ModelInput) -> None:
         self.produced.take(event)
-
-    def _tools_moved(self, event: ToolInput) -> None:
-        self.tools.take(event)
 
     def play(self, response: Response, event: happened.AudioProduced) -> None:
         """Queue a piece of an answer behind what is playing."""
@@ -577,23 +473,25 @@ class Engine:
     _HANDLERS: ClassVar[dict[type, Callable[..., None]]] = {
         happened.ClientSent: _client_sent,
         happened.ClientErred: _client_erred,
-        happened.VoiceStarted: _voice_started,
-        happened.VoicePaused: _voice_paused,
-        happened.VoiceResumed: _voice_resumed,
-        happened.VoiceStopped: _voice_stopped,
-        happened.PauseHeard: _pause_heard,
-        happened.HeardSoFar: _heard_so_far,
+        happened.VoiceStarted: lambda engine, event: engine.turns.started(event),
+        happened.VoicePaused: lambda engine, event: engine.turns.paused(event),
+        happened.VoiceResumed: lambda engine, _: engine.turns.resumed(),
+        happened.VoiceStopped: lambda engine, event: engine.turns.stopped(event),
+        happened.PauseHeard: lambda engine, event: engine.semantic.heard(event),
+        happened.HeardSoFar: lambda engine, event: engine._partials.heard(event),
         happened.DigitPressed: _digit_pressed,
         happened.PlayoutStarted: _playout_started,
         happened.PlayoutAdvanced: _playout_advanced,
         happened.PlayoutFinished: _playout_finished,
         happened.PlayoutStopped: _playout_stopped,
         happened.FillerSpoken: lambda engine, event: engine.waiting.filler_spoken(event),
+        happened.FillerMade: lambda engine, event: engine.waiting.filler_made(event),
         happened.FillerEnded: lambda engine, event: engine.waiting.filler_ended(event),
         happened.ModelComplained: lambda engine, event: engine.produced.complain(event),
         **dict.fromkeys(ModelInput.__args__, _model_produced),
-        **dict.fromkeys(ToolInput.__args__, _tools_moved),
+        **dict.fromkeys(ToolInput.__args__, lambda engine, event: engine.tools.take(event)),
         happened.TranscriptGrew: _transcript_grew,
+        happened.SegmentHeard: lambda engine, event: engine.transcripts.segment(event),
         happened.TranscriptCompleted: _transcript_completed,
         happened.TranscriptFailed: _transcript_failed,
         happened.DeadlinePassed: _deadline_passed,

@@ -21,31 +21,63 @@ AFTER_MS: Final = 15_000
 """What was one, or the silence before one: long enough to be transcribed a second time, or retrieved."""
 
 
-class _Stretch:
-    """Audio of one format, from ``start_ms`` on."""
+_SHORT_BYTES: Final = 1024
+"""Shorter pieces are joined: each costs some 50 bytes, and there may be one for every sample."""
 
-    __slots__ = ("audio", "audio_format", "start_ms")
+_LONG_BYTES: Final = 256 * 1024
+"""Longer ones are cut, because a piece is given up as a whole."""
+
+
+class _Stretch:
+    """Audio of one format, from ``start_ms`` on. The pieces stay as they came: to put them together costs most."""
+
+    __slots__ = ("_per_ms", "_pieces", "_size_bytes", "_spent_bytes", "audio_format", "start_ms")
 
     def __init__(self, start_ms: int, audio_format: AudioFormat) -> None:
         self.start_ms = start_ms
         self.audio_format = audio_format
-        self.audio = bytearray()
+        self._per_ms = bytes_per_ms(audio_format)
+        self._pieces: deque[bytes | bytearray] = deque()
+        self._spent_bytes = 0  # Of the first piece so much was given up.
+        self._size_bytes = 0
 
     @property
     def end_ms(self) -> int:
-        return self.start_ms + len(self.audio) // bytes_per_ms(self.audio_format)
+        return self.start_ms + self._size_bytes // self._per_ms
+
+    def append(self, audio: bytes) -> None:
+        """Continue it."""
+        self._size_bytes += len(audio)
+        if len(audio) > _LONG_BYTES:
+            self._pieces.extend(audio[start : start + _LONG_BYTES] for start in range(0, len(audio), _LONG_BYTES))
+        elif len(audio) >= _SHORT_BYTES:
+            self._pieces.append(audio)
+        elif self._pieces and isinstance(last := self._pieces[-1], bytearray) and len(last) < _SHORT_BYTES:
+            last += audio
+        else:
+            self._pieces.append(bytearray(audio))
 
     def cut(self, start_ms: int, end_ms: int) -> bytes:
         """Return what it has between two positions, in its own format."""
-        per_ms = bytes_per_ms(self.audio_format)
-        return bytes(self.audio[max(start_ms - self.start_ms, 0) * per_ms : max(end_ms - self.start_ms, 0) * per_ms])
+        start = max(start_ms - self.start_ms, 0) * self._per_ms + self._spent_bytes
+        end = max(end_ms - self.start_ms, 0) * self._per_ms + self._spent_bytes
+        wanted, place = [], 0
+        for piece in self._pieces:
+            if place + len(piece) > start and place < end:
+                wanted.append(piece[max(start - place, 0) : end - place])
+            place += len(piece)
+        return b"".join(wanted)
 
     def release(self, before_ms: int) -> None:
         """Give up what lies before a position."""
         surplus_ms = min(before_ms, self.end_ms) - self.start_ms
-        if surplus_ms > 0:
-            del self.audio[: surplus_ms * bytes_per_ms(self.audio_format)]
-            self.start_ms += surplus_ms
+        if surplus_ms <= 0:
+            return
+        self.start_ms += surplus_ms
+        self._size_bytes -= surplus_ms * self._per_ms
+        self._spent_bytes += surplus_ms * self._per_ms
+        while self._pieces and self._spent_bytes >= len(self._pieces[0]):
+            self._spent_bytes -= len(self._pieces.popleft())
 
 
 class AppendedAudio:
@@ -66,7 +98,7 @@ class AppendedAudio:
                 self._stretches.popleft()
             self._stretches.append(_Stretch(self._end_ms, audio_format))
         last = self._stretches[-1]
-        last.audio += audio
+        last.append(audio)
         self._end_ms = last.end_ms
         first_ms = self._stretches[0].start_ms
         if self._end_ms - first_ms > KEPT_MS + AFTER_MS:
@@ -90,7 +122,7 @@ class AppendedAudio:
     def _release(self, before_ms: int) -> None:
         while self._stretches and self._stretches[0].end_ms <= before_ms and len(self._stretches) > 1:
             self._stretches.popleft()
-        # Moving what is kept costs more than a second of memory.
+        # Most of the time there is next to nothing to give up.
         if self._stretches and before_ms - self._stretches[0].start_ms >= 1000:
             self._stretches[0].release(before_ms)
 

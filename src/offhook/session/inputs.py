@@ -96,6 +96,21 @@ class FillerSpoken(msgspec.Struct, frozen=True):
     pieces: tuple[tuple[str, float], ...]
 
 
+class FillerSound(msgspec.Struct, frozen=True):
+    """A piece of a sentence: 16-bit mono samples."""
+
+    pcm: bytes
+    rate_hz: int
+    duration_ms: float
+
+
+class FillerMade(msgspec.Struct, frozen=True):
+    """The sentence of a filler was made where the client plays it."""
+
+    number: int
+    sounds: tuple[FillerSound, ...]
+
+
 class FillerEnded(msgspec.Struct, frozen=True):
     """A filler is over, after this much of it had gone out; that may be nothing."""
 
@@ -218,6 +233,16 @@ class TranscriptGrew(msgspec.Struct, frozen=True):
     logprobs: tuple[LogProb, ...] = ()
 
 
+class SegmentHeard(msgspec.Struct, frozen=True):
+    """One speaker said this; times are seconds from the beginning of the item's audio."""
+
+    item_id: str
+    text: str
+    speaker: str
+    start_s: float
+    end_s: float
+
+
 class TranscriptCompleted(msgspec.Struct, frozen=True):
     """All that the caller said in an item, and how long the audio was.
 
@@ -285,6 +310,7 @@ Input = (
     | PlayoutFinished
     | PlayoutStopped
     | FillerSpoken
+    | FillerMade
     | FillerEnded
     | TextProduced
     | MessageEnded
@@ -298,6 +324,7 @@ Input = (
     | PauseHeard
     | HeardSoFar
     | TranscriptGrew
+    | SegmentHeard
     | TranscriptCompleted
     | TranscriptFailed
     | McpToolsListed

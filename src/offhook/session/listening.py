@@ -167,17 +167,22 @@ class Ear:
         self._sound = np.concatenate((self._sound, sound))
         self._levels += levels
 
-    def rest(self) -> None:
-        """Pass over what was made if nothing of it is loud and nobody speaks, as with most of what comes."""
+    def rest(self) -> bool:
+        """Pass over what was made if nothing of it is loud and nobody speaks, as with most of what comes.
+
+        Says whether it did, and no whole window is left then.
+        """
         if self._turns is None:
-            return
+            return False
         windows = max(len(self._sound) - CONTEXT_SAMPLES, 0) // WINDOW_SAMPLES
         judged = self._judged + windows * WINDOW_SAMPLES
-        if self._turns.rest(self._levels, self._base_ms + judged // _TICKS_PER_MS):
-            self._heard += len(self._levels)
-            self._levels.clear()
-            self._sound = self._sound[windows * WINDOW_SAMPLES :]
-            self._judged = judged
+        if not self._turns.rest(self._levels, self._base_ms + judged // _TICKS_PER_MS):
+            return False
+        self._heard += len(self._levels)
+        self._levels.clear()
+        self._sound = self._sound[windows * WINDOW_SAMPLES :]
+        self._judged = judged
+        return True
 
     def advance(self) -> Samples | None:
         """Listen as far as the next window ends; return that window, None when it is not whole yet."""
@@ -273,10 +278,11 @@ class Listening:
     def step(self) -> bool:
         """Work off a part of what waits; say whether anything still does."""
         ears = list(islice(self._busy.values(), MAX_EARS))
-        self._convert(ears)
         left = MAX_WINDOWS
-        while left > 0 and (found := self._round(ears)):
-            left -= found
+        speaking = self._convert(ears)
+        while left > 0 and speaking:
+            speaking = self._round(speaking)
+            left -= len(speaking)
         for ear in ears:
             if self._waits(ear):
                 # What has more to say waits until the others were listened to.
@@ -288,14 +294,15 @@ class Listening:
     def catch_up(self, ear: Ear) -> None:
         """Work off all that waits of one session, which the caller keeps short."""
         while self._waits(ear):
-            self._convert([ear])
-            while self._round([ear]):
-                pass
+            found = self._convert([ear])
+            while found:
+                found = self._round(found)
             if not ear.has_more:
                 self._let_go(ear)
 
-    def _convert(self, ears: Sequence[Ear]) -> None:
-        """Make some of what waits ready to be listened to, of all sessions at once."""
+    def _convert(self, ears: Sequence[Ear]) -> list[Ear]:
+        """Make some of what waits ready to be listened to, of all sessions at once; return those that need more."""
+        resting: set[int] = set()
         pulled: dict[type[AudioFormat], list[tuple[Ear, bytes]]] = {}
         for ear in ears:
             if (given := ear.pull()) is not None:
@@ -308,11 +315,13 @@ class Listening:
             for ear, stream in streams:
                 end = start + (len(stream) - history) // per_ms * _TICKS_PER_MS
                 ear.hear(sound[start:end], levels[start // _STEP : end // _STEP])
-                ear.rest()
+                if ear.rest():
+                    resting.add(ear.row)
                 start = end
+        return [ear for ear in ears if ear.row not in resting]
 
-    def _round(self, ears: Sequence[Ear]) -> int:
-        """Advance each session by a window; return how many had one."""
+    def _round(self, ears: Sequence[Ear]) -> list[Ear]:
+        """Advance each session by a window; return those that had one."""
         found = [(ear, window) for ear in ears if (window := ear.advance()) is not None]
         asked = []
         for ear, window in found:
@@ -326,4 +335,4 @@ class Listening:
             windows = np.stack([window for _, window in asked])
             for (ear, _), probability in zip(asked, self._detector.judge(rows, windows).tolist(), strict=True):
                 ear.judge(probability)
-        return len(found)
+        return [ear for ear, _ in found]

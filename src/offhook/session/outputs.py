@@ -124,6 +124,15 @@ class Fill(msgspec.Struct, frozen=True):
     speed: float
 
 
+class MakeFiller(msgspec.Struct, frozen=True):
+    """Make the sound of a sentence: ``FillerMade`` brings it, or ``FillerEnded`` follows when there is none."""
+
+    number: int
+    text: str
+    voice: Voice
+    speed: float
+
+
 class StopFilling(msgspec.Struct, frozen=True):
     """End a filler within one tick, also one that is still being made."""
 
@@ -223,6 +232,7 @@ Output = (
     | FinishPlayout
     | StopPlayout
     | Fill
+    | MakeFiller
     | StopFilling
     | Hear
     | HearGiven

@@ -50,7 +50,7 @@ class Partials:
     def watch(self) -> None:
         """Begin with a turn that has begun, and let go of one that is over."""
         engine, state = self._engine, self._state
-        item_id = engine.spoken_item_id
+        item_id = engine.turns.spoken_item_id
         if item_id == (state.item_id if state is not None else None):
             return
         if state is not None:
@@ -80,7 +80,7 @@ class Partials:
             return
         self._state = msgspec.structs.replace(state, due=None)
         end_ms = engine.input_ms
-        engine.emit(do.HearSoFar(state.item_id, end_ms - engine.uncommitted_ms, end_ms, wanted))
+        engine.emit(do.HearSoFar(state.item_id, end_ms - engine.turns.uncommitted_ms, end_ms, wanted))
 
     def heard(self, event: happened.HeardSoFar) -> None:
         """Send what is new and agreed on."""

@@ -107,6 +107,8 @@ class SemanticTurns:
     def deadline(self) -> float | None:
         """Return when something is decided if nothing happens before."""
         pause, meaning = self._pause, self._meaning
+        if pause is None and meaning is None:
+            return None  # Nearly always, and this is asked after everything that happens.
         return earliest(None if pause is None else pause.until, meaning.until if isinstance(meaning, _Doubt) else None)
 
     def pass_deadline(self) -> None:
@@ -155,7 +157,7 @@ class SemanticTurns:
     def heard(self, event: happened.PauseHeard) -> None:
         """What was said before the pause is known, or never will be in time."""
         pause, patience = self._pause, self._patience
-        if pause is None or patience is None or event.item_id != self._engine.spoken_item_id:
+        if pause is None or patience is None or event.item_id != self._engine.turns.spoken_item_id:
             return
         self._pause = _Pause(pause.since, pause.since + _wait_ms(event, patience) / 1000)
         if isinstance(self._meaning, _Doubt):

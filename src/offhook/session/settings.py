@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from offhook.errors import ApiProblem
+from offhook.wire.models import tells_speakers as is_diarizer
 from offhook.wire.own import Own
 from offhook.wire.problem import invalid, unsupported_value
 from offhook.wire.session import (
@@ -138,10 +139,17 @@ def update_session(
     )
 
 
-def without_effect(params: SessionParams, *, reasons: bool = False) -> list[str]:
-    """Return the given members that are kept and echoed but that nothing acts on; ``reasons``: the model can."""
+def without_effect(params: SessionParams, *, reasons: bool = False, tells_speakers: bool = False) -> list[str]:
+    """Return the given members that are kept and echoed but that nothing acts on.
+
+    ``reasons``: the model can. ``tells_speakers``: the recogniser does, for models that are to.
+    """
     ignored = [name for name in WITHOUT_EFFECT if not reasons or name != "reasoning"]
-    return [name for name in ignored if getattr(params, name) not in (UNSET, None)]
+    found = [name for name in ignored if getattr(params, name) not in (UNSET, None)]
+    heard = params.audio.input.transcription if params.audio and params.audio.input else None
+    if heard and not tells_speakers and is_diarizer(heard.model or None):
+        found.append("audio.input.transcription.model")
+    return found
 
 
 def _or(given: T | UnsetType, present: T) -> T:

@@ -39,8 +39,10 @@ class Silence:
 
     def deadline(self) -> float | None:
         """Return when the silence has been long enough."""
+        if self._since is None:
+            return None
         timeout_s = self._timeout_s
-        return None if self._since is None or timeout_s is None else self._since + timeout_s
+        return None if timeout_s is None else self._since + timeout_s
 
     def pass_deadline(self) -> None:
         """Break the silence if it is time."""

@@ -85,7 +85,7 @@ class SocketDoor:
         """Take audio in the input format. Raises ApiProblem for what is no base64, no whole samples, or too much."""
         audio_format = self._engine.session.audio.input.format
         audio = _decoded(event.audio, audio_format, "audio")
-        if audio_format != self._format:
+        if audio_format is not self._format and audio_format != self._format:
             self._began_ms, self._appended_bytes, self._format = self.input_ms, 0, audio_format
         self._appended_bytes += len(audio)
         if audio:

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from offhook.session import inputs as happened
 from offhook.wire import server_events as ev
 from offhook.wire.items import InputAudio, LogProb, Message
+from offhook.wire.models import tells_speakers
 from offhook.wire.session import TranscriptionEcho
 
 if TYPE_CHECKING:
@@ -68,6 +69,25 @@ class Transcripts:
         if len(come) > len(told) and come.startswith(told):
             self._told[item_id] = come
             self._send(item_id, come[len(told) :], ())
+
+    def segment(self, event: happened.SegmentHeard) -> None:
+        """It is known who said some of the words."""
+        wanted = self._expected.get(event.item_id)
+        if wanted is None or not tells_speakers(wanted.model):
+            return
+        engine = self._engine
+        engine.send(
+            ev.TranscriptionSegment(
+                event_id=engine.ids.event(),
+                item_id=event.item_id,
+                content_index=0,
+                id=engine.ids.segment(),
+                text=event.text,
+                speaker=event.speaker,
+                start=round(event.start_s, 3),
+                end=round(event.end_s, 3),
+            )
+        )
 
     def _send(self, item_id: str, words: str, logprobs: tuple[LogProb, ...]) -> None:
         engine = self._engine

@@ -1,8 +1,9 @@
 """How much of a conversation the model reads: the oldest is left out when it does not fit.
 
-What was left out stays in the conversation for clients, and stays left out: a context that lost something at every
-turn would never be found in a model's cache. Instructions and tools are never left out, and a function call and its
-output go together. Source: API reference, ``truncation`` of the realtime session.
+What was left out stays in the conversation for clients, and stays left out while the whole is too much: a context that
+lost something at every turn would never be found in a model's cache. When clients have deleted so much, or made room
+for so much, that the whole fits, nothing is left out. Instructions and tools are never left out, and a function call
+and its output go together. Source: API reference, ``truncation`` of the realtime session.
 """
 
 from __future__ import annotations
@@ -51,12 +52,18 @@ class TooLong:
 
 
 def fit(
-    items: Sequence[Item], tokens: Callable[[Item], int], prefix: int, limit: int, truncation: Truncation
+    items: Sequence[Item],
+    tokens: Callable[[Item], int],
+    prefix: int,
+    limit: int,
+    truncation: Truncation,
+    left_out: Collection[str] = (),
 ) -> tuple[Item, ...] | TooLong:
     """Return the items that the model is to read, without the oldest ones where all are too many.
 
-    ``prefix`` and ``tokens`` say what the instructions and each item take of ``limit``. The newest item is always read;
-    where even that does not fit, or nothing may be left out, the answer is ``TooLong``.
+    ``prefix`` and ``tokens`` say what the instructions and each item take of ``limit``. Of too many items, those that
+    were ``left_out`` before are the first that are not read. The newest item is always read; where even that does not
+    fit, or nothing may be left out, the answer is ``TooLong``.
     """
     room = limit - prefix
     keep = 1.0
@@ -71,6 +78,9 @@ def fit(
         return tuple(items)
     if truncation == "disabled":
         return TooLong(prefix + total, limit)
+    if left_out:
+        read = [item for item in items if item.id not in left_out]
+        return fit(read, tokens, prefix, limit, truncation)
     dropped: set[int] = set()
     groups = _groups(items)
     target = int(room * keep)
@@ -106,7 +116,7 @@ def _groups(items: Sequence[Item]) -> list[list[int]]:
 class _Asked:
     """A request in progress. ``remembers``: what it leaves out is left out of later ones too.
 
-    ``tokens`` is what it takes by our own estimate, whatever was learnt from the backend.
+    ``tokens`` is what it takes by our own estimate, whatever was learnt from the backend; none before it was made.
     """
 
     request: Generate
@@ -145,20 +155,15 @@ class ContextWindow:
         self._left_out.discard(item_id)
         self._counted.pop(item_id, None)
 
-    def ask(self, request: Generate, truncation: Truncation, *, whole: bool) -> Generate:
+    def ask(self, request: Generate, truncation: Truncation, *, whole: bool) -> None:
         """Take note of a request that will be made; ``whole``: it is about the conversation as it stands.
 
-        Returns the request without what was left out before. Another rule than before begins anew.
+        Another rule than before begins anew.
         """
-        if whole:
-            if truncation != self._rule:
-                self._rule = truncation
-                self._left_out.clear()
-            if self._left_out:
-                read = tuple(item for item in request.items if item.id not in self._left_out)
-                request = replace(request, items=read)
+        if whole and truncation != self._rule:
+            self._rule = truncation
+            self._left_out.clear()
         self._asked[request.run] = _Asked(request, truncation, whole)
-        return request
 
     def fit(self, request: Generate) -> Generate | TooLong:
         """Return the request with the items that fit, now that it is known what they say."""
@@ -170,12 +175,13 @@ class ContextWindow:
             self._scaled(prefix),
             self._limit,
             asked.truncation,
+            self._left_out if asked.remembers else (),
         )
         if isinstance(fitted, TooLong):
             return fitted
-        if asked.remembers and len(fitted) < len(request.items):
+        if asked.remembers:
             kept = {item.id for item in fitted}
-            self._left_out.update(str(item.id) for item in request.items if item.id not in kept)
+            self._left_out = {str(item.id) for item in request.items if item.id not in kept}
         request = replace(request, items=fitted)
         tokens = prefix + sum(map(self._tokens, fitted))
         self._asked[request.run] = _Asked(request, asked.truncation, asked.remembers, tokens)
@@ -211,6 +217,8 @@ class ContextWindow:
             if given.input_tokens and asked.remembers and asked.tokens >= LEAST_TOKENS_TO_LEARN:
                 self._scale = min(max(given.input_tokens / asked.tokens, MIN_SCALE), MAX_SCALE)
             return given
+        if not asked.tokens:
+            return make_usage(InputTokens(), response.produced_tokens, response.produced_ms)
         counted = list(map(self._count, asked.request.items))
         estimate = InputTokens(
             text_tokens=prefix_tokens(asked.request.instructions, asked.request.tools) + sum(c.text for c in counted),

@@ -2,7 +2,7 @@
 
 Somebody waits from the moment that an answer is due and nothing is to be heard, until the answer is heard, or speaks
 themselves. A tone or a clip gives way to the answer at once; a sentence is spoken to its end and belongs to the
-conversation, as far as it was heard.
+conversation, as far as it was heard. Where the client plays there are sentences alone, beside the conversation.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.conversation import ROOT, Conversation
 from offhook.session.deadline import earliest
+from offhook.session.filler import tell_filler
 from offhook.session.heard import Heard
 from offhook.session.playout import Playout
 from offhook.session.response import Response
@@ -90,18 +91,22 @@ class Waiting:
 
     def __init__(self, engine: Engine, params: OwnParams | None | UnsetType) -> None:
         self._engine = engine
-        self.own = engine.options.defaults.own
+        defaults = engine.options.defaults.own
+        # Responses that nobody asked for would be news to the clients that play: only those get them that want them.
+        self._defaults = defaults if engine.door.plays else msgspec.structs.replace(defaults, filling=None)
+        self.own = self._defaults
         self.own = self.updated(params)
         self._begun = False
         self._functions: NoFunctions | Working | Given = NoFunctions()
         self._wait: Served | InSilence | Entertained = Served()
         self._sound: Silent | Sounding = Silent()
         self._count = 0
+        self._bridged_until = 0.0
 
     def updated(self, params: OwnParams | None | UnsetType) -> Own:
         """Return what an update makes of the session's wishes. Raises ApiProblem."""
-        options = self._engine.options
-        return update_own(self.own, params, options.defaults.own, options.clips)
+        engine = self._engine
+        return update_own(self.own, params, self._defaults, engine.options.clips, plays=engine.door.plays)
 
     def speak_first(self) -> None:
         """Let the agent begin, if that is wanted and nobody has asked it anything yet."""
@@ -146,12 +151,16 @@ class Waiting:
             case _:
                 pass
         due = own.filling is not None and not speaks and not playout.busy and self._is_due()
+        heard_until = self._engine.door.silent_at
+        silence_until = max(now, heard_until) + own.filling_after_ms / 1000
         match self._wait:
             case Served() if due:
-                self._wait = InSilence(now + own.filling_after_ms / 1000)
+                self._wait = InSilence(silence_until)
             case InSilence() if not due:
                 self._wait = Served()
-            case Entertained() if not due:
+            case InSilence() if heard_until > now:
+                self._wait = InSilence(silence_until)
+            case Entertained() if not due or heard_until > self._bridged_until:
                 self._wait = Served()
                 # An answer ends a filler by itself, in the audio plane, with the first of its samples; a sentence that
                 # is not made yet is not there, and would come after a short answer.
@@ -164,7 +173,8 @@ class Waiting:
         response = self._engine.active_response
         if response is not None:
             return response.settings.modality == "audio"
-        return not isinstance(self._functions, NoFunctions)
+        in_writing = self._engine.session.output_modalities == ("text",)
+        return not in_writing and not isinstance(self._functions, NoFunctions)
 
     @property
     def _is_being_made(self) -> bool:
@@ -176,6 +186,8 @@ class Waiting:
     def deadline(self) -> float | None:
         """Return when ``pass_deadline`` has something to do."""
         wait, functions = self._wait, self._functions
+        if type(wait) is Served and type(functions) is not Given:
+            return None  # Nearly always, and this is asked after everything that happens.
         return earliest(
             None if isinstance(wait, Served) else wait.until, functions.until if isinstance(functions, Given) else None
         )
@@ -185,6 +197,7 @@ class Waiting:
         match self._wait:
             case InSilence(until=until) if now >= until:
                 self._wait = Entertained(now + LONGEST_S)
+                self._bridged_until = self._engine.door.silent_at
                 self._begin()
             case Entertained(until=float() as until) if now >= until:
                 self._wait = Entertained(None)
@@ -194,13 +207,16 @@ class Waiting:
 
     def _begin(self) -> None:
         engine, filling = self._engine, self.own.filling
-        # Where the client plays, nothing could give way to the answer.
-        if filling is None or isinstance(self._sound, Sounding) or not engine.door.plays:
+        if filling is None or isinstance(self._sound, Sounding):
             return
         self._count += 1
         text = filling.text if isinstance(filling, Say) else ""
         self._sound = Sounding(self._count, text, _last_before_functions(engine.conversation), Heard())
-        engine.emit(do.Fill(self._count, filling, engine.session.audio.output.voice, engine.session.audio.output.speed))
+        output = engine.session.audio.output
+        if engine.door.plays:
+            engine.emit(do.Fill(self._count, filling, output.voice, output.speed))
+        else:
+            engine.emit(do.MakeFiller(self._count, text, output.voice, output.speed))
 
     # -- from the driver
 
@@ -209,6 +225,16 @@ class Waiting:
         if isinstance(self._sound, Sounding) and self._sound.number == event.number:
             for text, duration_ms in event.pieces:
                 self._sound.heard.add_audio(duration_ms, text)
+
+    def filler_made(self, event: happened.FillerMade) -> None:
+        """The sentence was made for a client that plays; it is told if somebody waits for the answer still."""
+        sound = self._sound
+        if not isinstance(sound, Sounding) or sound.number != event.number:
+            return
+        self._sound = Silent()
+        if isinstance(self._wait, Entertained):
+            tell_filler(self._engine, sound.text, event.sounds)
+            self._bridged_until = self._engine.door.silent_at
 
     def filler_ended(self, event: happened.FillerEnded) -> None:
         """A filler is over; what was heard of a sentence becomes an item, before the functions it bridges."""

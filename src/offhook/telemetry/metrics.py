@@ -23,6 +23,7 @@ COUNTERS: Final = {
     "offhook_transcripts_total": "turns whose words were wanted, by result",
     "offhook_cost_total": "what the backends cost, as far as they have prices",
     "offhook_tool_calls_total": "calls of functions and of MCP tools, by kind and result",
+    "offhook_slow_sockets_total": "sockets that were closed since their events were not read, by whose bound it was",
     "offhook_upstream_connections_total": "sockets to an upstream: opened, lost, refused",
 }
 # Without prices there is no figure: a zero would be one.

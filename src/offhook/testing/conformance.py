@@ -26,6 +26,7 @@ from offhook.model.interface import (
     HearsSoFar,
     LanguageModel,
     ModelOutput,
+    Segment,
     Sound,
     Speech,
     SpeechToText,
@@ -167,6 +168,7 @@ def judge_words(outputs: list[Any]) -> None:
         require(isinstance(words, Words), f"{words!r} is not Words")
         require(isinstance(words.text, str) and isinstance(words.language, str), f"{words!r} has no text")
         require(all(isinstance(each, LogProb) for each in words.logprobs), f"{words!r} has odd log-probabilities")
+        require(all(isinstance(each, Segment) for each in words.segments), f"{words!r} has odd segments")
 
 
 class LanguageModelConformance(Conformance[LanguageModel]):

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -14,12 +13,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import get_terminal_size, which
 from typing import Any, Final, TextIO
 
-from offhook.audio.pcm import Samples
+import numpy as np
+
+from offhook.audio.pcm import Samples, from_bytes
 from offhook.audio.resample import resample_whole
 from offhook.audio.wav import read_wav, write_wav
 from offhook.errors import LocalError
+from offhook.model.local.voices import assets
 from offhook.testing.hearing import Conversation, understand
 from offhook.testing.ladder import printable, sip_summary
 from offhook.testing.phone import RATE_HZ, CallFailedError, Phone, PhoneCall
@@ -56,7 +59,7 @@ class Line:
 
 
 def load_line(text: str) -> Line:
-    """Return a WAV file, or a text spoken by the machine's own voice. Raises LocalError."""
+    """Return a WAV file, or a text spoken by the voice of ``offhook[local]``, else by espeak-ng. Raises LocalError."""
     path = Path(text).expanduser()
     if path.suffix.lower() == ".wav" or path.is_file():
         try:
@@ -64,11 +67,21 @@ def load_line(text: str) -> Line:
         except OSError as failure:
             raise LocalError(f"cannot read {path}: {failure.strerror}") from None
         return Line(path.name, _at_8_khz(data))
-    espeak = shutil.which("espeak-ng")
+    return Line(f'"{text}"', _spoken(text))
+
+
+def _spoken(text: str) -> Samples:
+    if assets.is_installed():
+        from offhook.model.local.voices.speaker import Speaker  # and with it the packages of offhook[local]
+
+        pieces = [resample_whole(from_bytes(each.pcm), each.rate_hz, RATE_HZ) for each in Speaker().speak(text)]
+        return np.concatenate([np.zeros(0, np.int16), *pieces])
+    espeak = which("espeak-ng")
     if espeak is None:
-        raise LocalError(f"there is no voice to say '{text}': install espeak-ng, or give a WAV file")
-    spoken = subprocess.run([espeak, "--stdout", "--", text], check=True, capture_output=True)  # noqa: S603 - no shell
-    return Line(f'"{text}"', _at_8_khz(spoken.stdout))
+        raise LocalError(
+            f"there is no voice to say '{text}': {assets.INSTALL}, or install espeak-ng, or give a WAV file"
+        )
+    return _at_8_khz(subprocess.run([espeak, "--stdout", "--", text], check=True, capture_output=True).stdout)  # noqa: S603 - no shell
 
 
 def _at_8_khz(data: bytes) -> Samples:
@@ -102,7 +115,7 @@ class Paper:
         if not stream.isatty():
             return cls()
         coloured = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        return cls(shutil.get_terminal_size().columns, coloured)
+        return cls(get_terminal_size().columns, coloured)
 
 
 class Teller:

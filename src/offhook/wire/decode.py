@@ -47,7 +47,7 @@ def decode_session(body: bytes) -> SessionParams:
     Raises ApiProblem 400; ``param`` begins with ``session.`` although the body is the session, as the API's own does.
     """
     params = _decode(body, _session_decoder, SessionParams, "session")
-    check_session(params, "session")
+    _check_session(params, "session", may_nest=_may_nest(body))
     return params
 
 
@@ -66,7 +66,7 @@ def decode_secret(body: bytes) -> SecretParams | TranscriptionSecretParams:
         return _decode(body, _transcription_secret_decoder, TranscriptionSecretParams, "")
     params = _decode(body, _secret_decoder, SecretParams, "")
     if params.session is not UNSET:
-        check_session(params.session, "session")
+        _check_session(params.session, "session", may_nest=_may_nest(body))
     return params
 
 
@@ -105,9 +105,9 @@ def decode_client_event(text: str | bytes) -> ClientEvent:
     event = _decode(text, _event_decoder, ClientEvent, "")
     match event:
         case SessionUpdate(session=session):
-            check_session(session, "session")
+            _check_session(session, "session", may_nest=_may_nest(text))
         case ResponseCreate(response=response) if response is not UNSET:
-            _check_response(response)
+            _check_response(response, may_nest=_may_nest(text))
         case ConversationItemCreate(item=item):
             _check_item(item, "item")
         case _:
@@ -162,19 +162,26 @@ def _known_place(path: str, place: str) -> str:
     return (path + place.partition("[...]")[0].removesuffix("`")).lstrip(".")
 
 
-def check_session(params: SessionParams, path: str) -> None:
+def _may_nest(text: str | bytes) -> bool:
+    """Whether something in a text of JSON may be nested too deep: what has no more brackets than that cannot be."""
+    if isinstance(text, str):
+        return text.count("{") + text.count("[") > limits.MAX_NESTING
+    return text.count(b"{") + text.count(b"[") > limits.MAX_NESTING
+
+
+def _check_session(params: SessionParams, path: str, *, may_nest: bool) -> None:
     """Check what types cannot say. Raises ApiProblem 400 with the path in ``param``."""
     if params.tools is not UNSET:
-        _check_tools(params.tools, f"{path}.tools")
+        _check_tools(params.tools, f"{path}.tools", may_nest=may_nest)
     if isinstance(params.offhook, OwnParams):
         check_own(params.offhook, f"{path}.offhook")
-    if isinstance(params.tracing, Tracing):
+    if may_nest and isinstance(params.tracing, Tracing):
         check_nesting(params.tracing.metadata, f"{path}.tracing.metadata")
 
 
-def _check_response(response: ResponseParams) -> None:
+def _check_response(response: ResponseParams, *, may_nest: bool) -> None:
     if response.tools is not UNSET:
-        _check_tools(response.tools, "response.tools")
+        _check_tools(response.tools, "response.tools", may_nest=may_nest)
     for index, item in enumerate(response.input or ()):
         _check_item(item, f"response.input[{index}]")
 
@@ -203,23 +210,24 @@ def check_nesting(value: object, path: str) -> None:
     raise invalid(path, f"Invalid '{path}': nested more than {limits.MAX_NESTING} deep.")
 
 
-def _check_tools(tools: tuple[Tool, ...], path: str) -> None:
+def _check_tools(tools: tuple[Tool, ...], path: str, *, may_nest: bool) -> None:
     labels: set[str] = set()
     names: set[str] = set()
     for index, tool in enumerate(tools):
-        here = f"{path}[{index}]"
-        match tool:
-            case FunctionTool(name=name, parameters=parameters):
-                check_nesting(parameters, f"{here}.parameters")
-                if name in names:
-                    raise invalid(f"{here}.name", f"Invalid '{here}.name': there is already a function '{name}'.")
-                names.add(name)
-            case McpTool():
-                _check_mcp(tool, here)
-                if tool.server_label in labels:
-                    where = f"{here}.server_label"
-                    raise invalid(where, f"Invalid '{where}': '{tool.server_label}' is used twice.")
-                labels.add(tool.server_label)
+        if isinstance(tool, FunctionTool):
+            name = tool.name
+            if may_nest:
+                check_nesting(tool.parameters, f"{path}[{index}].parameters")
+            if name in names:
+                where = f"{path}[{index}].name"
+                raise invalid(where, f"Invalid '{where}': there is already a function '{name}'.")
+            names.add(name)
+        else:
+            _check_mcp(tool, f"{path}[{index}]")
+            if tool.server_label in labels:
+                where = f"{path}[{index}].server_label"
+                raise invalid(where, f"Invalid '{where}': '{tool.server_label}' is used twice.")
+            labels.add(tool.server_label)
 
 
 def _check_mcp(tool: McpTool, here: str) -> None:

@@ -47,6 +47,10 @@ class Ids:
         """Return the ``call_id`` of a function call."""
         return "call_" + self._token(16)
 
+    def segment(self) -> str:
+        """Return the id of a segment of a transcript."""
+        return "seg_" + self._token(21)
+
     def mcp_list(self) -> str:
         """Return the id of a list of an MCP server's tools."""
         return "mcpl_" + self._token(21)

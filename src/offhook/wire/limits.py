@@ -76,6 +76,9 @@ MAX_SOCKET_BACKLOG: Final = 4_000
 # And what those events hold, on either: eight minutes of answers in PCM. The largest event, a retrieved item with its
 # audio, has 20 MiB.
 MAX_BACKLOG_BYTES: Final = 32 * 1024 * 1024
+# And what waits for all sockets of one project together: hundreds that are a second or two behind, as after a stall of
+# the network, and eight that are as far behind as they may be. Who is furthest behind is closed first.
+MAX_PROJECT_BACKLOG_BYTES: Final = 8 * MAX_BACKLOG_BYTES
 # A client who has so much to read is not asked what else it wants, so that it cannot fill the rest by itself.
 MAX_ASKING_BYTES: Final = 8 * 1024 * 1024
 # Audio that was appended and not listened to yet; beyond it the socket is not read until it is.

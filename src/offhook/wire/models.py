@@ -17,6 +17,11 @@ KNOWN_MODELS: Final = (
 """The API's names for models that hold conversations, without its dated snapshots."""
 
 
+def tells_speakers(transcriber: str | None) -> bool:
+    """Say whether a model of this name transcribes by speakers, as ``gpt-4o-transcribe-diarize`` does."""
+    return transcriber is not None and "diarize" in transcriber.lower()
+
+
 class Model(Struct, frozen=True, kw_only=True):
     """A model by name; ``created`` in Unix seconds."""
 

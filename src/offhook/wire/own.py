@@ -62,6 +62,9 @@ def check_own(params: OwnParams, path: str) -> None:
         raise invalid(here, f"Invalid '{here}': give only one of say, tone and clip.")
 
 
+_WHERE = "session.offhook.while_waiting"
+
+
 # -- what holds, after the server's settings and all updates
 
 
@@ -90,8 +93,13 @@ class Own(msgspec.Struct, frozen=True):
     apology: str | None = None
 
 
-def update_own(own: Own, params: OwnParams | None | UnsetType, defaults: Own, clips: frozenset[str]) -> Own:
-    """Return the values after an update. Raises ApiProblem 400 for a clip that there is not."""
+def update_own(
+    own: Own, params: OwnParams | None | UnsetType, defaults: Own, clips: frozenset[str], *, plays: bool = True
+) -> Own:
+    """Return the values after an update. ``plays``: the server plays, as it does on calls.
+
+    Raises ApiProblem 400 for a clip that there is not, and for what only a server that plays could let be heard.
+    """
     if isinstance(params, UnsetType):
         return own
     if params is None:
@@ -105,7 +113,11 @@ def update_own(own: Own, params: OwnParams | None | UnsetType, defaults: Own, cl
         case None:
             changes["filling"] = None
         case WhileWaiting() as wanted:
-            changes["filling"] = _filling(wanted, clips)
+            changes["filling"] = filling = _filling(wanted, clips)
+            if not plays and not isinstance(filling, Say):
+                way = "tone" if isinstance(filling, Beep) else "clip"
+                message = f"Invalid '{_WHERE}.{way}': in this session the client plays, which takes no more than 'say'."
+                raise invalid(f"{_WHERE}.{way}", message)
             changes["filling_after_ms"] = wanted.after_ms or defaults.filling_after_ms
         case _:
             pass
@@ -119,6 +131,6 @@ def _filling(wanted: WhileWaiting, clips: frozenset[str]) -> Say | Beep | PlayCl
         return Beep()
     if wanted.clip not in clips:
         known = ", ".join(sorted(clips)) or "the server has none (--clips)"
-        param = "session.offhook.while_waiting.clip"
+        param = f"{_WHERE}.clip"
         raise ApiProblem(400, "invalid_value", f"Invalid value: '{wanted.clip}'. Clips are: {known}.", param=param)
     return PlayClip(wanted.clip)

@@ -265,7 +265,7 @@ class McpTool(Wire, frozen=True, kw_only=True, tag_field="type", tag="mcp"):
     require_approval: Literal["always", "never"] | McpApprovalFilter | None | UnsetType = UNSET
     """Which calls the application has to approve. Default: ``"always"``, all."""
     defer_loading: bool | UnsetType = UNSET
-    """Whether its tools are looked up only when they are needed. Default: false."""
+    """Whether its tools are looked up only when they are needed, which offhook refuses. Default: false."""
 
 
 Tool = FunctionTool | McpTool

@@ -31,6 +31,9 @@ MAX_SPARE_AUDIO_BYTES: Final = 512 * 1024
 """The part of it that upstream has already: without transcripts nothing else could tell it again what was said. A
 minute of G.711, ten seconds of linear samples."""
 
+MAX_GIVEN_UP: Final = 64
+"""Turns that were deleted before their words came: more of them than any upstream transcribes at once."""
+
 MAX_RUNS: Final = 64
 """Responses that are remembered, to tell which item upstream is which here; the oldest are forgotten."""
 

@@ -18,7 +18,6 @@ from offhook.session import inputs as happened
 from offhook.session.outputs import Generate
 from offhook.session.relay import limits, steps
 from offhook.session.relay.answers import Answers
-from offhook.session.relay.context import Context
 from offhook.session.relay.dialect import Dialect, FormatName, TurnFinder, format_for
 from offhook.session.relay.event import (
     Problem,
@@ -30,6 +29,7 @@ from offhook.session.relay.event import (
     problem_of,
 )
 from offhook.session.relay.finding import Finding
+from offhook.session.relay.history import History
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.phrase import (
     DEFAULTS,
@@ -132,7 +132,7 @@ class Relay:
         self._answers = Answers(dialect, self._format_out, self._post, self._mirror, self._runs, options.patience_s)
         is_wanted = options.turns == "upstream" and dialect.finds_turns
         self._finding = Finding(dialect, self._format_in, self._post, self._update_session, is_wanted=is_wanted)
-        self._context = Context(dialect, self._post, self._mirror, self._turns, self._finding)
+        self._history = History(dialect, self._post, self._mirror, self._turns, self._finding)
         self._told: Members = {}
         self._bad_events = 0
         self._errors = 0
@@ -218,7 +218,9 @@ class Relay:
                 run.state = Over(response_id)
                 self._answers.clean_up(run)
             case Waiting(until=until) if self._now >= until:
-                self._fail(run, "The model could not be reached.")
+                is_online = isinstance(self.state, Online) and run.request.chosen
+                unnamed = "The model did not tell which of its items a turn is that the response was given."
+                self._fail(run, unnamed if is_online else "The model could not be reached.")
             case Asked(until=until) | Answering(until=until) if self._now >= until:
                 self._fail(run, f"The model said nothing for {self._options.patience_s:g} seconds.")
             case _:
@@ -362,10 +364,14 @@ class Relay:
 
     def _item_deleted(self, event: ev.ConversationItemDeleted) -> None:
         upstream_id = self._mirror.upstream_id(event.item_id)
-        if upstream_id is not None and self._dialect.deletes:
-            self._post.send("conversation.item.delete", ForNobody(), item_id=upstream_id)
-        self._mirror.drop(event.item_id)
+        if upstream_id is not None:
+            self._delete_upstream(upstream_id)
         self._turns.drop(event.item_id)
+        self._mirror.drop(event.item_id)
+
+    def _delete_upstream(self, upstream_id: str) -> None:
+        if self._dialect.deletes:
+            self._post.send("conversation.item.delete", ForNobody(), item_id=upstream_id)
 
     _TOLD: ClassVar[dict[type, Callable[..., None]]] = {
         ev.SessionUpdated: _session_updated,
@@ -409,13 +415,18 @@ class Relay:
         if not isinstance(self.state, Online):
             return
         for run in self._runs:
-            if isinstance(run.state, Waiting) and (run.request.aside or not self._runs.is_busy):
+            if isinstance(run.state, Waiting) and self._can_ask(run.request):
                 self._ask(run)
+
+    def _can_ask(self, request: Generate) -> bool:
+        if self._runs.is_busy and not request.aside:
+            return False
+        return not request.chosen or self._history.can_name(request.items)
 
     def _ask(self, run: Run) -> None:
         request = run.request
         until = self._now + self._options.patience_s
-        if not request.chosen and self._context.sync(request.items):
+        if not request.chosen and self._history.send(request.items):
             run.state = Asked("", until)
             return
         members = response_members(request, self._told, self._dialect)
@@ -424,7 +435,7 @@ class Relay:
         if self._dialect.echoes_metadata:
             members["metadata"] = metadata_for(run.number)
         if request.chosen:
-            members["input"] = self._context.chosen(request.items)
+            members["input"] = self._history.chosen(request.items)
         event_id = self._post.send("response.create", ForRun(run.number), response=members)
         run.state = Asked(event_id, until)
 
@@ -456,18 +467,31 @@ class Relay:
             self._post.do(steps.Disconnect("it does not speak this protocol"))
 
     def _committed(self, event: UpstreamEvent) -> None:
-        if event.item_id and self._mirror.turn(event.item_id) is None and self._finding.is_there:
-            # What upstream took for a turn was none here.
-            self._post.send("conversation.item.delete", ForNobody(), item_id=event.item_id)
+        is_known = self._turn_of(event) is not None
+        if event.item_id and not is_known and self._finding.is_there:
+            self._delete_upstream(event.item_id)  # What upstream took for a turn was none here.
 
     def _turn_of(self, event: UpstreamEvent) -> str | None:
         """Return the turn that an event is about; without an id, the first one whose words are not known."""
-        return self._mirror.turn(event.item_id) if event.item_id else self._turns.first_awaited()
+        upstream_id = event.item_id
+        if not upstream_id:
+            return self._turns.first_awaited()
+        is_news = not self._mirror.knows(upstream_id)
+        item_id = self._mirror.turn(upstream_id)
+        if is_news and item_id is not None and item_id not in self._mirror:
+            # It was deleted here before upstream told what to call it there.
+            self._delete_upstream(upstream_id)
+        return item_id
 
     def _words_grew(self, event: UpstreamEvent) -> None:
         item_id = self._turn_of(event)
         if item_id is not None and event.delta:
             self._turns.hear(item_id, event.delta, logprobs_of(event))
+
+    def _segment_told(self, event: UpstreamEvent) -> None:
+        item_id = self._turn_of(event)
+        if item_id is not None and event.text and event.speaker and event.start is not None and event.end is not None:
+            self._turns.hear_segment(happened.SegmentHeard(item_id, event.text, event.speaker, event.start, event.end))
 
     def _words_completed(self, event: UpstreamEvent) -> None:
         item_id = self._turn_of(event)
@@ -494,7 +518,7 @@ class Relay:
                 if run is not None:
                     self._refused_run(run, problem, message)
             case ForTurn(item_id=item_id):
-                self._mirror.drop(item_id)
+                self._mirror.refuse(item_id)
                 self._turns.refuse(item_id, str(problem.code or "server_error"), message)
             case ForItem(item_id=item_id):
                 # It would be refused again, so it counts as sent.
@@ -540,6 +564,7 @@ class Relay:
         "input_audio_buffer.speech_started": lambda relay, event: relay._finding.started(event),
         "input_audio_buffer.speech_stopped": lambda relay, event: relay._finding.stopped(event),
         "conversation.item.input_audio_transcription.delta": _words_grew,
+        "conversation.item.input_audio_transcription.segment": _segment_told,
         "conversation.item.input_audio_transcription.completed": _words_completed,
         "conversation.item.input_audio_transcription.failed": _words_failed,
     }

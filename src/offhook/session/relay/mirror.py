@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from offhook.wire.limits import MAX_CONVERSATION_ITEMS
+
+# Ids upstream, those of items that were dropped among them.
+_MAX_NAMES: Final = 2 * MAX_CONVERSATION_ITEMS
 
 
 class Mirror:
@@ -34,15 +38,22 @@ class Mirror:
         """An item is there."""
         self._upstream[item_id] = upstream_id
         if upstream_id is not None:
-            self._here[upstream_id] = item_id
+            self._name(item_id, upstream_id)
         if len(self._upstream) > MAX_CONVERSATION_ITEMS:
-            self.drop(next(iter(self._upstream)))
+            self.refuse(next(iter(self._upstream)))
+
+    def _name(self, item_id: str, upstream_id: str) -> None:
+        self._here[upstream_id] = item_id
+        if len(self._here) > _MAX_NAMES:
+            del self._here[next(iter(self._here))]
 
     def drop(self, item_id: str) -> None:
-        """An item is not there any more, or never was."""
-        upstream_id = self._upstream.pop(item_id, None)
-        if upstream_id is not None:
-            self._here.pop(upstream_id, None)
+        """An item is not there any more. Upstream may still speak of a turn that it was, so its place is kept."""
+        self._upstream.pop(item_id, None)
+
+    def refuse(self, item_id: str) -> None:
+        """A turn never was there."""
+        self.drop(item_id)
         self.heard(item_id)
 
     # -- turns
@@ -51,6 +62,12 @@ class Mirror:
         """A turn was committed; its id there will be told."""
         self.put(item_id, None)
         self._committed.append(item_id)
+        if len(self._committed) > MAX_CONVERSATION_ITEMS:
+            self._committed.popleft()
+
+    def awaits_name(self, item_id: str) -> bool:
+        """Say whether a turn is there whose id is not told yet."""
+        return item_id in self._committed and item_id in self._upstream
 
     def heard(self, item_id: str) -> None:
         """The words of a turn are known: an id that is told from now on is that of a later one."""
@@ -58,9 +75,19 @@ class Mirror:
             self._committed.remove(item_id)
 
     def turn(self, upstream_id: str) -> str | None:
-        """Return the turn with an id there, be it told or seen for the first time; turns come in their order."""
+        """Return the turn with an id there, be it told or seen for the first time; turns come in their order.
+
+        It may be one that was dropped.
+        """
         known = self._here.get(upstream_id)
         if known is None and self._committed:
             known = self._committed.popleft()
-            self.put(known, upstream_id)
+            if known in self._upstream:
+                self.put(known, upstream_id)
+            else:
+                self._name(known, upstream_id)
         return known
+
+    def knows(self, upstream_id: str) -> bool:
+        """Say whether an id there was told or seen before."""
+        return upstream_id in self._here

@@ -41,12 +41,13 @@ class Turns:
         self._stream: _Stream | None = None
         self._is_dirty = False
         self._kept: dict[str, bytes] = {}
-        self._awaited: dict[str, float] = {}
+        # How long the turns are whose words may still come, in seconds; None when nobody waits for them any more.
+        self._awaited: dict[str, float | None] = {}
 
     @property
     def awaited(self) -> bool:
         """Whether the words of a turn may still come."""
-        return bool(self._awaited)
+        return any(seconds is not None for seconds in self._awaited.values())
 
     def deadline(self) -> float | None:
         """Return when the next audio is due."""
@@ -56,6 +57,8 @@ class Turns:
         """The buffer upstream is gone, and so are the words of turns that cannot be sent again."""
         self._stream = None
         self._is_dirty = False
+        for item_id in self._given_up():
+            del self._awaited[item_id]
         for item_id in list(self._awaited):
             # Where a commit asks for an answer, one that was committed is not committed a second time.
             is_past = self._dialect.commit_answers and item_id in self._mirror
@@ -199,9 +202,13 @@ class Turns:
 
     def commit_awaited(self) -> None:
         """Send the turns whose words somebody waits for, and that upstream does not have."""
+        self.commit_kept(list(self._awaited))
+
+    def commit_kept(self, item_ids: list[str]) -> None:
+        """Send those of these turns that are kept, and that upstream does not have."""
         if self._dialect.commit_answers:
             return
-        for item_id in self._awaited:
+        for item_id in item_ids:
             if item_id in self._kept and item_id not in self._mirror:
                 self.commit(item_id)
 
@@ -209,12 +216,17 @@ class Turns:
 
     def first_awaited(self) -> str | None:
         """Return the first turn that upstream has and has not told the words of."""
-        return next((each for each in self._awaited if each in self._mirror), None)
+        return next((each for each, seconds in self._awaited.items() if seconds is None or each in self._mirror), None)
 
     def hear(self, item_id: str, words: str, logprobs: tuple[LogProb, ...]) -> None:
         """Some words of a turn came."""
-        if item_id in self._awaited:
+        if self._awaited.get(item_id) is not None:
             self._post.tell([happened.TranscriptGrew(item_id, words, logprobs)])
+
+    def hear_segment(self, segment: happened.SegmentHeard) -> None:
+        """It came who said some words of a turn."""
+        if segment.item_id in self._awaited:
+            self._post.tell([segment])
 
     def complete(self, item_id: str, words: str, logprobs: tuple[LogProb, ...]) -> None:
         """All words of a turn are known."""
@@ -240,9 +252,20 @@ class Turns:
             self.fail(item_id, code, message)
 
     def drop(self, item_id: str) -> None:
-        """An item is not there any more."""
+        """An item is not there any more; words without an id may still be those of the turn that it was."""
         self._kept.pop(item_id, None)
-        self._awaited.pop(item_id, None)
+        if self._awaited.get(item_id) is None:
+            return
+        if item_id not in self._mirror:
+            del self._awaited[item_id]
+            return
+        self._awaited[item_id] = None
+        given_up = self._given_up()
+        if len(given_up) > limits.MAX_GIVEN_UP:
+            del self._awaited[given_up[0]]
+
+    def _given_up(self) -> list[str]:
+        return [item_id for item_id, seconds in self._awaited.items() if seconds is None]
 
 
 def _is_begun(stream: _Stream, out: SpeechOut, event: TurnSpoken) -> bool:

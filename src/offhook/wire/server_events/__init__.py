@@ -32,6 +32,7 @@ from offhook.wire.server_events.hearing import (
     TranscriptionDelta,
     TranscriptionFailed,
     TranscriptionFailure,
+    TranscriptionSegment,
 )
 from offhook.wire.server_events.mcp import (
     McpCallArgumentsDelta,
@@ -148,6 +149,7 @@ __all__ = [
     "TranscriptionDelta",
     "TranscriptionFailed",
     "TranscriptionFailure",
+    "TranscriptionSegment",
     "Usage",
     "encode_event",
 ]
@@ -171,6 +173,7 @@ ServerEvent = (
     | TranscriptionDelta
     | TranscriptionCompleted
     | TranscriptionFailed
+    | TranscriptionSegment
     | ResponseCreated
     | ResponseDone
     | OutputItemAdded

@@ -72,6 +72,24 @@ class TranscriptionDelta(
     obfuscation: str | UnsetType = UNSET
 
 
+class TranscriptionSegment(
+    ServerEventBase,
+    frozen=True,
+    kw_only=True,
+    tag_field="type",
+    tag="conversation.item.input_audio_transcription.segment",
+):
+    """What one speaker said in the caller's audio; ``start`` and ``end`` are seconds from its beginning."""
+
+    item_id: str
+    content_index: int
+    id: str
+    text: str
+    speaker: str
+    start: float
+    end: float
+
+
 class DurationUsage(Tagged, frozen=True, kw_only=True, tag_field="type", tag="duration"):
     """Transcription billed by time."""
 

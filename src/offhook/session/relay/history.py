@@ -1,4 +1,4 @@
-"""What upstream has to be told of the conversation before it can answer."""
+"""What was said, on its way upstream: the items that it does not have, and the names of those that it has."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from offhook.session.relay.turns import Turns
 from offhook.wire.items import Item
 
 
-class Context:
-    """Sends the items that upstream does not have: turns as sound while nobody knows their words, the rest as words."""
+class History:
+    """Keeps the conversation upstream in step with the one here.
+
+    Turns of which nobody knows the words go as sound: into the input buffer, and as items where upstream would look for
+    turns in that (``finding``).
+    """
 
     def __init__(self, dialect: Dialect, post: Post, mirror: Mirror, turns: Turns, finding: Finding) -> None:
         self._dialect = dialect
@@ -24,8 +28,19 @@ class Context:
         self._turns = turns
         self._finding = finding
 
+    def can_name(self, items: tuple[Item, ...]) -> bool:
+        """Say whether upstream can be told which of its items these are; turns that it does not have are sent."""
+        ids = [str(item.id) for item in items]
+        if self._finding.is_there:
+            for item_id in ids:
+                if item_id not in self._mirror:
+                    self._create_spoken(item_id, None)
+        else:
+            self._turns.commit_kept(ids)
+        return not any(map(self._mirror.awaits_name, ids))
+
     def chosen(self, items: tuple[Item, ...]) -> list[dict[str, Any]]:
-        """Return items as the input of a response of its own."""
+        """Return the items that a response is given instead of the conversation."""
         chosen = []
         for item in items:
             upstream_id = self._mirror.upstream_id(str(item.id))
@@ -35,7 +50,7 @@ class Context:
                 chosen.append(members)
         return chosen
 
-    def sync(self, items: tuple[Item, ...]) -> bool:
+    def send(self, items: tuple[Item, ...]) -> bool:
         """Send what upstream does not have of the conversation; say whether it answers that by itself."""
         ids = [str(item.id) for item in items]
         last_known = max((place for place, item_id in enumerate(ids) if item_id in self._mirror), default=-1)
@@ -45,12 +60,10 @@ class Context:
                 before = self._mirror.upstream_id(item_id)
                 continue
             is_last = place == len(items) - 1
-            kept = self._turns.kept(item_id)
-            if kept is not None and self._finding.is_there:
-                # Upstream would look for turns in what it is sent to commit.
-                before = self._create_item(item_id, spoken_members(kept), before if place < last_known else None)
+            if self._finding.is_there and self._turns.kept(item_id) is not None:
+                before = self._create_spoken(item_id, before if place < last_known else None)
                 continue
-            if kept is not None and (is_last or not self._dialect.commit_answers):
+            if self._turns.kept(item_id) is not None and (is_last or not self._dialect.commit_answers):
                 self._turns.commit(item_id)
                 before = None
                 if self._dialect.commit_answers:
@@ -59,9 +72,13 @@ class Context:
             members = item_members(item, self._mirror.call_ids, self._dialect)
             if members is not None:
                 before = self._create_item(item_id, members, before if place < last_known else None)
-            elif kept is not None:
+            elif self._turns.kept(item_id) is not None:
                 self._turns.fail(item_id, "server_error", "The model was given a later turn, and takes one at a time.")
         return False
+
+    def _create_spoken(self, item_id: str, before: str | None) -> str | None:
+        kept = self._turns.kept(item_id)
+        return None if kept is None else self._create_item(item_id, spoken_members(kept), before)
 
     def _create_item(self, item_id: str, item: dict[str, Any], before: str | None) -> str | None:
         upstream_id: str | None = None
