@@ -11,7 +11,7 @@ import msgspec
 
 from offhook.errors import RemoteError
 from offhook.wire.items import LogProb
-from offhook.wire.server_events import Usage
+from offhook.wire.server_events import TokensUsage, Usage
 
 RUN_KEY: Final = "offhook_run"
 _MAX_DIGITS: Final = 18
@@ -86,9 +86,11 @@ class UpstreamEvent(msgspec.Struct, frozen=True):
     error: Problem | str | None = None
     message: str | None = None
     logprobs: msgspec.Raw = msgspec.Raw(b"null")
+    usage: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _decoder = msgspec.json.Decoder(UpstreamEvent)
+_tokens_decoder = msgspec.json.Decoder(TokensUsage | None)
 _usage_decoder = msgspec.json.Decoder(Usage | None)
 _metadata_decoder = msgspec.json.Decoder(dict[str, str] | None)
 _logprobs_decoder = msgspec.json.Decoder(tuple[LogProb, ...] | None)
@@ -120,6 +122,16 @@ def logprobs_of(event: UpstreamEvent) -> tuple[LogProb, ...]:
     except (msgspec.MsgspecError, RecursionError):
         return ()
     return logprobs or ()
+
+
+def tokens_of(event: UpstreamEvent) -> TokensUsage | None:
+    """Return the tokens that a transcript took; None where they are not counted, or cannot be read."""
+    try:
+        tokens: TokensUsage | None = _tokens_decoder.decode(event.usage)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    is_whole = tokens is not None and min(tokens.input_tokens, tokens.output_tokens) >= 0
+    return tokens if is_whole else None
 
 
 def metadata_for(run: int) -> dict[str, str]:

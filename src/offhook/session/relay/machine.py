@@ -27,6 +27,7 @@ from offhook.session.relay.event import (
     logprobs_of,
     metadata_for,
     problem_of,
+    tokens_of,
 )
 from offhook.session.relay.finding import Finding
 from offhook.session.relay.history import History
@@ -497,7 +498,7 @@ class Relay:
         item_id = self._turn_of(event)
         # Some send what they have heard so far by the same name.
         if item_id is not None and event.status != "in_progress":
-            self._turns.complete(item_id, event.transcript or "", logprobs_of(event))
+            self._turns.complete(item_id, event.transcript or "", logprobs_of(event), tokens_of(event))
 
     def _words_failed(self, event: UpstreamEvent) -> None:
         item_id = self._turn_of(event)

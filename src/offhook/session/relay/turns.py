@@ -12,6 +12,7 @@ from offhook.session.relay.post import ForNobody, ForTurn, Post
 from offhook.session.relay.speech import SpeechOut
 from offhook.session.relay.steps import AudioGiven, ReadInput, SpokenSoFar, TurnSpoken
 from offhook.wire.items import LogProb
+from offhook.wire.server_events import TokensUsage
 
 
 class _Stream(msgspec.Struct):
@@ -228,13 +229,15 @@ class Turns:
         if segment.item_id in self._awaited:
             self._post.tell([segment])
 
-    def complete(self, item_id: str, words: str, logprobs: tuple[LogProb, ...]) -> None:
-        """All words of a turn are known."""
+    def complete(
+        self, item_id: str, words: str, logprobs: tuple[LogProb, ...], usage: TokensUsage | None = None
+    ) -> None:
+        """All words of a turn are known, and perhaps what they took."""
         seconds = self._awaited.pop(item_id, None)
         self._kept.pop(item_id, None)
         self._mirror.heard(item_id)
         if seconds is not None:
-            self._post.tell([happened.TranscriptCompleted(item_id, words, seconds, logprobs)])
+            self._post.tell([happened.TranscriptCompleted(item_id, words, seconds, logprobs, usage=usage)])
 
     def fail(self, item_id: str, code: str, message: str) -> None:
         """The words of a turn will not be known."""
