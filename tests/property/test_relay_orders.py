@@ -15,7 +15,7 @@ from tests.promises import Judge
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.relay import limits
-from offhook.session.relay.machine import Online
+from offhook.session.relay.connection import Online
 
 responses = st.sampled_from(["r1", "r2", "r3", None])
 items = st.sampled_from(["i1", "i2", "i3", "item_1", None, 7])

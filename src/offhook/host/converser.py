@@ -88,6 +88,10 @@ class Converser(Protocol):
         """Take down what a model did for it, also after its end."""
         ...
 
+    def bill_parts(self, subject: str) -> None:
+        """A response or a turn, by its id, is the work of parts that tell it themselves, not of a whole backend."""
+        ...
+
     def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something that belongs to it come to its own end after it."""
         ...

@@ -326,6 +326,10 @@ class CallOwner:
             self._save()
             self._directory.update(self)
 
+    def bill_parts(self, subject: str) -> None:
+        """A response or a turn is the work of parts that tell it themselves."""
+        self._watch.bill_parts(subject)
+
     def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something of a call that has ended come to its own end."""
         self._directory.part_with(work)

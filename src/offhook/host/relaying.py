@@ -11,6 +11,7 @@ from offhook.call.tokens import TokenStream
 from offhook.host.converser import Converser
 from offhook.host.conversing import Conversing
 from offhook.host.services import Services
+from offhook.host.standing_in import StandIn
 from offhook.model.relay import RelayBackend, Upstream, UpstreamLostError
 from offhook.net.alarm import Alarm
 from offhook.session import outputs as do
@@ -41,6 +42,7 @@ class Relaying(Conversing):
         self._working = False
         self._alarm = Alarm(lambda: self._take(steps.DeadlinePassed()), services.clock)
         self._words_came = asyncio.Event()
+        self._stand_in = StandIn(owner, services, backend.reserve)
         self._turns = do.ConfigureTurns(None)
         self._finds_turns = True
         self._last_words: asyncio.Task[None] | None = None
@@ -56,6 +58,7 @@ class Relaying(Conversing):
                 self._take(steps.Requested(output))
             case do.CancelGeneration(run=run):
                 self._take(steps.Cancelled(run))
+                self._stand_in.perform(output)
             case do.Hear(item_id=item_id, start_ms=start_ms, end_ms=end_ms, transcription=wanted):
                 self._drop_early()
                 speech = self._speech(start_ms, end_ms)
@@ -91,9 +94,15 @@ class Relaying(Conversing):
             self._words_came.clear()
             await self._words_came.wait()
 
+    def stop_speaking(self) -> None:
+        """Stop what the models still want to say."""
+        super().stop_speaking()
+        self._stand_in.stop_speaking()
+
     def close(self) -> None:
         """Stop everything that is under way."""
         super().close()
+        self._stand_in.close()
         if self._relay is not None:
             self._relay.close()
         if self._last_words is not None:
@@ -145,6 +154,8 @@ class Relaying(Conversing):
             case steps.ReadInput(start_ms=start_ms, end_ms=end_ms):
                 speech = self._speech(start_ms, end_ms)
                 self._take(steps.SpokenSoFar(start_ms, speech.pcm, speech.rate_hz))
+            case steps.HandOver():
+                self._hand_over(output)
             case steps.FindTurns(here=here):
                 self._find_turns(here=here)
             case steps.Connect(model=model):
@@ -155,6 +166,14 @@ class Relaying(Conversing):
                 self._owner.log.warning(what, why=why)
             case _:
                 assert_never(output)
+
+    def _hand_over(self, wanted: steps.HandOver) -> None:
+        """Let somebody else answer, or say that nobody does."""
+        failure = wanted.failure
+        self._owner.log.warning("upstream did not answer", code=failure.code, why=failure.message, run=failure.run)
+        if self._backend.reserve.stand_in is not None:
+            self._backend.stood_in += 1
+        self._stand_in.take_over(wanted)
 
     def _find_turns(self, *, here: bool) -> None:
         """Find the caller's turns here, or leave that to upstream."""

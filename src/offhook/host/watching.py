@@ -67,6 +67,7 @@ class Watch:
         self._runs: dict[int, _Run] = {}
         self._tools: dict[str, float] = {}
         self._spoken_at: float | None = None
+        self._parts_billed: dict[str, bool] = {}
 
     # -- driving
 
@@ -94,6 +95,10 @@ class Watch:
     def spans(self) -> Sequence[Span]:
         """The spans that have ended so far; none when the session wants no trace."""
         return self._trace.spans if self._trace is not None else ()
+
+    def bill_parts(self, subject: str) -> None:
+        """A response or a turn is no work of the backend that does everything: who does it tells what it takes."""
+        _remember(self._parts_billed, subject, True)
 
     def stop(self, now: float) -> None:
         """The session has ended, but what was said last may still be transcribed."""
@@ -154,7 +159,7 @@ class Watch:
 
     def _transcript_completed(self, event: happened.TranscriptCompleted, now: float) -> None:
         self.usage.heard_seconds += event.seconds
-        if whole := self.cost.prices.whole:
+        if (whole := self.cost.prices.whole) and self._parts_billed.pop(event.item_id, None) is None:
             self.cost.add(used_to_hear(whole, event.seconds, event.usage))
         self._transcript_ended(event.item_id, now, "completed")
 
@@ -225,7 +230,7 @@ class Watch:
         self.usage.responses += 1
         tokens: dict[str, int] = {}
         if used is not None:
-            if whole := self.cost.prices.whole:
+            if (whole := self.cost.prices.whole) and self._parts_billed.pop(response.id, None) is None:
                 self.cost.add(used_tokens("backend", whole, used))
             tokens = {
                 "input_tokens": used.input_tokens,

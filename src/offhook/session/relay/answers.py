@@ -15,6 +15,7 @@ from offhook.session.relay.dialect import Dialect, FormatName
 from offhook.session.relay.event import Response, UpstreamEvent, run_of, usage_of
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.post import ForNobody, Post
+from offhook.session.relay.reserve import Reserve
 from offhook.session.relay.runs import Answering, Asked, Ending, Over, Run, Runs
 from offhook.session.relay.speech import heard_from
 from offhook.wire import server_events as ev
@@ -28,13 +29,21 @@ class Answers:
     """Follows the responses that were asked for. ``patience_s`` is how long upstream may be silent about one."""
 
     def __init__(
-        self, dialect: Dialect, spoken: FormatName, post: Post, mirror: Mirror, runs: Runs, patience_s: float
+        self,
+        dialect: Dialect,
+        spoken: FormatName,
+        post: Post,
+        mirror: Mirror,
+        runs: Runs,
+        reserve: Reserve,
+        patience_s: float,
     ) -> None:
         self._dialect = dialect
         self._spoken = spoken
         self._post = post
         self._mirror = mirror
         self._runs = runs
+        self._reserve = reserve
         self._patience_s = patience_s
         self._now = 0.0
 
@@ -231,7 +240,7 @@ class Answers:
                 run.state = Ending(None, now + limits.CANCEL_S)
             case _:
                 run.state = Over()
-        self._post.tell([happened.GenerationFailed(run.number, code, message, kind)])
+        self._reserve.fail(run, happened.GenerationFailed(run.number, code, message, kind))
 
     # -- which item is which
 

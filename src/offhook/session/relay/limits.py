@@ -61,6 +61,12 @@ MAX_ERRORS_TOLD: Final = 32
 CANCEL_S: Final = 3.0
 """How long a response may take to end after it was cancelled, before the next one is asked for all the same."""
 
+HAND_OVER_S: Final = 4.0
+"""How long a response waits for a connection where another model stands in: a caller hears nothing meanwhile."""
+
+HAND_OVER_ATTEMPTS: Final = 2
+"""Failed attempts to connect in a row, after which it does not wait at all: the first loss is mostly a restart."""
+
 BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """The waits before attempts to connect; the first loss is mostly a restart, and a caller is waiting."""
 

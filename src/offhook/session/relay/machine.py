@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, assert_never
+from typing import Any, ClassVar, Final, assert_never
 
-import msgspec
 from msgspec.structs import replace
 
 from offhook.session import inputs as happened
 from offhook.session.outputs import Generate
 from offhook.session.relay import limits, steps
 from offhook.session.relay.answers import Answers
+from offhook.session.relay.connection import Closed, Connecting, ConnectionState, Online, Pausing, Refused
 from offhook.session.relay.dialect import Dialect, FormatName, TurnFinder, format_for
 from offhook.session.relay.event import (
     Problem,
@@ -42,6 +42,7 @@ from offhook.session.relay.phrase import (
     session_members,
 )
 from offhook.session.relay.post import ForItem, ForNobody, ForRun, ForSession, ForTurn, Post
+from offhook.session.relay.reserve import Reserve, ReserveKind
 from offhook.session.relay.runs import Answering, Asked, Ending, Over, Run, Runs, Waiting
 from offhook.session.relay.steps import Input, Output
 from offhook.session.relay.turns import Turns
@@ -60,6 +61,8 @@ _TOO_LATE: Final = frozenset(
     )
 )
 
+_UNREACHED: Final = "The model could not be reached."
+
 # Codes of errors begin with what they are about; these are about no response.
 _OF_OTHERS: Final = ("conversation_item_", "input_audio_", "item_", "session_")
 
@@ -68,51 +71,15 @@ _OF_OTHERS: Final = ("conversation_item_", "input_audio_", "item_", "session_")
 class RelayOptions:
     """Who is upstream. ``model``: its name there, empty for the session's. ``patience_s``: its longest silence.
 
-    ``turns``: who finds the caller's turns; upstream only where its dialect ``finds_turns``.
+    ``turns``: who finds the caller's turns; upstream only where its dialect ``finds_turns``. ``reserve``: who is there
+    for what it does not answer.
     """
 
     dialect: Dialect
     model: str = ""
     patience_s: float = 20.0
     turns: TurnFinder = "here"
-
-
-class Connecting(msgspec.Struct, frozen=True):
-    """A socket is being opened, for the so-manieth time in a row."""
-
-    attempt: int
-
-
-class Pausing(msgspec.Struct, frozen=True):
-    """It is tried again later."""
-
-    attempt: int
-    until: float
-
-
-class Online(msgspec.Struct, frozen=True):
-    """There is a socket, ``since`` that time. ``said``: what upstream has said at most, errors apart.
-
-    After anything it takes this session. Only after an answer, or a while, it is one that can be used.
-    """
-
-    attempt: int
-    since: float
-    said: Literal["nothing", "something", "an answer"] = "nothing"
-
-    def is_proven(self, now: float) -> bool:
-        """Say whether the next loss is the first one."""
-        return self.said == "an answer" or now - self.since >= limits.PROVEN_S
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """Upstream will never take this session."""
-
-    why: str
-
-
-class Closed(msgspec.Struct, frozen=True):
-    """The conversation has ended."""
+    reserve: ReserveKind = "none"
 
 
 class Relay:
@@ -129,8 +96,12 @@ class Relay:
         self._post = Post(ids)
         self._mirror = Mirror()
         self._runs = Runs()
-        self._turns = Turns(dialect, self._format_in, self._post, self._mirror)
-        self._answers = Answers(dialect, self._format_out, self._post, self._mirror, self._runs, options.patience_s)
+        stands_in = options.reserve == "stand-in"
+        self._turns = Turns(dialect, self._format_in, self._post, self._mirror, may_be_heard_here=stands_in)
+        self._reserve = Reserve(dialect, self._format_in, self._post, self._turns, options.reserve)
+        self._answers = Answers(
+            dialect, self._format_out, self._post, self._mirror, self._runs, self._reserve, options.patience_s
+        )
         is_wanted = options.turns == "upstream" and dialect.finds_turns
         self._finding = Finding(dialect, self._format_in, self._post, self._update_session, is_wanted=is_wanted)
         self._history = History(dialect, self._post, self._mirror, self._turns, self._finding)
@@ -138,7 +109,7 @@ class Relay:
         self._bad_events = 0
         self._errors = 0
         self._warned: frozenset[str] = frozenset()
-        self.state: Connecting | Pausing | Online | Refused | Closed = Connecting(0)
+        self.state: ConnectionState = Connecting(0)
 
     # -- driving
 
@@ -221,7 +192,7 @@ class Relay:
             case Waiting(until=until) if self._now >= until:
                 is_online = isinstance(self.state, Online) and run.request.chosen
                 unnamed = "The model did not tell which of its items a turn is that the response was given."
-                self._fail(run, unnamed if is_online else "The model could not be reached.")
+                self._fail(run, unnamed if is_online else _UNREACHED)
             case Asked(until=until) | Answering(until=until) if self._now >= until:
                 self._fail(run, f"The model said nothing for {self._options.patience_s:g} seconds.")
             case _:
@@ -265,7 +236,7 @@ class Relay:
             if isinstance(run.state, Asked | Answering):
                 run.state = Over()
                 message = f"The connection to the model was lost: {lost.why}."
-                self._post.tell([happened.GenerationFailed(run.number, "server_error", message)])
+                self._reserve.fail(run, happened.GenerationFailed(run.number, "server_error", message))
             elif isinstance(run.state, Ending):
                 run.state = Over()
         self._post.do(steps.Warn("upstream refused" if is_refused else "upstream lost", lost.why))
@@ -274,6 +245,15 @@ class Relay:
             return
         pause_s = limits.BACKOFF_S[min(attempt, len(limits.BACKOFF_S) - 1)]
         self.state = Pausing(attempt + 1, self._now + pause_s)
+        for run in self._runs:
+            if isinstance(run.state, Waiting) and self._is_out:
+                self._fail(run, _UNREACHED)
+
+    @property
+    def _is_out(self) -> bool:
+        """Whether it is so unlikely that upstream is there soon that another model answers at once."""
+        is_away = isinstance(self.state, Connecting | Pausing) and self.state.attempt >= limits.HAND_OVER_ATTEMPTS
+        return is_away and self._reserve.stands_in
 
     def _refuse(self, message: str) -> None:
         """Whoever waits for a connection waits for nothing."""
@@ -388,10 +368,13 @@ class Relay:
     # -- responses
 
     def _requested(self, request: Generate) -> None:
-        run = Run(request, Waiting(self._now + self._options.patience_s))
+        wait_s = limits.HAND_OVER_S if self._reserve.stands_in else self._options.patience_s
+        run = Run(request, Waiting(self._now + wait_s))
         self._runs.add(run)
         if isinstance(self.state, Refused):
             self._fail(run, self.state.why)
+        elif self._is_out:
+            self._fail(run, _UNREACHED)
         elif request.aside and not self._dialect.parallel:
             message = f"Upstream ({self._dialect.name}) has no responses outside the conversation."
             self._answers.fail(run, "invalid_value", message, "invalid_request_error", now=self._now)

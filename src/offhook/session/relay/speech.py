@@ -38,17 +38,20 @@ class SpeechOut:
         return to_bytes(samples) if self._codec is None else g711.encode(samples, self._codec)
 
 
+def linear(audio: bytes, spoken: FormatName, pcm_hz: int) -> tuple[bytes, int]:
+    """Return the 16-bit mono samples of what is spoken with an upstream, and their rate in Hz."""
+    codec = _CODECS.get(spoken)
+    return (audio, pcm_hz) if codec is None else (to_bytes(g711.decode(audio, codec)), g711.RATE_HZ)
+
+
 def heard_from(text: str, spoken: FormatName, rate_hz: int) -> tuple[bytes, int]:
     """Return the 16-bit mono samples of a base64 delta, and their rate in Hz. Raises UpstreamError for what is none."""
     try:
         audio = binascii.a2b_base64(text, strict_mode=True)
     except (ValueError, UnicodeError):
         raise UpstreamError("audio that is no base64") from None
-    codec = _CODECS.get(spoken)
-    if codec is not None:
-        return to_bytes(g711.decode(audio, codec)), g711.RATE_HZ
-    if len(audio) % 2:
+    if spoken not in _CODECS and len(audio) % 2:
         raise UpstreamError("half a sample")
-    if not is_convertible(rate_hz):
+    if spoken not in _CODECS and not is_convertible(rate_hz):
         raise UpstreamError(f"samples at {rate_hz} Hz")
-    return audio, rate_hz
+    return linear(audio, spoken, rate_hz)

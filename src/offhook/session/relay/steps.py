@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from offhook.session.inputs import GenerationFailed
 from offhook.session.inputs import Input as EngineInput
 from offhook.session.outputs import Generate
 from offhook.wire.server_events import SentAudioDelta, ServerEvent
@@ -136,6 +137,22 @@ class FindTurns(msgspec.Struct, frozen=True):
     here: bool
 
 
+class Unheard(msgspec.Struct, frozen=True):
+    """A turn of the caller whose words upstream has not told: 16-bit mono samples."""
+
+    item_id: str
+    pcm: bytes
+    rate_hz: int
+
+
+class HandOver(msgspec.Struct, frozen=True):
+    """Upstream has given nothing of a response, for this reason: let somebody else answer, or apologize."""
+
+    request: Generate
+    unheard: tuple[Unheard, ...]
+    failure: GenerationFailed
+
+
 class Tell(msgspec.Struct, frozen=True):
     """Give this to the conversation."""
 
@@ -149,4 +166,4 @@ class Warn(msgspec.Struct, frozen=True):
     why: str
 
 
-Output = Connect | Disconnect | SendUpstream | ReadInput | FindTurns | Tell | Warn
+Output = Connect | Disconnect | SendUpstream | ReadInput | FindTurns | HandOver | Tell | Warn

@@ -31,14 +31,18 @@ class _Stream(msgspec.Struct):
 class Turns:
     """Keeps the input buffer upstream in step with the turns here.
 
-    Turns whose words are not known are kept, as far as `limits.MAX_KEPT_AUDIO_BYTES` go, for the next connection.
+    ``may_be_heard_here``: the words of a turn may come from here after all, if upstream is lost. Turns whose words are
+    not known are kept, as far as `limits.MAX_KEPT_AUDIO_BYTES` go, for the next connection.
     """
 
-    def __init__(self, dialect: Dialect, spoken: FormatName, post: Post, mirror: Mirror) -> None:
+    def __init__(
+        self, dialect: Dialect, spoken: FormatName, post: Post, mirror: Mirror, *, may_be_heard_here: bool = False
+    ) -> None:
         self._dialect = dialect
         self._spoken = spoken
         self._post = post
         self._mirror = mirror
+        self._may_be_heard_here = may_be_heard_here
         self._stream: _Stream | None = None
         self._is_dirty = False
         self._kept: dict[str, bytes] = {}
@@ -157,7 +161,9 @@ class Turns:
 
     def _expect_words(self, event: TurnSpoken | AudioGiven) -> None:
         self._awaited[event.item_id] = len(event.pcm) / 2 / event.rate_hz
-        if not event.is_wanted:
+        if not event.is_wanted and self._may_be_heard_here:
+            del self._awaited[event.item_id]
+        elif not event.is_wanted:
             self.fail(event.item_id, "not_wanted", "No transcript was asked for.")
         elif not self._dialect.transcribes:
             self.fail(event.item_id, "not_supported", f"The model ({self._dialect.name}) does not tell what it heard.")
@@ -187,6 +193,11 @@ class Turns:
     def kept(self, item_id: str) -> bytes | None:
         """Return the audio of an item, in the format that upstream is spoken to in; None when it is not kept."""
         return self._kept.get(item_id)
+
+    def release(self, item_id: str) -> bytes | None:
+        """Return the audio of an item that is heard here from now on; upstream will be told its words."""
+        self._awaited.pop(item_id, None)
+        return self._kept.pop(item_id, None)
 
     def commit(self, item_id: str) -> None:
         """Send a turn that is kept; one that is being spoken goes as a whole when it is over."""
