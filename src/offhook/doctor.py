@@ -174,9 +174,8 @@ async def _try_upstream(backend: RelayBackend, config: Config) -> Finding:
         async with asyncio.timeout(TRIAL_S):
             await backend.greeting(config.default_model)
     except (UpstreamLostError, TimeoutError) as failure:
-        return Finding(
-            _BAD, "relay", f"{where}: {failure or 'no answer'}", "check --relay-url, -key, -model and -dialect"
-        )
+        why = str(failure) or f"no answer within {TRIAL_S:g} s"
+        return Finding(_BAD, "relay", f"{where}: {why}", "check --relay-url, -key, -model and -dialect")
     return Finding(_GOOD, "relay", f"{where}, a session in {(time.perf_counter() - began) * 1000:.0f} ms")
 
 

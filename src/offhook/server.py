@@ -226,7 +226,7 @@ class Server:
         """Return the prices; a model that is no cascade does everything by itself, and is paid for all of it."""
         names = self._config.orders["backend"] or (self.backend.name,)
         whole = "" if isinstance(self.backend, Cascade) else names[0]
-        return replace(self._config.prices, whole=whole)
+        return replace(self._config.prices, whole=whole, is_told=isinstance(self.backend, RelayBackend))
 
     def _part(self, role: str) -> str:
         """Return the name of what plays a part in the conversations."""

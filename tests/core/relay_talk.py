@@ -45,6 +45,7 @@ class RelayTalk(Talk):
         self.disconnected: list[str] = []
         self.finds_here = True
         self.handed_over: list[steps.HandOver] = []
+        self.used: list[steps.NoteUsage] = []
         self._relay: Relay | None = None
         self._relay_inbox: deque[steps.Input] = deque()
         self._relay_works = False
@@ -128,6 +129,8 @@ class RelayTalk(Talk):
                         self._relay_takes(steps.InputStands(self.input_ms))
                 case steps.Disconnect(why=why):
                     self.disconnected.append(why)
+                case steps.NoteUsage():
+                    self.used.append(output)
                 case steps.Warn(what=what, why=why):
                     self.warnings.append(f"{what}: {why}")
 
@@ -157,6 +160,11 @@ class RelayTalk(Talk):
         self.waits((ms + 500) / 1000)
         self.happens(happened.VoiceStopped(start + ms, start + ms + 500))
         return self.sent[count:]
+
+    def hangs_up(self) -> None:
+        """The conversation ends."""
+        self._take(self.engine.close(self.now))
+        self._do(self.relay.close())
 
     # -- the upstream
 

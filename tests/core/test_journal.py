@@ -186,6 +186,7 @@ def test_every_input_can_be_written_and_read() -> None:
     samples: dict[type, Input] = {
         telephone.AcceptAsked: telephone.AcceptAsked(SESSION, b"{}", 1),
         talk.FillerSpoken: talk.FillerSpoken(1, (("One", 300.5), (" moment.", 400.0))),
+        talk.FillerMade: talk.FillerMade(1, (talk.FillerSound(b"", 24000, 300.5),)),
         talk.ClientSent: talk.ClientSent(decode_client_event('{"type": "response.cancel"}')),
         talk.McpToolsListed: talk.McpToolsListed("i", (McpListedTool(name="t", input_schema={"a": [1]}),)),
         talk.McpCallFinished: talk.McpCallFinished("i", None, McpHttpError(code=500, message="m")),

@@ -351,6 +351,27 @@ def test_overrides_of_one_response_are_asked_for_and_nothing_else() -> None:
     assert asked["response"] == {"instructions": "Greet.", "max_output_tokens": 100} | mark
 
 
+def test_a_response_thinks_and_calls_as_it_was_asked_to_and_the_session_goes_on_as_it_was() -> None:
+    """Symptom: the effort of one response, and its calls one at a time, did nothing upstream."""
+    talk = RelayTalk(reasoning={"effort": "low"}, parallel_tool_calls=True)
+    wanted = {"reasoning": {"effort": "high"}, "parallel_tool_calls": False}
+    for number, members in enumerate((wanted, {"reasoning": {"effort": "low"}, "parallel_tool_calls": True}, {})):
+        talk.client("response.create", response=members)
+        talk.answers_upstream(number=number)
+    asked = [event["response"] for event in talk.asked("response.create")]
+    for response in asked:
+        del response["metadata"]
+    assert asked == [wanted, {}, {}]
+
+
+def test_a_session_that_said_nothing_of_thinking_tells_upstream_what_a_response_says() -> None:
+    talk = RelayTalk()
+    wanted = {"reasoning": {"effort": "high"}, "parallel_tool_calls": True}
+    talk.client("response.create", response=wanted)
+    (asked,) = talk.asked("response.create")
+    assert wanted.items() <= asked["response"].items()
+
+
 def test_an_item_that_upstream_refuses_is_told_once_and_not_sent_again() -> None:
     talk = RelayTalk()
     image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}

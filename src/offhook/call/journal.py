@@ -115,6 +115,8 @@ def _fit_to_keep(event: Event) -> Event:
     match event:
         case talk.AudioProduced():
             return replace(event, pcm=b"")
+        case talk.FillerMade(sounds=sounds):
+            return replace(event, sounds=tuple(replace(each, pcm=b"") for each in sounds))
         case telephone.AcceptAsked(params=params, body=body):
             # The body is only compared with another one, for which its digest does as well.
             return replace(event, params=_masked(params), body=hashlib.sha256(body).digest())

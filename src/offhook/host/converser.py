@@ -88,8 +88,8 @@ class Converser(Protocol):
         """Take down what a model did for it, also after its end."""
         ...
 
-    def bill_parts(self, subject: str) -> None:
-        """A response or a turn, by its id, is the work of parts that tell it themselves, not of a whole backend."""
+    def bill_parts(self, item_id: str) -> None:
+        """The words of a turn are the work of parts that tell it themselves, not of a whole backend."""
         ...
 
     def finish_later(self, work: Coroutine[Any, Any, None]) -> None:

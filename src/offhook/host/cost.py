@@ -84,11 +84,15 @@ _NONE: Final = Price()  # a backend without prices lacks all that its work needs
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """The prices of backends, by their names. ``whole``: the one that does everything by itself, if there is one."""
+    """The prices of backends, by their names. ``whole``: the one that does everything by itself, if there is one.
+
+    ``is_told``: what its responses took is told of them (``note_use``), and not seen from outside.
+    """
 
     currency: str = ""
     of: Mapping[str, Price] = field(default_factory=lambda: types.MappingProxyType({}))
     whole: str = ""
+    is_told: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.of)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from typing import Final, assert_never
 
 from offhook.call.call import Output
@@ -12,6 +13,7 @@ from offhook.host.converser import Converser
 from offhook.host.conversing import Conversing
 from offhook.host.services import Services
 from offhook.host.standing_in import StandIn
+from offhook.model.metering import used_tokens
 from offhook.model.relay import RelayBackend, Upstream, UpstreamLostError
 from offhook.net.alarm import Alarm
 from offhook.session import outputs as do
@@ -104,7 +106,7 @@ class Relaying(Conversing):
         super().close()
         self._stand_in.close()
         if self._relay is not None:
-            self._relay.close()
+            self._do_all(self._relay.close())
         if self._last_words is not None:
             self._last_words.cancel()
         if self._socket is not None and not self._socket.done():
@@ -164,6 +166,9 @@ class Relaying(Conversing):
                 self._hang_up(why)
             case steps.Warn(what=what, why=why):
                 self._owner.log.warning(what, why=why)
+            case steps.NoteUsage(usage=usage, is_estimated=is_estimated):
+                used = used_tokens("backend", self._services.prices.whole, usage)
+                self._owner.note_use(replace(used, estimated=is_estimated))
             case _:
                 assert_never(output)
 

@@ -42,8 +42,6 @@ class StandIn(Conversing):
         task.add_done_callback(lambda _: self._generating.pop(run, None))
 
     async def _answer(self, wanted: HandOver) -> None:
-        if self._is_by_parts:
-            self._owner.bill_parts(wanted.request.response_id)
         await asyncio.gather(*map(self._hear_late, wanted.unheard))
         items = tuple(map(self._with_words, wanted.request.items))
         await self._generate(msgspec.structs.replace(wanted.request, items=items))

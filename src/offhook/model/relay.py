@@ -150,7 +150,11 @@ class Upstream:
 
 
 def _closed(connection: UpstreamSocket) -> UpstreamLostError:
-    """Return what a closed connection was closed with; 1008 is the close code for what is against the rules."""
+    """Return who closed a connection, and with what; 1008 is the close code for what is against the rules."""
+    sent = connection.protocol.close_sent
+    if sent is not None and not connection.protocol.close_rcvd_then_sent:
+        # A message that is too long, or no pong.
+        return UpstreamLostError(f"left with {sent.code} {sent.reason}".rstrip()[:200])
     code, reason = connection.close_code, connection.close_reason
     return UpstreamLostError(f"closed with {code} {reason or ''}".rstrip()[:200], is_refused=code == 1008)
 

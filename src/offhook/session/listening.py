@@ -16,7 +16,7 @@ import numpy as np
 
 from offhook.audio import g711
 from offhook.audio.g711 import RATE_HZ, Codec
-from offhook.audio.level import STEP_MS, levels_dbfs
+from offhook.audio.level import SILENCE_DBFS, STEP_MS, levels_dbfs
 from offhook.audio.pcm import Samples, from_bytes, silence
 from offhook.audio.resample import BatchResampler
 from offhook.audio.silero import CONTEXT_SAMPLES, WINDOW_SAMPLES, SileroBatch
@@ -223,6 +223,13 @@ def _history_bytes(audio_format: AudioFormat) -> int:
     return 2 * _TO_8_KHZ.history_samples if isinstance(audio_format, PcmFormat) else 0
 
 
+def _samples(kind: type[AudioFormat], stream: bytes) -> int:
+    """Return how many samples of 8 kHz are made of a stream of one format, after its history."""
+    if issubclass(kind, PcmFormat):
+        return (len(stream) // 2 - _TO_8_KHZ.history_samples) * RATE_HZ // PCM_RATE_HZ
+    return len(stream)
+
+
 def _convert(kind: type[AudioFormat], streams: list[bytes]) -> Samples:
     """Return the samples of 8 kHz that some streams of one format hold, one behind the other."""
     if issubclass(kind, PcmFormat):
@@ -305,15 +312,22 @@ class Listening:
         resting: set[int] = set()
         pulled: dict[type[AudioFormat], list[tuple[Ear, bytes]]] = {}
         for ear in ears:
-            if (given := ear.pull()) is not None:
-                pulled.setdefault(type(given[0]), []).append((ear, given[1]))
+            if (given := ear.pull()) is None:
+                continue
+            audio_format, stream = given
+            if isinstance(audio_format, PcmFormat) and stream == bytes(len(stream)):
+                # A microphone that is muted, as many are for most of the time: what is made of nothing is known.
+                sound = silence(_samples(PcmFormat, stream))
+                ear.hear(sound, [SILENCE_DBFS] * (len(sound) // _STEP))
+                ear.rest()
+            else:
+                pulled.setdefault(type(audio_format), []).append((ear, stream))
         for kind, streams in pulled.items():
             sound = _convert(kind, [stream for _, stream in streams])
             levels: list[float] = levels_dbfs(sound, _STEP).tolist()
-            per_ms, history = (48, 2 * _TO_8_KHZ.history_samples) if issubclass(kind, PcmFormat) else (8, 0)
             start = 0
             for ear, stream in streams:
-                end = start + (len(stream) - history) // per_ms * _TICKS_PER_MS
+                end = start + _samples(kind, stream)
                 ear.hear(sound[start:end], levels[start // _STEP : end // _STEP])
                 if ear.rest():
                     resting.add(ear.row)

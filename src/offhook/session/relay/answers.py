@@ -13,6 +13,7 @@ from offhook.session import inputs as happened
 from offhook.session.relay import limits
 from offhook.session.relay.dialect import Dialect, FormatName
 from offhook.session.relay.event import Response, UpstreamEvent, run_of, usage_of
+from offhook.session.relay.meter import Meter
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.post import ForNobody, Post
 from offhook.session.relay.reserve import Reserve
@@ -36,6 +37,7 @@ class Answers:
         mirror: Mirror,
         runs: Runs,
         reserve: Reserve,
+        meter: Meter,
         patience_s: float,
     ) -> None:
         self._dialect = dialect
@@ -44,6 +46,7 @@ class Answers:
         self._mirror = mirror
         self._runs = runs
         self._reserve = reserve
+        self._meter = meter
         self._patience_s = patience_s
         self._now = 0.0
 
@@ -62,6 +65,8 @@ class Answers:
             self._follow_foreign(event, response_id, is_end=look is None)
             return True
         _note(run.shown, event)
+        if look is None:
+            self._meter.counted(run, usage_of(event.response or Response()))
         match run.state:
             case Answering(response_id=known):
                 run.state = Answering(known, now + self._patience_s)
@@ -82,6 +87,7 @@ class Answers:
             return
         _note(shown, event)
         if is_end:
+            self._meter.foreign(usage_of(event.response or Response()))
             self._delete(shown)
             shown.clear()
 
@@ -139,6 +145,7 @@ class Answers:
         self._start_call(run, item.id, item.name, item.call_id)
 
     def _start_call(self, run: Run, item_id: str, name: str | None, call_id: str | None) -> None:
+        item_id = run.call_of(item_id, call_id)
         if item_id not in run.calls and name and len(run.calls) < limits.MAX_OUTPUT_ITEMS:
             run.calls[item_id] = call_id or ""
             self._post.tell([happened.ToolCallStarted(run.number, run.call_index(item_id), name, call_id or None)])
@@ -178,21 +185,22 @@ class Answers:
         self._post.tell([happened.AudioProduced(run.number, pcm, rate_hz, duration_ms, message=number)])
 
     def _arguments(self, run: Run, event: UpstreamEvent) -> None:
-        if event.item_id in run.calls and event.delta:
-            run.worded.add(event.item_id)
-            delta = happened.ToolArgumentsProduced(run.number, run.call_index(event.item_id), event.delta)
+        item_id = run.call_of(event.item_id or event.call_id or _ONLY, event.call_id)
+        if item_id in run.calls and event.delta:
+            run.worded.add(item_id)
+            delta = happened.ToolArgumentsProduced(run.number, run.call_index(item_id), event.delta)
             self._post.tell([delta])
 
     def _arguments_done(self, run: Run, event: UpstreamEvent) -> None:
         item_id = event.item_id or event.call_id or _ONLY
         self._start_call(run, item_id, event.name, event.call_id)
-        self._all_arguments(run, item_id, event.arguments)
+        self._all_arguments(run, run.call_of(item_id, event.call_id), event.arguments)
 
     def _item_done(self, run: Run, event: UpstreamEvent) -> None:
         item = event.item
         if item is not None and item.type == "function_call" and item.id:
             self._start_call(run, item.id, item.name, item.call_id)
-            self._all_arguments(run, item.id, item.arguments)
+            self._all_arguments(run, run.call_of(item.id, item.call_id), item.arguments)
 
     def _all_arguments(self, run: Run, item_id: str, arguments: str | None) -> None:
         if item_id in run.calls and item_id not in run.worded and arguments:
@@ -221,9 +229,9 @@ class Answers:
         reason = None if details is None else details.reason
         match response.status, reason:
             case (("completed" | None), _):
-                self._post.tell([happened.GenerationFinished(run.number, "stop", usage_of(response))])
+                self._post.tell([happened.GenerationFinished(run.number, "stop", run.counted)])
             case "incomplete", ("max_output_tokens" | "content_filter") as why:
-                self._post.tell([happened.GenerationFinished(run.number, why, usage_of(response))])
+                self._post.tell([happened.GenerationFinished(run.number, why, run.counted)])
             case _:
                 problem = None if details is None else details.error
                 message = (problem and problem.message) or f"Upstream ended the response: {response.status}."
@@ -262,7 +270,9 @@ class Answers:
             case _:
                 return
         if not run.request.aside and upstream_id is not None:
-            self._mirror.put(str(item.id), None if upstream_id == _ONLY else upstream_id)
+            # A call that was known by its call_id alone has an id there that nobody told.
+            is_known = upstream_id not in (_ONLY, run.calls.get(upstream_id))
+            self._mirror.put(str(item.id), upstream_id if is_known else None)
 
 
 def _note(shown: list[str], event: UpstreamEvent) -> None:

@@ -142,6 +142,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
 
 _AZURE_PREVIEW: Final = replace(
     DIALECTS["azure"],
+    path="/openai/realtime",
     finds_turns=False,
     fields=frozenset(
         (

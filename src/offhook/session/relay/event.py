@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 
 from offhook.errors import RemoteError
+from offhook.session.relay import limits
 from offhook.wire.items import LogProb
-from offhook.wire.server_events import TokensUsage, Usage
+from offhook.wire.server_events import DurationUsage, TokensUsage, Usage
 
 RUN_KEY: Final = "offhook_run"
 _MAX_DIGITS: Final = 18
@@ -90,8 +91,8 @@ class UpstreamEvent(msgspec.Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(UpstreamEvent)
-_tokens_decoder = msgspec.json.Decoder(TokensUsage | None)
 _usage_decoder = msgspec.json.Decoder(Usage | None)
+_heard_decoder = msgspec.json.Decoder(TokensUsage | DurationUsage | None)
 _metadata_decoder = msgspec.json.Decoder(dict[str, str] | None)
 _logprobs_decoder = msgspec.json.Decoder(tuple[LogProb, ...] | None)
 
@@ -124,16 +125,6 @@ def logprobs_of(event: UpstreamEvent) -> tuple[LogProb, ...]:
     return logprobs or ()
 
 
-def tokens_of(event: UpstreamEvent) -> TokensUsage | None:
-    """Return the tokens that a transcript took; None where they are not counted, or cannot be read."""
-    try:
-        tokens: TokensUsage | None = _tokens_decoder.decode(event.usage)
-    except (msgspec.MsgspecError, RecursionError):
-        return None
-    is_whole = tokens is not None and min(tokens.input_tokens, tokens.output_tokens) >= 0
-    return tokens if is_whole else None
-
-
 def metadata_for(run: int) -> dict[str, str]:
     """Return the metadata by which a response is known as the answer to a request."""
     return {RUN_KEY: str(run)}
@@ -155,4 +146,23 @@ def usage_of(response: Response) -> Usage | None:
         usage: Usage | None = _usage_decoder.decode(response.usage)
     except (msgspec.MsgspecError, RecursionError):
         return None
-    return usage
+    return usage if _can_be(usage) else None
+
+
+def usage_of_words(event: UpstreamEvent) -> TokensUsage | None:
+    """Return the tokens that a transcript has used; None where none, or none that can be read, are told."""
+    try:
+        usage: TokensUsage | DurationUsage | None = _heard_decoder.decode(event.usage)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    return usage if isinstance(usage, TokensUsage) and _can_be(usage) else None
+
+
+def _can_be(usage: Usage | TokensUsage | None) -> bool:
+    pending = [msgspec.to_builtins(usage)]
+    for figure in pending:
+        if isinstance(figure, dict):
+            pending += figure.values()
+        elif isinstance(figure, int) and not 0 <= figure <= limits.MAX_TOKENS:
+            return False
+    return True

@@ -7,7 +7,7 @@ from typing import Any
 from offhook.session.relay import limits
 from offhook.session.relay.dialect import Dialect
 from offhook.session.relay.finding import Finding
-from offhook.session.relay.mirror import Mirror
+from offhook.session.relay.mirror import ROOT, Mirror
 from offhook.session.relay.phrase import item_members, spoken_members
 from offhook.session.relay.post import ForItem, Post
 from offhook.session.relay.turns import Turns
@@ -54,10 +54,11 @@ class History:
         """Send what upstream does not have of the conversation; say whether it answers that by itself."""
         ids = [str(item.id) for item in items]
         last_known = max((place for place, item_id in enumerate(ids) if item_id in self._mirror), default=-1)
-        before: str | None = "root"
+        before: str | None = ROOT
         for place, (item_id, item) in enumerate(zip(ids, items, strict=True)):
             if item_id in self._mirror:
-                before = self._mirror.upstream_id(item_id)
+                if not self._mirror.was_refused(item_id):
+                    before = self._mirror.upstream_id(item_id)
                 continue
             is_last = place == len(items) - 1
             if self._finding.is_there and self._turns.kept(item_id) is not None:
@@ -86,6 +87,17 @@ class History:
             upstream_id = item_id if len(item_id) <= limits.MAX_ITEM_ID_CHARS else self._post.ids.item()
             item = {"id": upstream_id} | item
         place = {} if before is None else {"previous_item_id": before}
-        self._post.send("conversation.item.create", ForItem(item_id), item=item, **place)
+        self._post.send("conversation.item.create", ForItem(item_id, before), item=item, **place)
         self._mirror.put(item_id, upstream_id)
         return upstream_id
+
+    def refuse(self, sent: ForItem) -> bool:
+        """Upstream did not take an item; return whether it goes there again, with the next response.
+
+        It does when it was to stand behind one that is not there: then only its place was refused.
+        """
+        if sent.before is not None and not self._mirror.is_place(sent.before):
+            self._mirror.drop(sent.item_id)
+            return True
+        self._mirror.refuse_item(sent.item_id)
+        return False

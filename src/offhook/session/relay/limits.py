@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from offhook.wire.limits import MAX_CLIENT_EVENT_BYTES
+
 STREAM_MS: Final = 400
 """How often the audio of a caller who speaks goes upstream: what is left at the end of a turn goes with its commit, so
 that more messages would make no answer sooner. The silence that ends a turn is longer: the rest has no words in it."""
@@ -40,8 +42,9 @@ MAX_RUNS: Final = 64
 MAX_OUTPUT_ITEMS: Final = 128
 """Items of one response: as many as a session has tools. Further messages go on in the last one, calls are left out."""
 
-MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
-"""One event from upstream: its audio deltas have some kilobytes, an item that was sent to it may come back whole."""
+MAX_MESSAGE_BYTES: Final = MAX_CLIENT_EVENT_BYTES + 1024 * 1024
+"""One event from upstream: its audio deltas have some kilobytes, but an item that a client sent comes back whole, with
+what upstream says around it. Whatever a conversation holds would come back on every new connection too."""
 
 MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
 """What waits to be sent for longer than `MAX_UNSENT_S`: an upstream that reads so slowly is taken for lost."""
@@ -51,6 +54,9 @@ MAX_UNSENT_S: Final = 20.0
 
 MAX_HISTORY_BYTES: Final = 64 * 1024 * 1024
 """What waits to be sent at all: a conversation goes to a new connection in one piece, with its pictures."""
+
+MAX_TOKENS: Final = 10**9
+"""What one response or transcript can have taken: figures beyond it, or below zero, are none."""
 
 MAX_BAD_EVENTS: Final = 100
 """Events in a row that are none: whoever sends so many does not speak this protocol."""

@@ -27,10 +27,11 @@ from offhook.session.relay.event import (
     logprobs_of,
     metadata_for,
     problem_of,
-    tokens_of,
+    usage_of_words,
 )
 from offhook.session.relay.finding import Finding
 from offhook.session.relay.history import History
+from offhook.session.relay.meter import Meter
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.phrase import (
     DEFAULTS,
@@ -99,8 +100,16 @@ class Relay:
         stands_in = options.reserve == "stand-in"
         self._turns = Turns(dialect, self._format_in, self._post, self._mirror, may_be_heard_here=stands_in)
         self._reserve = Reserve(dialect, self._format_in, self._post, self._turns, options.reserve)
+        self._meter = Meter(self._post)
         self._answers = Answers(
-            dialect, self._format_out, self._post, self._mirror, self._runs, self._reserve, options.patience_s
+            dialect,
+            self._format_out,
+            self._post,
+            self._mirror,
+            self._runs,
+            self._reserve,
+            self._meter,
+            options.patience_s,
         )
         is_wanted = options.turns == "upstream" and dialect.finds_turns
         self._finding = Finding(dialect, self._format_in, self._post, self._update_session, is_wanted=is_wanted)
@@ -150,12 +159,12 @@ class Relay:
                 self._deadline_passed()
             case _:
                 assert_never(event)
-        if not (
-            isinstance(event, steps.Told) and isinstance(event.event, ev.SpeechStopped)
-        ):  # The turn itself follows.
+        # After the end of a turn comes the turn itself, which belongs to whoever found it.
+        if not (isinstance(event, steps.Told) and isinstance(event.event, ev.SpeechStopped)):
             detection = self._session.audio.input.turn_detection
             self._finding.settle(detection, is_online=isinstance(self.state, Online))
-        self._runs.settle()
+        for ended in self._runs.settle():
+            self._meter.settle(ended)
         self._ask_waiting()
         return self._post.take_all()
 
@@ -168,9 +177,13 @@ class Relay:
             times.append(self.state.until)
         return min((time for time in times if time is not None), default=None)
 
-    def close(self) -> None:
-        """The conversation has ended: nothing more is done."""
+    def close(self) -> list[Output]:
+        """The conversation has ended: return what is left to do, and do nothing more."""
         self.state = Closed()
+        for run in self._runs:
+            run.state = Over()
+            self._meter.settle(run)
+        return self._post.take_all()
 
     def _deadline_passed(self) -> None:
         now = self._now
@@ -354,6 +367,11 @@ class Relay:
         if self._dialect.deletes:
             self._post.send("conversation.item.delete", ForNobody(), item_id=upstream_id)
 
+    def _response_done(self, event: ev.ResponseDone) -> None:
+        run = self._runs.by_response(event.response.id)
+        if run is not None:
+            self._meter.closed(run, event.response.usage)
+
     _TOLD: ClassVar[dict[type, Callable[..., None]]] = {
         ev.SessionUpdated: _session_updated,
         TranscriptionSessionUpdated: _transcription_updated,
@@ -361,6 +379,7 @@ class Relay:
         ev.SpeechStopped: _speech_stopped,
         ev.InputCleared: _input_cleared,
         ev.OutputItemAdded: lambda relay, event: relay._answers.item_announced(event),
+        ev.ResponseDone: _response_done,
         ev.ConversationItemTruncated: _item_truncated,
         ev.ConversationItemDeleted: _item_deleted,
     }
@@ -408,6 +427,7 @@ class Relay:
         return not request.chosen or self._history.can_name(request.items)
 
     def _ask(self, run: Run) -> None:
+        self._meter.asked(run)
         request = run.request
         until = self._now + self._options.patience_s
         if not request.chosen and self._history.send(request.items):
@@ -481,7 +501,7 @@ class Relay:
         item_id = self._turn_of(event)
         # Some send what they have heard so far by the same name.
         if item_id is not None and event.status != "in_progress":
-            self._turns.complete(item_id, event.transcript or "", logprobs_of(event), tokens_of(event))
+            self._turns.complete(item_id, event.transcript or "", logprobs_of(event), usage_of_words(event))
 
     def _words_failed(self, event: UpstreamEvent) -> None:
         item_id = self._turn_of(event)
@@ -504,11 +524,12 @@ class Relay:
             case ForTurn(item_id=item_id):
                 self._mirror.refuse(item_id)
                 self._turns.refuse(item_id, str(problem.code or "server_error"), message)
-            case ForItem(item_id=item_id):
-                # It would be refused again, so it counts as sent.
-                self._mirror.drop(item_id)
-                self._mirror.put(item_id, None)
-                self._complain(problem, message, is_told=is_told)
+                run = self._runs.asked() if self._dialect.commit_answers else None
+                if run is not None:
+                    self._refused_run(run, problem, message)
+            case ForItem() as sent:
+                if not self._history.refuse(sent):
+                    self._complain(problem, message, is_told=is_told)
             case ForNobody():
                 pass
             case ForSession(members=members) if len(members) > 1:
@@ -529,6 +550,7 @@ class Relay:
                     self._complain(problem, message, is_told=is_told)
 
     def _refused_run(self, run: Run, problem: Problem, message: str) -> None:
+        self._meter.refused(run)
         if isinstance(run.state, Asked):
             # It has not begun, and never will.
             run.state = Waiting(self._now)

@@ -27,6 +27,7 @@ from offhook.wire.items import (
 )
 from offhook.wire.session import (
     FunctionTool,
+    Reasoning,
     Session,
     ToolChoice,
     ToolChoiceMcp,
@@ -168,6 +169,10 @@ def response_members(request: Generate, told: Members, dialect: Dialect) -> dict
         "tools": _tools(request.tools),
         "tool_choice": _tool_choice(request.tool_choice),
     }
+    if request.reasoning is not None:
+        wanted["reasoning"] = Reasoning(effort=request.reasoning)
+    if request.parallel_tool_calls is not None:
+        wanted["parallel_tool_calls"] = request.parallel_tool_calls
     if request.verbatim:
         wanted |= {"instructions": _VERBATIM + request.verbatim, "tools": [], "tool_choice": "none"}
     members = {name: value for name, value in wanted.items() if name in dialect.fields}

@@ -33,9 +33,10 @@ class ForTurn(msgspec.Struct, frozen=True):
 
 
 class ForItem(msgspec.Struct, frozen=True):
-    """It put an item into the conversation."""
+    """It put an item into the conversation, behind the one that has the id ``before`` there; None is the end."""
 
     item_id: str
+    before: str | None = None
 
 
 class ForSession(msgspec.Struct, frozen=True):

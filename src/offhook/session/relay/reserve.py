@@ -7,7 +7,7 @@ from typing import Literal
 from offhook.session import inputs as happened
 from offhook.session.relay.dialect import Dialect, FormatName
 from offhook.session.relay.post import Post
-from offhook.session.relay.runs import Run
+from offhook.session.relay.runs import Bill, Run
 from offhook.session.relay.speech import linear
 from offhook.session.relay.steps import HandOver, Unheard
 from offhook.session.relay.turns import Turns
@@ -39,6 +39,8 @@ class Reserve:
         if self._kind == "none" or run.messages or run.calls:
             self._post.tell([failure])
         else:
+            if run.counted is None:
+                run.bill = Bill.NONE  # What it will have taken is not upstream's.
             self._post.do(HandOver(run.request, self._unheard(run) if self.stands_in else (), failure))
 
     def _unheard(self, run: Run) -> tuple[Unheard, ...]:

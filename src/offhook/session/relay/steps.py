@@ -7,7 +7,7 @@ import msgspec
 from offhook.session.inputs import GenerationFailed
 from offhook.session.inputs import Input as EngineInput
 from offhook.session.outputs import Generate
-from offhook.wire.server_events import SentAudioDelta, ServerEvent
+from offhook.wire.server_events import SentAudioDelta, ServerEvent, Usage
 from offhook.wire.session import Session
 from offhook.wire.transcription import TranscriptionEvent
 
@@ -166,4 +166,11 @@ class Warn(msgspec.Struct, frozen=True):
     why: str
 
 
-Output = Connect | Disconnect | SendUpstream | ReadInput | FindTurns | HandOver | Tell | Warn
+class NoteUsage(msgspec.Struct, frozen=True):
+    """Take down what a response took upstream; once for each that upstream was asked for."""
+
+    usage: Usage
+    is_estimated: bool
+
+
+Output = Connect | Disconnect | SendUpstream | ReadInput | FindTurns | HandOver | Tell | Warn | NoteUsage

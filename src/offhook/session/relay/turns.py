@@ -237,13 +237,13 @@ class Turns:
 
     def hear_segment(self, segment: happened.SegmentHeard) -> None:
         """It came who said some words of a turn."""
-        if segment.item_id in self._awaited:
+        if self._awaited.get(segment.item_id) is not None:
             self._post.tell([segment])
 
     def complete(
         self, item_id: str, words: str, logprobs: tuple[LogProb, ...], usage: TokensUsage | None = None
     ) -> None:
-        """All words of a turn are known, and perhaps what they took."""
+        """All words of a turn are known, and what it took to hear them, if that is told in tokens."""
         seconds = self._awaited.pop(item_id, None)
         self._kept.pop(item_id, None)
         self._mirror.heard(item_id)
