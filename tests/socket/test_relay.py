@@ -559,3 +559,16 @@ def test_a_relayed_call_costs_what_upstream_counted_also_of_an_answer_that_was_c
                 assert 0.004 < part["amount"] < 0.006
 
     asyncio.run(whole())
+
+
+def test_an_open_microphone_whose_turns_upstream_finds_is_kept_for_seconds_only() -> None:
+    async def test(each: Relayed) -> None:
+        async with opened(each.here) as client:
+            await until(lambda: bool(each.there.server.sessions._active))
+            (here,) = each.here.server.sessions._active.values()
+            for _ in range(60):
+                await client.append(bytes(48_000))
+                await asyncio.sleep(1.0)
+            assert here.line._kept.kept_ms <= 20_000
+
+    run(test, relay_turns="upstream")

@@ -60,6 +60,10 @@ class Sound(Protocol):
         """Return 16-bit mono samples between two positions of the input, and their rate in Hz."""
         ...
 
+    def release(self, before_ms: int) -> None:
+        """Nobody will ask for input of more than a few seconds before a position."""
+        ...
+
     def retrieved_audio(self, start_ms: int, end_ms: int) -> bytes:
         """Return the same as an item shows it."""
         ...

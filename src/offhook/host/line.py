@@ -178,6 +178,9 @@ class Line:
         """Return what the caller said between two positions: 16-bit mono samples, and their rate in Hz."""
         return to_bytes(self._audio.read(start_ms, end_ms)), limits.RATE_HZ
 
+    def release(self, before_ms: int) -> None:
+        """Nothing: the audio plane keeps two minutes at most, as G.711."""
+
     def retrieved_audio(self, start_ms: int, end_ms: int) -> bytes:
         """Return the same as an item shows it."""
         return self.input_audio(start_ms, end_ms)[0]

@@ -44,7 +44,7 @@ class Relaying(Conversing):
         self._working = False
         self._alarm = Alarm(lambda: self._take(steps.DeadlinePassed()), services.clock)
         self._words_came = asyncio.Event()
-        self._stand_in = StandIn(owner, services, backend.reserve)
+        self._stand_in: StandIn | None = None
         self._turns = do.ConfigureTurns(None)
         self._finds_turns = True
         self._last_words: asyncio.Task[None] | None = None
@@ -60,7 +60,8 @@ class Relaying(Conversing):
                 self._take(steps.Requested(output))
             case do.CancelGeneration(run=run):
                 self._take(steps.Cancelled(run))
-                self._stand_in.perform(output)
+                if self._stand_in is not None:
+                    self._stand_in.perform(output)
             case do.Hear(item_id=item_id, start_ms=start_ms, end_ms=end_ms, transcription=wanted):
                 self._drop_early()
                 speech = self._speech(start_ms, end_ms)
@@ -99,12 +100,14 @@ class Relaying(Conversing):
     def stop_speaking(self) -> None:
         """Stop what the models still want to say."""
         super().stop_speaking()
-        self._stand_in.stop_speaking()
+        if self._stand_in is not None:
+            self._stand_in.stop_speaking()
 
     def close(self) -> None:
         """Stop everything that is under way."""
         super().close()
-        self._stand_in.close()
+        if self._stand_in is not None:
+            self._stand_in.close()
         if self._relay is not None:
             self._do_all(self._relay.close())
         if self._last_words is not None:
@@ -153,9 +156,11 @@ class Relaying(Conversing):
                     self._hang_up("it does not read what it is sent")
             case steps.Tell(event=event):
                 self._owner.take(event)
-            case steps.ReadInput(start_ms=start_ms, end_ms=end_ms):
+            case steps.ReadInput(start_ms=start_ms, end_ms=end_ms, frees=frees):
                 speech = self._speech(start_ms, end_ms)
                 self._take(steps.SpokenSoFar(start_ms, speech.pcm, speech.rate_hz))
+                if frees and self._owner.line is not None:
+                    self._owner.line.release(start_ms)
             case steps.HandOver():
                 self._hand_over(output)
             case steps.FindTurns(here=here):
@@ -178,6 +183,8 @@ class Relaying(Conversing):
         self._owner.log.warning("upstream did not answer", code=failure.code, why=failure.message, run=failure.run)
         if self._backend.reserve.stand_in is not None:
             self._backend.stood_in += 1
+        if self._stand_in is None:
+            self._stand_in = StandIn(self._owner, self._services, self._backend.reserve)
         self._stand_in.take_over(wanted)
 
     def _find_turns(self, *, here: bool) -> None:

@@ -119,7 +119,8 @@ class Finding:
         state = self._state
         if isinstance(state, There) and now >= state.next_at:
             state.next_at = now + limits.LISTEN_MS / 1000
-            self._post.do(ReadInput(state.upto_ms, state.upto_ms + limits.MAX_READ_MS))
+            end_ms = state.upto_ms + limits.MAX_READ_MS
+            self._post.do(ReadInput(state.upto_ms, end_ms, frees=not state.is_speaking))
 
     def grow(self, event: SpokenSoFar) -> None:
         """Send what was heard."""

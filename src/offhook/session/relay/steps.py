@@ -125,10 +125,14 @@ class SendUpstream(msgspec.Struct, frozen=True):
 
 
 class ReadInput(msgspec.Struct, frozen=True):
-    """Read input audio between two positions, as far as it is there: ``SpokenSoFar`` follows."""
+    """Read input audio between two positions, as far as it is there: ``SpokenSoFar`` follows.
+
+    ``frees``: nobody speaks, so what is older than a few seconds will not be asked for.
+    """
 
     start_ms: int
     end_ms: int
+    frees: bool = False
 
 
 class FindTurns(msgspec.Struct, frozen=True):
