@@ -15,12 +15,13 @@ from tests.promises import Judge
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.relay import limits
-from offhook.session.relay.machine import Online
+from offhook.session.relay.connection import Online
 from offhook.session.relay.runs import Bill
 
 responses = st.sampled_from(["r1", "r2", "r3", None])
 items = st.sampled_from(["i1", "i2", "i3", "item_1", None, 7])
 sounds = st.sampled_from(["/////w==", "AAAA", "A", "*", ""])
+positions = st.sampled_from([-1, 0, 700, 2000, 10**9, None, "odd"])
 statuses = st.sampled_from(["completed", "cancelled", "incomplete", "failed", "odd", None])
 reasons = st.sampled_from([None, {"reason": "max_output_tokens"}, {"error": {"code": "c", "message": "m"}}, "odd"])
 usages = st.sampled_from(
@@ -53,6 +54,8 @@ actions = st.one_of(
         ),
     ),
     event("input_audio_buffer.committed", item_id=items),
+    event("input_audio_buffer.speech_started", audio_start_ms=positions, item_id=items),
+    event("input_audio_buffer.speech_stopped", audio_end_ms=positions, item_id=items),
     event(f"{WORDS}.delta", item_id=items, delta=st.just("When ")),
     event(f"{WORDS}.completed", item_id=items, transcript=st.just("When?")),
     event(f"{WORDS}.failed", item_id=items, error=st.just({"message": "no"})),
@@ -96,6 +99,12 @@ class Judged(RelayTalk):
         return super()._take(outputs)
 
 
+class JudgedThere(Judged):
+    """Upstream finds the turns."""
+
+    turns = "upstream"
+
+
 def act(talk: RelayTalk, kind: str, what: Any) -> None:
     match kind:
         case "upstream":
@@ -136,9 +145,11 @@ def act(talk: RelayTalk, kind: str, what: Any) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(actions, max_size=30))
-def test_every_response_ends_once_whatever_upstream_does(given_actions: list[tuple[str, Any]]) -> None:
-    talk = Judged(audio=TRANSCRIBED, tools=[function("f")])
+@given(st.lists(actions, max_size=30), st.sampled_from([Judged, JudgedThere]))
+def test_every_response_ends_once_whatever_upstream_does(
+    given_actions: list[tuple[str, Any]], finder: type[Judged]
+) -> None:
+    talk = finder(audio=TRANSCRIBED, tools=[function("f")])
     for kind, what in given_actions:
         act(talk, kind, what)
     talk.lose()

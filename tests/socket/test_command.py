@@ -372,6 +372,14 @@ def test_doctor_tries_every_backend_that_stands_in_for_another(tmp_path: Path) -
     assert re.search(r"ok +speaking", out), "one of them works"
 
 
+def test_doctor_tries_what_stands_in_for_a_relay() -> None:
+    relay = ("--relay-url", NOBODY.replace("http", "ws"), "--backend", "parts", "--llm", "demo")
+    status, out, err = run("doctor", *ANY, *relay)
+    assert (status, err) == (1, "")
+    assert re.search(r"BAD +relay +openai at ", out)
+    assert re.search(r"ok +speaking", out), out
+
+
 def test_doctor_finds_a_speech_server_that_is_away() -> None:
     status, out, err = run("doctor", *ANY, "--llm", "demo", "--tts-url", "wyoming://127.0.0.1:1")
     assert (status, err) == (1, "")

@@ -16,6 +16,7 @@ from offhook.session.relay.event import Response, UpstreamEvent, run_of, usage_o
 from offhook.session.relay.meter import Meter
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.post import ForNobody, Post
+from offhook.session.relay.reserve import Reserve
 from offhook.session.relay.runs import Answering, Asked, Ending, Over, Run, Runs
 from offhook.session.relay.speech import heard_from
 from offhook.wire import server_events as ev
@@ -35,6 +36,7 @@ class Answers:
         post: Post,
         mirror: Mirror,
         runs: Runs,
+        reserve: Reserve,
         meter: Meter,
         patience_s: float,
     ) -> None:
@@ -43,6 +45,7 @@ class Answers:
         self._post = post
         self._mirror = mirror
         self._runs = runs
+        self._reserve = reserve
         self._meter = meter
         self._patience_s = patience_s
         self._now = 0.0
@@ -248,7 +251,7 @@ class Answers:
                 run.state = Ending(None, now + limits.CANCEL_S)
             case _:
                 run.state = Over()
-        self._post.tell([happened.GenerationFailed(run.number, code, message, kind)])
+        self._reserve.fail(run, happened.GenerationFailed(run.number, code, message, kind))
 
     # -- which item is which
 
