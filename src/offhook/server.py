@@ -224,7 +224,8 @@ class Server:
 
     def _prices(self) -> Prices:
         """Return the prices; a model that is no cascade does everything by itself, and is paid for all of it."""
-        whole = "" if isinstance(self.backend, Cascade) else self._config.backend or self.backend.name
+        names = self._config.orders["backend"] or (self.backend.name,)
+        whole = "" if isinstance(self.backend, Cascade) else names[0]
         return replace(self._config.prices, whole=whole, is_told=isinstance(self.backend, RelayBackend))
 
     def _part(self, role: str) -> str:
@@ -239,7 +240,8 @@ class Server:
         """Say in a line what callers talk to. A brain that is none never passes for one."""
         if isinstance(self.backend, RelayBackend):
             report = self.backend.report()
-            return f"relays every session to {report['upstream']}, in the ways of {report['dialect']}"
+            other = f"; else {report['stand_in']['name']}" if "stand_in" in report else ""
+            return f"relays every session to {report['upstream']}, in the ways of {report['dialect']}{other}"
         ear, brain, voice = map(self._part, ("ear", "brain", "voice"))
         if brain == SCRIPTED:
             return "scripted: callers hear tones, and nobody understands them"

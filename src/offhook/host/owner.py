@@ -327,6 +327,10 @@ class CallOwner:
             self._save()
             self._directory.update(self)
 
+    def bill_parts(self, item_id: str) -> None:
+        """The words of a turn are the work of parts that tell it themselves."""
+        self._watch.bill_parts(item_id)
+
     def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something of a call that has ended come to its own end."""
         self._directory.part_with(work)

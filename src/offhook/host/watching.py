@@ -76,6 +76,7 @@ class Watch:
         self._asked: dict[int, _Asked] = {}
         self._tools: dict[str, float] = {}
         self._spoken_at: float | None = None
+        self._parts_billed: dict[str, bool] = {}
 
     # -- driving
 
@@ -103,6 +104,10 @@ class Watch:
     def spans(self) -> Sequence[Span]:
         """The spans that have ended so far; none when the session wants no trace."""
         return self._trace.spans if self._trace is not None else ()
+
+    def bill_parts(self, item_id: str) -> None:
+        """The words of a turn are no work of the backend that does everything: who hears them tells what it takes."""
+        _remember(self._parts_billed, item_id, True)
 
     def stop(self, now: float) -> None:
         """The session has ended, but what was said last may still be transcribed."""
@@ -170,7 +175,7 @@ class Watch:
 
     def _transcript_completed(self, event: happened.TranscriptCompleted, now: float) -> None:
         self.usage.heard_seconds += event.seconds
-        if whole := self.cost.prices.whole:
+        if (whole := self.cost.prices.whole) and self._parts_billed.pop(event.item_id, None) is None:
             self.cost.add(used_to_hear(whole, event.seconds, event.usage))
         self._transcript_ended(event.item_id, now, "completed")
 

@@ -6,6 +6,7 @@ Only its protocol classes are used, not its ``Server``: signals, start and stop 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import socket
 import ssl
@@ -32,7 +33,7 @@ BACKLOG = 1024
 TEXTS = "offhook.texts"
 """The name of the ASGI extension that gives and takes messages of text directly.
 
-``send`` is `_Socket.send_texts`, ``offer`` is `_Socket.offer_texts`.
+``send``, ``write`` and ``offer`` are `_Socket.send_texts`, `_Socket.write_texts` and `_Socket.offer_texts`.
 """
 
 
@@ -265,7 +266,7 @@ class _Requests(HttpToolsProtocol):
 class _Socket(WebSocketsSansIOProtocol):
     """A WebSocket whose peer has to read what it is sent.
 
-    Applications find ``send_texts`` and ``offer_texts`` among the extensions of their scope, by the name `TEXTS`.
+    Applications find its messages of text among the extensions of their scope, by the name `TEXTS`.
     """
 
     def __init__(self, options: HttpOptions, **given: Any) -> None:
@@ -278,7 +279,12 @@ class _Socket(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if self.conn.state is State.CONNECTING and not self.close_sent:
-            self.scope["extensions"][TEXTS] = {"send": self.send_texts, "offer": self.offer_texts}
+            texts: dict[object, object] = {
+                "send": self.send_texts,
+                "write": self.write_texts,
+                "offer": self.offer_texts,
+            }
+            self.scope["extensions"][TEXTS] = texts
 
     def offer_texts(self, offer: Callable[[bytes], bool]) -> None:
         """Offer every message of ASCII text as it comes, unless another one waits to be received.
@@ -312,9 +318,15 @@ class _Socket(WebSocketsSansIOProtocol):
         """
         if not self.writable.is_set():
             await self.writable.wait()
-        if self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
+        if not self.write_texts(texts):
             raise ClientDisconnected
+
+    def write_texts(self, texts: Sequence[bytes]) -> bool:
+        """Send them if that can be done at once; say whether it was."""
+        if not self.writable.is_set() or self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
+            return False
         self.transport.write(text_frames(texts))
+        return True
 
     async def send(self, message: Any) -> None:
         await super().send(message)
@@ -419,5 +431,7 @@ class HttpServer:
         for connection in list(self._state.connections):
             transport = getattr(connection, "transport", None)
             if transport is not None:
-                transport.abort()
+                # The first 3.11 forget a TLS connection's protocol when it is closed twice, and fail at it then.
+                with contextlib.suppress(AttributeError):
+                    transport.abort()
         self._server = self._either = None
