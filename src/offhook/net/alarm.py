@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 _GRAIN_S: Final = 0.001
-"""uvloop's timers count whole milliseconds: less than a half is none, and would ring again and again until it is due."""
+"""uvloop's timers count whole milliseconds: less than a half is none, and rings again and again until it is due."""
 
 
 class Alarm:
