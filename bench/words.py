@@ -32,15 +32,18 @@ from tests.recorded import MISSING, Recording, errors, fetch, recordings
 from harness import Table, options
 from offhook.audio.g711 import Codec
 from offhook.audio.pcm import Samples, saturate, to_bytes
+from offhook.host.line import noise_level
 from offhook.media.noise import INSTALL, LEVELS, NoiseReducer, Processor, load_processors
 from offhook.model.interface import Speech
 from offhook.model.local.ear import EarOptions, LocalEar, local_ear
+from offhook.wire.session import NoiseReduction
 
 RATE_HZ = 8000
 LEAD_MS, BEFORE_MS, AFTER_MS = 1500, 300, 500
 SPOKEN = 1600.0
 """How loud every sentence is (-26 dBFS), so that a noise stays the same through the call, as noises do."""
 TALKERS = 6
+NEAR = noise_level(NoiseReduction(type="near_field"))
 Floats = npt.NDArray[np.float64]
 Noise = Callable[[int, np.random.Generator], Floats]
 
@@ -129,7 +132,7 @@ def lines(clips: list[Recording], loss: float) -> list[Line]:
     for name, noise in (("white", white), ("pink", pink), ("babble", babble(clips))):
         found.append(Line(f"{name} noise", noise=noise))
         if load_processors() is not None:
-            found.append(Line(f"{name} noise, near_field", noise=noise, level=LEVELS // 2, bar=20.0))
+            found.append(Line(f"{name} noise, near_field", noise=noise, level=NEAR, bar=20.0))
             found.append(Line(f"{name} noise, far_field", noise=noise, level=LEVELS))
     return found
 

@@ -43,7 +43,7 @@ from offhook.host.sessions import Sessions
 from offhook.host.surroundings import THIS_MACHINE, Surroundings
 from offhook.host.telephone import Telephone
 from offhook.mcp.policy import McpOptions
-from offhook.media.edge import Edge
+from offhook.media.edge import Edge, LegOpened
 from offhook.media.noise import load_processors
 from offhook.media.plane import MediaPlane
 from offhook.media.vad import load_silero
@@ -330,8 +330,11 @@ class Server:
 
     def _deliver_edges(self, edges: list[Edge]) -> None:
         """Called by the media thread: hand its edges to the loop."""
+        told = [edge for edge in edges if type(edge) is not LegOpened]
+        if not told:
+            return  # Whoever opened a leg knows of it: nobody is woken for that.
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-            self._loop.call_soon_threadsafe(self.lines.take, edges)
+            self._loop.call_soon_threadsafe(self.lines.take, told)
 
     def health(self) -> dict[str, Any]:
         """Say what runs, for people and load balancers."""

@@ -101,8 +101,8 @@ def test_recorded_callers_are_understood(tiny: Bench) -> None:
 
 
 @needs_model
-def test_what_is_said_twice_is_heard_twice(tiny: Bench) -> None:
-    text = "Please call me back tomorrow."
+@pytest.mark.parametrize("text", ["Please call me back tomorrow.", "I am still here.", "Cancel my order."])
+def test_what_is_said_twice_is_heard_twice(tiny: Bench, text: str) -> None:
     (words,) = tiny.hear(np.concatenate([said(text), silence(250), said(text)]))
     assert plain_words(words.text) == plain_words(text) * 2
 

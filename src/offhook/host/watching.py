@@ -64,7 +64,7 @@ class Watch:
         self, metrics: Metrics, *, seed: bytes, epoch_s: float, prices: Prices | None = None, **names: str
     ) -> None:
         self.usage = Usage()
-        self.cost = Cost(prices or Prices(), metrics)
+        self.cost = Cost(Prices() if prices is None else prices, metrics)
         self._metrics = metrics
         self._seed = seed
         self._epoch_s = epoch_s
@@ -122,7 +122,14 @@ class Watch:
 
     def usage_shown(self) -> dict[str, Any]:
         """Return what the session has used, as a record shows it."""
-        return msgspec.structs.asdict(self.usage) | {"heard_seconds": round(self.usage.heard_seconds, 3)}
+        usage = self.usage
+        return {
+            "responses": usage.responses,
+            "input_tokens": usage.input_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "output_tokens": usage.output_tokens,
+            "heard_seconds": round(usage.heard_seconds, 3),
+        }
 
     # -- the trace
 

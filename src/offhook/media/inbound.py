@@ -110,7 +110,8 @@ class Inbound:
     def usual(self, data: bytes, address: Address, now: float) -> bool:
         """Take a datagram if it is the next packet of a stream that is in order; tell whether it was.
 
-        Fifty times a second for each call it is, and then there is nothing else to ask. Otherwise call `receive`.
+        Fifty times a second for each call it is, and then there is nothing else to ask. Otherwise call `receive`; of
+        an echo, whose packets only `voice` is asked for, none is usual.
         """
         if address != self._usual_from or not HEADER_BYTES < len(data) <= HEADER_BYTES + PAYLOAD_TICKS:
             return False

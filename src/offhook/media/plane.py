@@ -446,10 +446,10 @@ class MediaPlane:
         except OSError:  # Nothing there after all, or an error of the network that the next packet outlives.
             return
         try:
-            if port is leg.ports.rtp:
-                leg.receive(data, address, now, self._edges)
-            else:
+            if port is not leg.ports.rtp:
                 leg.control(data, address, now)
+            elif not leg.inbound.usual(data, address, now):
+                leg.receive(data, address, now, self._edges)
         except Exception as error:  # a bug: this call pays for it
             self._close(leg, now, error)
 

@@ -193,7 +193,10 @@ class Answers:
 
     def _arguments_done(self, run: Run, event: UpstreamEvent) -> None:
         item_id = event.item_id or event.call_id or _ONLY
+        is_news = run.call_of(item_id, event.call_id) not in run.calls
         self._start_call(run, item_id, event.name, event.call_id)
+        if is_news and not event.item_id and item_id in run.calls:
+            run.unnamed.add(item_id)
         self._all_arguments(run, run.call_of(item_id, event.call_id), event.arguments)
 
     def _item_done(self, run: Run, event: UpstreamEvent) -> None:
@@ -270,9 +273,8 @@ class Answers:
             case _:
                 return
         if not run.request.aside and upstream_id is not None:
-            # A call that was known by its call_id alone has an id there that nobody told.
-            is_known = upstream_id not in (_ONLY, run.calls.get(upstream_id))
-            self._mirror.put(str(item.id), upstream_id if is_known else None)
+            is_named = upstream_id != _ONLY and upstream_id not in run.unnamed
+            self._mirror.put(str(item.id), upstream_id if is_named else None)
 
 
 def _note(shown: list[str], event: UpstreamEvent) -> None:
