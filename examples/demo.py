@@ -46,10 +46,11 @@ class Part(NamedTuple):
     interrupts_after_s: float | None = None
 
 
-# The second is said into the answer to the first, and asks for what the application has a function for.
+# The second is said into the answer to the first, into a word of it and not between two, and asks for what the
+# application has a function for.
 PARTS = (
     Part("Weasels have eaten our phone system.", ("tt-weasels.wav",)),
-    Part("Hours, Tuesday?", ("hours.wav", "digits/day-2.wav"), interrupts_after_s=1.6),
+    Part("Hours, Tuesday?", ("hours.wav", "digits/day-2.wav"), interrupts_after_s=1.2),
     Part("Thank you. Goodbye.", ("auth-thankyou.wav", "vm-goodbye.wav")),
 )
 
@@ -231,9 +232,21 @@ async def call(target: str, lines: tuple[Line, ...], teller: Teller) -> bool:
         RECORDING.parent.mkdir(exist_ok=True)
         RECORDING.write_bytes(write_wav(recording, RATE_HZ))
         print("Hear it: .demo/call.wav (left: what the caller heard, right: what it said)")
-    if failure:
-        print(f"The call failed: {failure}")
-    return failure is None and len(figures["turn_ms"]) >= len(lines) and len(figures["barge_in_ms"]) >= 1
+    told = complaints(figures, len(lines), failure)
+    print(*told, sep="\n", end="\n" if told else "")
+    return not told
+
+
+def complaints(figures: dict[str, Any], spoken: int, failure: str | None) -> list[str]:
+    """Return what the recording shows that it should not; nothing when the conversation was one."""
+    if failure is not None:
+        return [f"The call failed: {failure}"]
+    told = []
+    if (answered := len(figures["turn_ms"])) < spoken:
+        told.append(f"The caller spoke {spoken} times and was answered {answered} times.")
+    if not figures["barge_in_ms"]:
+        told.append("The caller broke in, and the recording does not show that the agent spoke then.")
+    return told
 
 
 def understood(app: Background) -> bool:

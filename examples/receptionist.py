@@ -80,7 +80,7 @@ def follow(connection, event) -> None:
             calls = [item for item in event.response.output or [] if item.type == "function_call"]
             for call in calls:
                 output = call_function(call.name, call.arguments)
-                print(f"the agent asks {call.name}(): {output}", flush=True)
+                print(f"the agent asks {call.name}({call.arguments}): {output}", flush=True)
                 connection.conversation.item.create(
                     item={"type": "function_call_output", "call_id": call.call_id, "output": output}
                 )

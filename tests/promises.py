@@ -216,7 +216,7 @@ class Judge:
                 assert self.speaking == item_id, "speech that stops had started, for the same item"
                 self.speaking = None
             case ev.SessionUpdated(session=session) if session.audio.input.turn_detection is None:
-                self.speaking = None  # nobody listens for the end of it any more
+                assert self.speaking is None, "where nobody listens for the end of speech, it has stopped"
             case ev.InputCommitted(item_id=item_id, previous_item_id=previous_id):
                 assert item_id not in self.items_known, "an item is committed once"
                 assert item_id != self.speaking, "speech stops before it is committed"

@@ -242,7 +242,7 @@ def test_the_example_program_answers_a_call() -> None:
         assert sum("the agent says" in line for line in said) >= 3
         assert sum("the caller speaks" in line for line in said) >= 2
         assert "the agent is interrupted" in said
-        assert any(line.startswith("the agent asks opening_hours()") for line in said)
+        assert any(line.startswith("the agent asks opening_hours(") for line in said)
         conversation = call.conversation()
         assert len(conversation.barge_ins) >= 1
 

@@ -243,6 +243,28 @@ def test_who_interrupts_while_the_answer_is_made_ends_it() -> None:
     over_websocket(test)
 
 
+def test_a_sentence_that_bridges_a_slow_model_is_heard_and_disturbs_nothing() -> None:
+    own = {"while_waiting": {"say": "One moment, please.", "after_ms": 500}}
+    update: Any = {"type": "session.update", "other_data": {"session": {"type": "realtime", "offhook": own}}}
+
+    async def test(talk: Talk, model: ScriptedModel) -> None:
+        model.hears("tell me another", Thinks(4000), "Here is another one.")
+        await talk.session.model.send_event(RealtimeModelSendRawMessage(message=update))
+        await talk.session.send_message("Please tell me another.")
+        await talk.responses(2)
+        first, second = (each["response"] for each in talk.sent("response.done"))
+        assert (first["metadata"], second["metadata"]) == ({"offhook": "while_waiting"}, None)
+        bridged = first["output"][0]["id"]
+        answer = second["output"][0]["id"]
+        await talk.until(lambda: {each.item_id for each in talk.told("audio")} == {bridged, answer})
+        await talk.until(lambda: ("assistant", "Here is another one.") in talk.history)
+        await talk.session.send_message("That is enough.")
+        await talk.until(lambda: ("assistant", "As you like.") in talk.history)
+        assert not talk.told("error")
+
+    over_websocket(test)
+
+
 def test_the_package_interrupts_by_itself() -> None:
     async def test(talk: Talk, model: ScriptedModel) -> None:
         model.hears("tell me another", "This one is longer than the first.", Thinks(60_000), STORY)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
+from tests.core.talk import Talk, one
 from tests.core.test_demo_brain import caller, request
 from tests.core.test_fallback import Ear, EarlyEar, Mind, seats
 
@@ -22,9 +23,10 @@ from offhook.model.ordered import OrderedEar, OrderedMind, OrderedVoice
 from offhook.model.plugin import OURS
 from offhook.model.scripted import ScriptedVoice
 from offhook.model.settings import BUILT_IN
-from offhook.session.inputs import GenerationFinished, TextProduced, TranscriptCompleted
+from offhook.session import outputs as do
+from offhook.session.inputs import GenerationFailed, GenerationFinished, TextProduced, TranscriptCompleted
+from offhook.session.options import EngineOptions
 from offhook.telemetry.metrics import Metrics
-from offhook.wire import server_events as ev
 from offhook.wire.server_events import CachedTokens, InputTokens, OutputTokens, TokensUsage, Usage
 
 CHAT = Price(per_million_input_tokens=1.0, per_million_cached_tokens=0.25, per_million_output_tokens=4.0)
@@ -65,7 +67,7 @@ def test_a_recogniser_that_counts_tokens_is_paid_by_them_or_by_the_minute() -> N
 def test_a_price_that_is_missing_leaves_no_figure_and_one_of_zero_does() -> None:
     metrics = Metrics()
     cost = Cost(Prices("EUR", {"chat": CHAT, "local": Price(per_audio_minute=0.0)}), metrics)
-    assert cost.shown() == {"currency": "EUR", "total": None, "parts": []}
+    assert cost.shown() == {"currency": "EUR", "total": None, "subtotal": 0.0, "missing": [], "parts": []}
     cost.add(TOKENS)
     cost.add(Used("stt", "local", audio_s=60.0))
     assert cost.total == 0.004
@@ -75,6 +77,8 @@ def test_a_price_that_is_missing_leaves_no_figure_and_one_of_zero_does() -> None
     assert shown is not None
     amounts = {part["backend"]: part["amount"] for part in shown["parts"]}
     assert amounts == {"chat": 0.004, "local": 0.0, "cloud": None}
+    assert shown["subtotal"] == 0.004, "what is known is told all the same"
+    assert shown["missing"] == ["prices.cloud.per_million_characters"]
     lines = [line for line in metrics.text({}).splitlines() if line.startswith("offhook_cost_total")]
     assert lines == [
         'offhook_cost_total{part="llm",backend="chat",currency="EUR"} 0.004',
@@ -97,6 +101,21 @@ def test_part_of_a_backends_work_without_a_price_leaves_it_without_a_figure() ->
     cost.add(Used("llm", "chat", input_tokens=10, output_tokens=5))
     cost.add(Used("llm", "chat", input_tokens=10))
     assert cost.total is None
+    shown = cost.shown()
+    assert shown is not None
+    assert (shown["subtotal"], shown["missing"]) == (2e-05, ["prices.chat.per_million_output_tokens"])
+
+
+def test_tokens_of_a_relayed_transcript_that_have_no_price_name_the_price_that_is_missing() -> None:
+    price = Price(per_million_audio_input_tokens=32.0, per_million_audio_output_tokens=64.0)
+    cost = Cost(Prices("USD", {"relay": price}, whole="relay"), Metrics())
+    cost.add(Used("backend", "relay", audio_input_tokens=1000, audio_output_tokens=1000))
+    usage = TokensUsage(input_tokens=13, output_tokens=9, total_tokens=22, input_token_details={"audio_tokens": 13})
+    cost.add(used_to_hear("relay", 2.0, usage))
+    shown = cost.shown()
+    assert shown is not None
+    assert (shown["total"], shown["subtotal"]) == (None, 0.096)
+    assert shown["missing"] == ["prices.relay.per_audio_minute"]
 
 
 def test_what_a_backend_counted_is_split_by_kind() -> None:
@@ -224,17 +243,79 @@ def test_work_that_is_for_nobody_is_told_to_nobody() -> None:
     tell(TOKENS)
 
 
+class Paid(Talk):
+    """A conversation with a backend that does everything by itself, and has a price."""
+
+    def __init__(self, *, is_told: bool = False, **session: Any) -> None:
+        price = Price(1.0, per_million_output_tokens=2.0, per_million_audio_output_tokens=3.0, per_audio_minute=0.6)
+        prices = Prices("USD", {"mine": price}, whole="mine", is_told=is_told)
+        self.watch = Watch(Metrics(), seed=b"seed", epoch_s=0.0, prices=prices)
+        super().__init__(**session)
+
+    def happens(self, event: Any, *, after_s: float = 0.0) -> list[dict[str, Any]]:
+        self.now += after_s
+        outputs = self.engine.handle(event, self.now)
+        self.watch.see(event, outputs, self.now)
+        return self._take(outputs)
+
+    @property
+    def answers(self) -> dict[str, Any] | None:
+        """What the answers have cost."""
+        shown = self.watch.cost.shown()
+        assert shown is not None
+        return next((part for part in shown["parts"] if part["part"] == "backend"), None)
+
+
+USAGE = Usage(total_tokens=3000, input_tokens=2000, output_tokens=1000)
+
+
 def test_a_backend_that_does_everything_is_paid_by_its_responses_and_transcripts() -> None:
-    metrics = Metrics()
-    prices = Prices("USD", {"relay": Price(1.0, per_million_output_tokens=2.0, per_audio_minute=0.6)}, whole="relay")
-    watch = Watch(metrics, seed=b"seed", epoch_s=0.0, prices=prices)
-    usage = Usage(total_tokens=3000, input_tokens=2000, output_tokens=1000)
-    members = {"output": (), "conversation_id": "conv_1", "output_modalities": ("text",), "max_output_tokens": "inf"}
-    audio: Any = None
-    response = ev.Response(id="resp_1", status="completed", audio=audio, usage=usage, **cast("Any", members))
-    watch.see(None, [ev.ResponseDone(event_id="e", response=response)], 1.0)
-    watch.see(TranscriptCompleted("item_1", "Hello.", 1.0, ()), [], 2.0)
-    assert watch.cost.total == pytest.approx(0.004 + 0.01)
+    talk = Paid()
+    talk.client("response.create")
+    talk.happens(GenerationFinished(talk.generate().run, "stop", USAGE))
+    assert talk.answers is not None
+    assert (talk.answers["amount"], talk.answers["estimated"]) == (0.004, False)
+    talk.watch.see(TranscriptCompleted("item_1", "Hello.", 1.0, ()), [], 2.0)
+    assert talk.watch.cost.total == pytest.approx(0.004 + 0.01)
+
+
+@pytest.mark.parametrize("ending", ["uncounted", "failed", "cancelled", "hung up"])
+def test_what_a_backend_that_does_everything_did_not_count_is_estimated(ending: str) -> None:
+    """Symptom: an estimate of ours passed for what the backend had counted."""
+    talk = Paid(instructions="Be brief. " * 100)
+    talk.client("response.create")
+    run = talk.generate().run
+    talk.happens(TextProduced(run, "We open at nine."))
+    match ending:
+        case "uncounted":
+            talk.happens(GenerationFinished(run))
+        case "failed":
+            talk.happens(GenerationFailed(run, "server_error", "It broke."))
+        case "cancelled":
+            talk.client("response.cancel")
+        case _:
+            talk.watch.see(None, talk.engine.close(talk.now), talk.now)
+    assert talk.answers is not None
+    assert talk.answers["estimated"] is True
+    assert talk.answers["amount"] > 0.0002
+
+
+def test_a_response_that_no_backend_was_asked_for_costs_nothing() -> None:
+    talk = Paid(
+        options=EngineOptions(needs_transcripts=True), audio={"input": {"transcription": {"model": "whisper-1"}}}
+    )
+    talk.says()
+    assert talk.count(do.Generate) == 0, "it waits for the words"
+    talk.client("response.cancel")
+    assert one(talk.sent, "response.done")["response"]["status"] == "cancelled"
+    assert talk.answers is None
+
+
+def test_what_a_relay_tells_of_its_responses_is_not_counted_twice() -> None:
+    talk = Paid(is_told=True)
+    talk.client("response.create")
+    talk.happens(GenerationFinished(talk.generate().run, "stop", USAGE))
+    assert talk.answers is None
 
 
 # -- the settings

@@ -115,6 +115,9 @@ def test_a_plugin_that_cannot_report_does_not_take_the_figures_of_the_others_alo
         report = Cascade("c", ScriptedEar(), Brain(), voice).report()
         assert report["voice"] == {"name": "local voice", "report": "failed"}
         assert report["brain"] == {"name": "brain"}
+    several = Order("tts", [Seat("mine", Silent(), 1.0), Seat("other", Local(), 1.0)], lambda: 0.0).report()
+    assert several["report"] == "failed"
+    assert [each["backend"] for each in several["order"]] == ["mine", "other"]
 
 
 def test_the_first_failure_in_an_answer_finishes_it_with_the_local_voice() -> None:

@@ -351,6 +351,27 @@ def test_overrides_of_one_response_are_asked_for_and_nothing_else() -> None:
     assert asked["response"] == {"instructions": "Greet.", "max_output_tokens": 100} | mark
 
 
+def test_a_response_thinks_and_calls_as_it_was_asked_to_and_the_session_goes_on_as_it_was() -> None:
+    """Symptom: the effort of one response, and its calls one at a time, did nothing upstream."""
+    talk = RelayTalk(reasoning={"effort": "low"}, parallel_tool_calls=True)
+    wanted = {"reasoning": {"effort": "high"}, "parallel_tool_calls": False}
+    for number, members in enumerate((wanted, {"reasoning": {"effort": "low"}, "parallel_tool_calls": True}, {})):
+        talk.client("response.create", response=members)
+        talk.answers_upstream(number=number)
+    asked = [event["response"] for event in talk.asked("response.create")]
+    for response in asked:
+        del response["metadata"]
+    assert asked == [wanted, {}, {}]
+
+
+def test_a_session_that_said_nothing_of_thinking_tells_upstream_what_a_response_says() -> None:
+    talk = RelayTalk()
+    wanted = {"reasoning": {"effort": "high"}, "parallel_tool_calls": True}
+    talk.client("response.create", response=wanted)
+    (asked,) = talk.asked("response.create")
+    assert wanted.items() <= asked["response"].items()
+
+
 def test_an_item_that_upstream_refuses_is_told_once_and_not_sent_again() -> None:
     talk = RelayTalk()
     image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
@@ -934,3 +955,18 @@ def test_the_keypad_and_the_playout_are_told_from_here() -> None:
     talk.answers_upstream()
     assert types(talk.happens(happened.PlayoutStarted(talk.run))) == ["output_audio_buffer.started"]
     assert types(talk.happens(happened.PlayoutFinished(talk.run, 2000))) == ["output_audio_buffer.stopped"]
+
+
+def test_the_tokens_that_upstream_tells_of_a_transcript_are_those_that_are_told_here() -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    usage = {"type": "tokens", "total_tokens": 22, "input_tokens": 13, "output_tokens": 9}
+    for number, (given, told) in enumerate([(usage, usage), ({"type": "duration", "seconds": 7}, None), ("odd", None)]):
+        talk.says(1000)
+        there = f"item_heard_{number}"
+        talk.says_upstream("input_audio_buffer.committed", item_id=there, previous_item_id=None)
+        events = talk.says_upstream(
+            f"{WORDS}.completed", item_id=there, content_index=0, transcript="When?", usage=given
+        )
+        shown = one(events, f"{WORDS}.completed")["usage"]
+        assert shown == told if told is not None else shown["type"] == "duration"
+        talk.answers_upstream(number=number + 1)

@@ -31,12 +31,17 @@ from offhook.wire.decode import decode_client_event
             "wss://one.openai.azure.com/openai/realtime?api-version=2025-04-01-preview&deployment=m",
         ),
         ("azure", "wss://a.azure.com/openai/realtime?api-version=1&deployment=d", None),
+        (
+            "azure",
+            "wss://one.openai.azure.com?api-version=2025-04-01-preview",
+            "wss://one.openai.azure.com/openai/realtime?api-version=2025-04-01-preview&deployment=m",
+        ),
         ("vllm-omni", "ws://gpu:8091/v1/realtime?duplex=0", "ws://gpu:8091/v1/realtime?duplex=0&model=m"),
         ("xai", "wss://api.x.ai/v1/realtime?model=given", None),
     ],
 )
-def test_the_socket_is_where_the_provider_has_it(dialect: str, url: str, expected: str | None) -> None:
-    assert socket_url(url, DIALECTS[dialect], "m") == (expected or url)
+def test_the_socket_is_where_the_provider_has_it(dialect: DialectName, url: str, expected: str | None) -> None:
+    assert socket_url(url, dialect_of(dialect, url), "m") == (expected or url)
 
 
 def test_a_model_with_odd_letters_stays_one_value() -> None:
@@ -177,6 +182,20 @@ def test_a_turn_goes_to_xai_whole_and_its_commit_is_what_asks() -> None:
     assert one(talk.sent[-2:], "response.done")["response"]["status"] == "completed"
 
 
+def test_a_turn_that_xai_refuses_fails_its_answer_at_once() -> None:
+    """Symptom: the caller heard nothing for twenty seconds, for the commit is what asks."""
+    talk = XaiTalk(audio=TRANSCRIBED)
+    talk.says()
+    (commit,) = talk.asked("input_audio_buffer.commit")
+    refused = {"code": "input_audio_buffer_commit_empty", "message": "Too short.", "event_id": commit["event_id"]}
+    told = talk.says_upstream("error", error=refused)
+    assert one(told, "conversation.item.input_audio_transcription.failed")["error"]["message"] == "Too short."
+    response = one(told, "response.done")["response"]
+    assert (response["status"], response["status_details"]["error"]["message"]) == ("failed", "Too short.")
+    talk.says()
+    assert len(talk.asked("input_audio_buffer.commit")) == 2, "the next turn is asked about"
+
+
 def test_a_turn_that_nobody_wants_answered_waits_until_somebody_does() -> None:
     talk = XaiTalk(audio={"input": {"turn_detection": {"type": "server_vad", "create_response": False}}})
     talk.says()
@@ -215,6 +234,60 @@ def test_xai_is_not_asked_to_cut_and_its_function_calls_come_whole() -> None:
     assert (call["call_id"], call["name"], call["arguments"]) == ("c", "opening_hours", "{}")
     talk.happens(happened.VoiceStarted(talk.input_ms))
     assert not talk.asked("conversation.item.truncate")
+
+
+ITEM = {"id": "item_1", "type": "function_call", "name": "opening_hours", "call_id": "call_1"}
+CALL = {
+    "added": ("response.output_item.added", {"item": ITEM}),
+    "delta": ("response.function_call_arguments.delta", {"call_id": "call_1", "delta": '{"day": 1}'}),
+    "arguments": (
+        "response.function_call_arguments.done",
+        {"call_id": "call_1", "name": "opening_hours", "arguments": '{"day": 1}'},
+    ),
+    "done": ("response.output_item.done", {"item": ITEM | {"arguments": '{"day": 1}'}}),
+}
+
+
+@pytest.mark.parametrize(
+    "order",
+    [("added", "arguments"), ("arguments", "done"), ("added", "arguments", "done"), ("added", "delta", "arguments")],
+    ids=" ".join,
+)
+def test_a_function_call_that_goes_by_two_names_is_one(order: tuple[str, ...]) -> None:
+    """Symptom: a caller was hung up on, or an order was placed, twice."""
+    talk = XaiTalk(tools=[function()])
+    talk.client("response.create")
+    talk.says_upstream("response.created", response={"id": "r1"})
+    told = []
+    for each in order:
+        kind, members = CALL[each]
+        told += talk.says_upstream(kind, response_id="r1", **members)
+    told += talk.ends(response_id="r1")
+    (call,) = (event["item"] for event in told if event["type"] == "response.output_item.done")
+    assert (call["call_id"], call["arguments"]) == ("call_1", '{"day": 1}')
+
+
+def test_a_call_id_is_not_taken_for_the_id_of_an_item() -> None:
+    talk = RelayTalk(tools=[function()])
+    talk.client("response.create")
+    talk.says_upstream("response.created", response={"id": "r1"})
+    kind, members = CALL["arguments"]
+    told = talk.says_upstream(kind, response_id="r1", **members) + talk.ends(response_id="r1")
+    talk.client("conversation.item.delete", item_id=one(told, "response.output_item.done")["item"]["id"])
+    assert not talk.asked("conversation.item.delete")
+
+
+def test_two_calls_of_one_function_are_two() -> None:
+    talk = XaiTalk(tools=[function()])
+    talk.client("response.create")
+    talk.says_upstream("response.created", response={"id": "r1"})
+    for number in (1, 2):
+        members = {"call_id": f"call_{number}", "name": "opening_hours", "arguments": "{}"}
+        talk.says_upstream("response.function_call_arguments.done", response_id="r1", **members)
+        item = ITEM | {"id": f"item_{number}", "call_id": f"call_{number}", "arguments": "{}"}
+        talk.says_upstream("response.output_item.done", response_id="r1", item=item)
+    done = one(talk.ends(response_id="r1"), "response.done")["response"]
+    assert [item["call_id"] for item in done["output"]] == ["call_1", "call_2"]
 
 
 def test_xai_has_no_responses_beside_the_conversation_and_that_is_said() -> None:

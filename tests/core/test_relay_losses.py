@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from tests.core.relay_talk import PATIENCE_S, RelayTalk
+from tests.core.relay_talk import PATIENCE_S, TRANSCRIBED, RelayTalk
 from tests.core.talk import one
 
 from offhook.session.relay import limits
@@ -155,3 +157,81 @@ def test_a_response_over_a_turn_whose_id_never_comes_fails_with_the_reason() -> 
     assert done["status"] == "failed"
     assert "did not tell which of its items" in done["status_details"]["error"]["message"]
     assert not talk.asked("response.create")
+
+
+# -- items that upstream refuses
+
+
+class Shelf:
+    """What an upstream has of a conversation that refuses pictures, and items behind those that it does not have."""
+
+    def __init__(self, talk: RelayTalk, *ids: str) -> None:
+        self.items = list(ids)
+        self._talk = talk
+        self._seen = len(talk.upstream)
+
+    def serve(self) -> list[str]:
+        """Take or refuse what was sent meanwhile, one error after the other; return what clients were told of it."""
+        told: list[dict[str, Any]] = []
+        sent, self._seen = self._talk.upstream[self._seen :], len(self._talk.upstream)
+        for event in sent:
+            if event["type"] != "conversation.item.create":
+                continue
+            before = event.get("previous_item_id")
+            has_picture = any(part["type"] == "input_image" for part in event["item"]["content"])
+            if has_picture or before not in (None, "root", *self.items):
+                problem = {"code": "invalid_value", "message": "No.", "event_id": event["event_id"]}
+                told += self._talk.says_upstream("error", error=problem)
+            elif before is None:
+                self.items.append(event["item"]["id"])
+            else:
+                place = 0 if before == "root" else self.items.index(before) + 1
+                self.items.insert(place, event["item"]["id"])
+        return [event["type"] for event in told]
+
+
+def says_text(talk: RelayTalk, item_id: str, *, picture: bool = False) -> None:
+    """Let the client add an item."""
+    part = {"type": "input_text", "text": f"Fact {item_id}."}
+    if picture:
+        part = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+    item = {"id": item_id, "type": "message", "role": "user", "content": [part]}
+    talk.client("conversation.item.create", item=item)
+
+
+@pytest.mark.parametrize("pictures", [{"a"}, {"b"}, {"a", "b"}, {"a", "c"}, {"d"}])
+def test_an_item_that_a_new_connection_refuses_costs_none_of_those_behind_it(pictures: set[str]) -> None:
+    """Symptom: after a reconnection the model knew nothing of what was said after a picture that it refuses."""
+    talk = RelayTalk(audio=TRANSCRIBED)
+    for item_id in "abcd":
+        says_text(talk, item_id, picture=item_id in pictures)
+    talk.says()
+    talk.says_upstream("input_audio_buffer.committed", item_id="turn_there_1")
+    talk.lose()
+    talk.waits(1.0)
+    shelf = Shelf(talk, "turn_there_2")
+    talk.connect()
+    talk.says_upstream("input_audio_buffer.committed", item_id="turn_there_2")
+    told = []
+    for number in range(1, 5):
+        talk.client("response.create")
+        told += shelf.serve()
+        talk.answers_upstream(number=number)
+    assert shelf.items == [each for each in "abcd" if each not in pictures] + ["turn_there_2"]
+    assert told == ["error"] * len(pictures), "one is told of each, and of no other"
+
+
+def test_an_item_that_is_refused_for_itself_is_not_sent_again_and_is_no_place() -> None:
+    talk = RelayTalk()
+    shelf = Shelf(talk)
+    for item_id in "abc":
+        says_text(talk, item_id, picture=item_id == "b")
+    talk.client("response.create")
+    assert shelf.serve() == ["error"]
+    talk.answers_upstream()
+    says = {"id": "x", "type": "message", "role": "user", "content": [{"type": "input_text", "text": "Between."}]}
+    talk.client("conversation.item.create", item=says, previous_item_id="b")
+    talk.client("response.create")
+    assert shelf.serve() == []
+    assert shelf.items == ["a", "x", "c"]
+    assert len(talk.asked("conversation.item.create")) == 4

@@ -316,6 +316,18 @@ def test_when_the_caller_had_stopped_by_then_there_is_no_rest_to_answer(verb: st
     assert types(talk.says())[-1] == "response.created"
 
 
+def test_speech_stops_where_turns_are_no_longer_detected() -> None:
+    talk, item_id = speaking_talk()
+    talk.now += 2
+    off = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+    stopped, updated = talk.client("session.update", session=off)
+    assert types([stopped, updated]) == ["input_audio_buffer.speech_stopped", "session.updated"]
+    assert (stopped["item_id"], stopped["audio_end_ms"]) == (item_id, 3000)
+    assert talk.happens(happened.VoiceStopped(2900, 3400), after_s=0.4) == []
+    talk.client("input_audio_buffer.commit")
+    assert (talk.last(do.Hear).start_ms, talk.last(do.Hear).end_ms) == (700, 3400), "it is the client's to commit"
+
+
 def test_an_empty_commit_is_refused_with_the_known_code() -> None:
     talk = Talk()
     talk.now += 0.05

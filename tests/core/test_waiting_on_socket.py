@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.core.talk import SPOKEN_ITEM_END, Judged, JudgedOnSocket, SocketTalk, Talk, error, function, one, types
+from tests.core.talk import (
+    SPOKEN_ITEM_END,
+    Judged,
+    JudgedOnSocket,
+    SocketTalk,
+    Talk,
+    TranscriptionTalk,
+    error,
+    function,
+    one,
+    types,
+)
 from tests.core.test_waiting import calls_a_function, gives_output
 
 from offhook.errors import ApiProblem
@@ -136,6 +147,20 @@ def test_a_sentence_is_said_once_in_a_wait_and_again_in_the_next() -> None:
     assert fillers(talk) == 2
 
 
+def test_a_model_that_stops_in_the_middle_of_its_answer_is_bridged_behind_what_it_said() -> None:
+    talk = waiting()
+    asks(talk)
+    talk.waits(1.1)
+    is_made(talk)
+    run = talk.generate().run
+    talk.happens(happened.TextProduced(run, "Let me see."))
+    talk.audio(run, 500, "Let me see.")
+    talk.waits(2.5)
+    assert fillers(talk) == 1, "the first sentence takes 1.2 s, the answer half of one"
+    talk.waits(0.2)
+    assert fillers(talk) == 2
+
+
 def test_a_session_that_answers_in_writing_is_not_bridged() -> None:
     talk = waiting(output_modalities=["text"])
     asks(talk)
@@ -167,6 +192,13 @@ def test_what_only_the_server_could_play_is_refused_by_name(way: dict[str, Any])
     Talk(options=options, offhook=own)
 
 
+def test_a_session_that_never_answers_has_none_of_it() -> None:
+    talk = TranscriptionTalk()
+    wanted = {"type": "transcription", "offhook": {"while_waiting": MOMENT}}
+    refused = error(talk.client("session.update", session=wanted))
+    assert (refused["code"], refused["param"]) == ("unknown_parameter", "session.offhook")
+
+
 def test_the_servers_own_filler_is_for_calls() -> None:
     own = Own(filling=Say("One moment, please."), filling_after_ms=700)
     options = EngineOptions(needs_transcripts=False, defaults=SessionDefaults(own=own))
@@ -180,3 +212,13 @@ def test_the_servers_own_filler_is_for_calls() -> None:
     asks(call)
     call.waits(5)
     assert call.count(do.Fill) == 1
+
+
+def test_the_agent_begins_and_apologises_as_on_calls() -> None:
+    talk = JudgedOnSocket(offhook={"speak_first": "Clinic Weber.", "apology": "I am sorry."})
+    first = talk.generate()
+    assert (first.verbatim, first.apology) == ("Clinic Weber.", "I am sorry.")
+    said = talk.answers("Clinic Weber.", 900)
+    assert "response.output_audio.delta" in types(said)
+    asks(talk)
+    assert (talk.generate().verbatim, talk.generate().apology) == ("", "I am sorry.")

@@ -63,11 +63,34 @@ def test_recorded_words_are_said_with_a_breath_between_them(
 @pytest.mark.parametrize(
     ("said", "good"),
     [
-        (("the agent asks opening_hours(): On Tuesday ...", "the agent says: On Tuesday the clinic is open."), True),
-        (("the agent asks opening_hours(): On Friday ...", "the agent says: On Friday the clinic is open."), False),
-        (("the agent asks opening_hours(): On Tuesday ...", "the agent says: I heard you say: Hours"), False),
+        (
+            ("the agent asks opening_hours({...}): On Tuesday ...", "the agent says: On Tuesday the clinic is open."),
+            True,
+        ),
+        (
+            ("the agent asks opening_hours({...}): On Friday ...", "the agent says: On Friday the clinic is open."),
+            False,
+        ),
+        (("the agent asks opening_hours({...}): On Tuesday ...", "the agent says: I heard you say: Hours"), False),
         ((), False),
     ],
 )
 def test_the_exit_status_is_that_of_the_conversation(demo: ModuleType, said: tuple[str, ...], good: bool) -> None:
     assert demo.understood(SimpleNamespace(said=list(said))) is good
+
+
+@pytest.mark.parametrize(
+    ("failure", "turns", "barge_ins", "told"),
+    [
+        (None, 3, 1, []),
+        (None, 4, 2, []),
+        (None, 2, 1, ["The caller spoke 3 times and was answered 2 times."]),
+        (None, 3, 0, ["The caller broke in, and the recording does not show that the agent spoke then."]),
+        ("busy", 0, 0, ["The call failed: busy"]),
+    ],
+)
+def test_the_demo_says_what_did_not_go_as_it_should(
+    demo: ModuleType, failure: str | None, turns: int, barge_ins: int, told: list[str]
+) -> None:
+    figures = {"turn_ms": [600] * turns, "barge_in_ms": [90] * barge_ins}
+    assert demo.complaints(figures, spoken=3, failure=failure) == told

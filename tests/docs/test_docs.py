@@ -82,7 +82,7 @@ def test_settings_named_in_the_text_exist() -> None:
     from offhook.config import SETTINGS, flag_of
 
     known = {flag_of(setting.name) for setting in SETTINGS} | {"--config", "--help", "--once"}
-    known |= {"--say", "--hear", "--interrupt-after", "--json", "--dtmf", "--hangup-after", "--bind"}
+    known |= {"--say", "--hear", "--interrupt-after", "--listen-first", "--json", "--dtmf", "--hangup-after", "--bind"}
     known |= {"--phone-recordings", "--write-conformance"}
     for path in DOCUMENTS:
         for flag in re.findall(r"`(--[a-z-]+)", path.read_text(encoding="utf-8")):

@@ -21,10 +21,13 @@ from offhook.audio.wav import read_wav, write_wav
 from offhook.config import Config
 from offhook.model.cascade import Cascade
 from offhook.model.demo_brain import DemoBrain
+from offhook.model.fallback import Seat
 from offhook.model.interface import Sound, Speech, Words
 from offhook.model.local.voices import assets
 from offhook.model.local.whisper.folder import is_installed
+from offhook.model.relay import RelayBackend, UpstreamOptions
 from offhook.model.scripted import ScriptedEar, ScriptedVoice
+from offhook.model.settings import Role
 from offhook.testing.phone import CallFailedError, Phone
 from offhook.testing.voice import voice
 from offhook.wire.session import TranscriptionEcho, Voice
@@ -369,6 +372,14 @@ def test_doctor_tries_every_backend_that_stands_in_for_another(tmp_path: Path) -
     assert re.search(r"ok +speaking", out), "one of them works"
 
 
+def test_doctor_tries_what_stands_in_for_a_relay() -> None:
+    relay = ("--relay-url", NOBODY.replace("http", "ws"), "--backend", "parts", "--llm", "demo")
+    status, out, err = run("doctor", *ANY, *relay)
+    assert (status, err) == (1, "")
+    assert re.search(r"BAD +relay +openai at ", out)
+    assert re.search(r"ok +speaking", out), out
+
+
 def test_doctor_finds_a_speech_server_that_is_away() -> None:
     status, out, err = run("doctor", *ANY, "--llm", "demo", "--tts-url", "wyoming://127.0.0.1:1")
     assert (status, err) == (1, "")
@@ -418,6 +429,44 @@ def test_doctor_waits_for_no_model_for_ever(
         async with asyncio.timeout(PATIENCE_S):
             found = (await doctor._conversation(backend, Config()))[-1]
         assert (found.what, "within 1 s" in found.detail) == (what, True)
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(("role", "part"), [("stt", EndlessEar()), ("tts", EndlessVoice())])
+def test_doctor_waits_for_none_of_several_backends_for_ever(
+    monkeypatch: pytest.MonkeyPatch, role: Role, part: EndlessEar | EndlessVoice
+) -> None:
+    monkeypatch.setattr(doctor, "TRIAL_S", 1.0)
+
+    async def test() -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            found = await doctor._try_backend(role, Seat("slow", part, 1.0), Config())
+        assert (found.state, found.what) == ("BAD", f"{role} slow")
+        assert "no answer within 1 s" in found.detail
+
+    asyncio.run(test())
+
+
+def test_doctor_waits_for_no_upstream_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "TRIAL_S", 1.0)
+
+    over = asyncio.Event()
+
+    async def mute(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    async def test() -> None:
+        async with asyncio.timeout(PATIENCE_S), await asyncio.start_server(mute, "127.0.0.1", 0) as server:
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            backend = RelayBackend(UpstreamOptions(url, "openai", "", None, PATIENCE_S))
+            try:
+                found = await doctor._try_upstream(backend, Config())
+            finally:
+                over.set()
+            assert (found.state, found.what) == ("BAD", "relay")
+            assert "no answer within 1 s" in found.detail
 
     asyncio.run(test())
 

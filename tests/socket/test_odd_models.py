@@ -118,3 +118,23 @@ def test_recordings_that_come_faster_than_they_are_heard_are_refused_beyond_a_li
             await client.until("conversation.item.input_audio_transcription.completed")
 
     run_jumping(test, backend=ear)
+
+
+class Mute(ScriptedModel):
+    """Says nothing of itself."""
+
+    def report(self) -> dict[str, Any]:
+        raise RuntimeError("the engine is gone")
+
+
+def test_health_and_metrics_are_told_though_a_whole_backend_cannot_report() -> None:
+    """Both answered 500, and a load balancer took away a server whose calls went well."""
+
+    async def test(one: Live) -> None:
+        health = await one.http("GET", "/health")
+        assert health.status_code == 200
+        assert health.json()["models"]["report"] == "failed"
+        assert (await one.http("GET", "/metrics")).status_code == 200
+        assert one.server.models()
+
+    run_jumping(test, backend=Mute())

@@ -11,6 +11,8 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from offhook.model.relay import Upstream, UpstreamLostError, UpstreamOptions
 from offhook.model.upstream_socket import FULL_BYTES
+from offhook.session.relay import limits
+from offhook.wire.limits import MAX_CLIENT_EVENT_BYTES
 
 Talk = Callable[[ServerConnection], Awaitable[None]]
 
@@ -91,3 +93,25 @@ def test_who_fails_at_a_message_hears_no_further_one_and_is_told() -> None:
 
     asyncio.run(whole())
     assert heard == [b"one more"]
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "end"),
+    [(MAX_CLIENT_EVENT_BYTES + 1000, "closed with 1000$"), (limits.MAX_MESSAGE_BYTES + 1, "left with 1009")],
+    ids=["comes back", "is too long"],
+)
+def test_the_largest_item_that_a_client_can_send_may_come_back(size_bytes: int, end: str) -> None:
+    """Symptom: after a picture of 9 MB a conversation lost every connection, each time that the picture came back."""
+    heard: list[int] = []
+
+    async def talk(socket: ServerConnection) -> None:
+        await socket.send("x" * size_bytes)
+        await socket.close()
+
+    async def whole() -> None:
+        async with upstream(talk) as there:
+            with pytest.raises(UpstreamLostError, match=end):
+                await there.run(lambda: None, lambda message: heard.append(len(message)))
+
+    asyncio.run(whole())
+    assert heard == ([size_bytes] if size_bytes < limits.MAX_MESSAGE_BYTES else [])

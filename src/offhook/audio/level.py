@@ -38,7 +38,8 @@ def levels_dbfs(samples: Samples, step_samples: int = 80) -> npt.NDArray[np.floa
 
 
 _VALUES: Final = {codec: g711.decode(bytes(range(256)), codec) / FULL_SCALE for codec in Codec}
-_SQUARES: Final = {codec: _VALUES[codec] ** 2 for codec in Codec}
+# Values and squares side by side, as the two parts of complex numbers, are looked up and summed in one go.
+_VALUES_AND_SQUARES: Final = {codec: values + 1j * values**2 for codec, values in _VALUES.items()}
 
 
 def levels_of_g711(payload: bytes, codec: Codec, step_samples: int = 80) -> list[float]:
@@ -47,10 +48,10 @@ def levels_of_g711(payload: bytes, codec: Codec, step_samples: int = 80) -> list
     There are only 256 sample values, so their squares come from a table; the payloads of many calls may be joined, each
     a whole number of steps.
     """
-    codes = np.frombuffer(payload, np.uint8, len(payload) // step_samples * step_samples).reshape(-1, step_samples)
-    each = np.full(step_samples, 1 / step_samples)
-    mean = _VALUES[codec].take(codes) @ each
-    power = _SQUARES[codec].take(codes) @ each - mean * mean
+    codes = np.frombuffer(payload, np.uint8, len(payload) // step_samples * step_samples).astype(np.intp)
+    each = np.full(step_samples, 1 / step_samples, np.complex128)
+    means = _VALUES_AND_SQUARES[codec].take(codes.reshape(-1, step_samples), mode="clip") @ each
+    power = means.imag - means.real**2
     levels: list[float] = (10.0 * np.log10(np.maximum(power, 1e-10))).tolist()
     return levels
 

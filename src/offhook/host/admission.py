@@ -105,7 +105,7 @@ class Admission:
         self._max_calls = max_calls
         self._noun = noun
         self.costs = costs or Costs()
-        self._kind = self.costs.add(guessed_cost)
+        self.kind = self.costs.add(guessed_cost)
         self._others = 0.0
         self._calls = Ceiling(LEAST_LIMIT)
         self._setups = Ceiling(LEAST_SETUPS)
@@ -117,12 +117,12 @@ class Admission:
     @property
     def cost(self) -> float:
         """The share of a core that a call costs."""
-        return self._kind.cost
+        return self.kind.cost
 
     @property
     def share(self) -> float:
         """The share of a core that the calls of the last second cost, and setting up new ones."""
-        return self._kind.share
+        return self.kind.share
 
     @property
     def limit(self) -> int:
@@ -157,7 +157,7 @@ class Admission:
 
     def observe(self, load: Load) -> None:
         """Take the figures of a second, in which the server held nothing else."""
-        self.costs.learn(load.busy, (Amount(load.legs, load.opened),))
+        self.costs.learn(load.busy, {self.kind: Amount(load.legs, load.opened)})
         self.judge(load)
 
     def judge(self, load: Load) -> None:
@@ -168,7 +168,7 @@ class Admission:
         if late is None:
             self._late_readings = 0
             self._calls.rise(TARGET_BUSY / self.cost)
-            self._setups.rise(TARGET_BUSY / max(self._kind.setup_s, LEAST_SETUP_S))
+            self._setups.rise(TARGET_BUSY / max(self.kind.setup_s, LEAST_SETUP_S))
             if self._calls.value == self._setups.value == _NONE:
                 self.reason = ""
             return
@@ -178,7 +178,7 @@ class Admission:
         if not self.share or self.share < load.others:
             return  # It is somebody else's doing, or nobody's, and there is nothing to take less of.
         self.reason = late
-        if load.opened * self._kind.setup_s > load.legs * self.cost:
+        if load.opened * self.kind.setup_s > load.legs * self.cost:
             self._setups.lower(load.opened)
         else:
             self._calls.lower(load.legs, LEAST_LIMIT if load.busy > TARGET_BUSY else BLAMELESS)

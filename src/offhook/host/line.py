@@ -170,9 +170,17 @@ class Line:
             self._log.warning("noise reduction is not installed, and left out", mend=INSTALL)
         self._media.reduce_noise(self._leg, make(level) if level and make is not None else None)
 
+    @property
+    def input_ms(self) -> int:
+        """How much the caller was heard so far, in milliseconds."""
+        return self._audio.end_ms
+
     def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:
         """Return what the caller said between two positions: 16-bit mono samples, and their rate in Hz."""
         return to_bytes(self._audio.read(start_ms, end_ms)), limits.RATE_HZ
+
+    def release(self, before_ms: int) -> None:
+        """Nothing: the audio plane keeps two minutes at most, as G.711."""
 
     def retrieved_audio(self, start_ms: int, end_ms: int) -> bytes:
         """Return the same as an item shows it."""

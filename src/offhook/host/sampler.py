@@ -99,7 +99,8 @@ class LoadSampler:
 def observe(calls: Admission, load: Load, sessions: SessionLoad, opened: int) -> None:
     """Give the figures of a second to both, who share their costs; each is judged by its own part of the load."""
     held = len(sessions)
-    calls.costs.learn(load.busy, (Amount(load.legs, load.opened), Amount(held, opened)))
+    held_now = {calls.kind: Amount(load.legs, load.opened), sessions.admission.kind: Amount(held, opened)}
+    calls.costs.learn(load.busy, held_now)
     calls.judge(replace(load, others=min(sessions.admission.share, load.busy)))
     # Sessions cannot hear that the audio of calls is late, but they share the processor with it.
     others = min(calls.share, load.busy)

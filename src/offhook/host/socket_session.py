@@ -150,7 +150,8 @@ class SocketSession:
         if self._working or self._closed:
             return
         self._working = True
-        is_sound = True  # Most of what a model makes is, and makes no deadline earlier.
+        # Most of what a model makes is sound, and makes no deadline earlier; but a silence may begin behind it.
+        is_sound = not self.engine.waiting.fills
         try:
             while self._inbox and not self._closed:
                 event = self._inbox.popleft()
@@ -217,6 +218,10 @@ class SocketSession:
         self._watch.cost.add(used)
         if self._closed and self._services.prices:
             self._save()
+
+    def bill_parts(self, item_id: str) -> None:
+        """The words of a turn are the work of parts that tell it themselves."""
+        self._watch.bill_parts(item_id)
 
     def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something that goes on beyond the end come to its own."""

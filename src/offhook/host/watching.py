@@ -6,7 +6,7 @@ It reads what happened and what was decided about it, and changes nothing, so th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -26,6 +26,14 @@ from offhook.wire.session import Session, Tracing
 MAX_REMEMBERED: Final = 256
 
 _SESSION: Final = "session"
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A response that a model was asked for, and whether the model counted what it took."""
+
+    response_id: str
+    is_counted: bool = False
 
 
 @dataclass(slots=True)
@@ -56,7 +64,7 @@ class Watch:
         self, metrics: Metrics, *, seed: bytes, epoch_s: float, prices: Prices | None = None, **names: str
     ) -> None:
         self.usage = Usage()
-        self.cost = Cost(prices or Prices(), metrics)
+        self.cost = Cost(Prices() if prices is None else prices, metrics)
         self._metrics = metrics
         self._seed = seed
         self._epoch_s = epoch_s
@@ -65,8 +73,10 @@ class Watch:
         self._began = 0.0
         self._heard: dict[str, float] = {}
         self._runs: dict[int, _Run] = {}
+        self._asked: dict[int, _Asked] = {}
         self._tools: dict[str, float] = {}
         self._spoken_at: float | None = None
+        self._parts_billed: dict[str, bool] = {}
 
     # -- driving
 
@@ -95,6 +105,10 @@ class Watch:
         """The spans that have ended so far; none when the session wants no trace."""
         return self._trace.spans if self._trace is not None else ()
 
+    def bill_parts(self, item_id: str) -> None:
+        """The words of a turn are no work of the backend that does everything: who hears them tells what it takes."""
+        _remember(self._parts_billed, item_id, True)
+
     def stop(self, now: float) -> None:
         """The session has ended, but what was said last may still be transcribed."""
         if self._trace is not None:
@@ -108,7 +122,14 @@ class Watch:
 
     def usage_shown(self) -> dict[str, Any]:
         """Return what the session has used, as a record shows it."""
-        return msgspec.structs.asdict(self.usage) | {"heard_seconds": round(self.usage.heard_seconds, 3)}
+        usage = self.usage
+        return {
+            "responses": usage.responses,
+            "input_tokens": usage.input_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "output_tokens": usage.output_tokens,
+            "heard_seconds": round(usage.heard_seconds, 3),
+        }
 
     # -- the trace
 
@@ -154,7 +175,7 @@ class Watch:
 
     def _transcript_completed(self, event: happened.TranscriptCompleted, now: float) -> None:
         self.usage.heard_seconds += event.seconds
-        if whole := self.cost.prices.whole:
+        if (whole := self.cost.prices.whole) and self._parts_billed.pop(event.item_id, None) is None:
             self.cost.add(used_to_hear(whole, event.seconds, event.usage))
         self._transcript_ended(event.item_id, now, "completed")
 
@@ -181,6 +202,7 @@ class Watch:
 
     def _generate(self, request: do.Generate, now: float) -> None:
         _remember(self._runs, request.run, _Run(request.response_id, now, self._spoken_at))
+        _remember(self._asked, request.run, _Asked(request.response_id))
         self._spoken_at = None
         self._begin(f"think {request.run}", "think", now, parent=f"response {request.response_id}")
 
@@ -213,6 +235,9 @@ class Watch:
         if run is not None:
             self._metrics.observe("offhook_generate_seconds", now - run.asked_at)
         failed = isinstance(event, happened.GenerationFailed)
+        asked = self._asked.get(event.run)
+        if asked is not None and isinstance(event, happened.GenerationFinished):
+            asked.is_counted = event.usage is not None
         self._finish(f"think {event.run}", now, failed=failed)
         self._finish(f"speak {event.run}", now, failed=failed)
 
@@ -225,8 +250,7 @@ class Watch:
         self.usage.responses += 1
         tokens: dict[str, int] = {}
         if used is not None:
-            if whole := self.cost.prices.whole:
-                self.cost.add(used_tokens("backend", whole, used))
+            self._pay(response.id, used)
             tokens = {
                 "input_tokens": used.input_tokens,
                 "cached_tokens": used.input_token_details.cached_tokens,
@@ -242,6 +266,16 @@ class Watch:
         error = details.error.code if details is not None and details.error else None
         failed = response.status == "failed"
         self._finish(f"response {response.id}", now, failed=failed, status=response.status, error=error, **tokens)
+
+    def _pay(self, response_id: str, used: ev.Usage) -> None:
+        """Take down the cost of a response that a model which does everything by itself was asked for."""
+        prices = self.cost.prices
+        run = next((run for run, asked in self._asked.items() if asked.response_id == response_id), None)
+        if run is None:
+            return
+        is_counted = self._asked.pop(run).is_counted
+        if prices.whole and not prices.is_told:
+            self.cost.add(replace(used_tokens("backend", prices.whole, used), estimated=not is_counted))
 
     def _playout_started(self, event: happened.PlayoutStarted, now: float) -> None:
         run = self._runs.get(event.run)

@@ -6,7 +6,7 @@ Pure: the driver brings the figures, once a second.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -83,9 +83,9 @@ class Costs:
         self._moments, self._unexplained = np.zeros((size, size)), np.zeros(size)
         return kind
 
-    def learn(self, busy: float, amounts: Sequence[Amount]) -> None:
-        """Take the share of a core that a second took, and how many of each kind there were, in the order of `add`."""
-        counts = zip(self._kinds, amounts, strict=True)
+    def learn(self, busy: float, amounts: Mapping[Kind, Amount]) -> None:
+        """Take the share of a core that a second took, and how many there were of each kind that there was."""
+        counts = [(kind, amounts.get(kind, Amount())) for kind in self._kinds]
         row = np.array([each for kind, amount in counts for each in (kind.grown(amount.held), amount.opened)], float)
         told = row != 0
         if not told.any():

@@ -46,9 +46,11 @@ class Ducking:
 
     def apply(self, frame: bytes, codec: Codec) -> bytes:
         """Return a frame as loud as it is to be."""
+        if self._step == self._target == 0:
+            return frame
         tables = _TABLES[codec]
         if self._step == self._target:
-            return frame.translate(tables[self._step]) if self._step else frame
+            return frame.translate(tables[self._step])
         parts = []
         for start in range(0, len(frame), _STEP_TICKS):
             self._step += (self._target > self._step) - (self._target < self._step)

@@ -51,6 +51,7 @@ class Inbound:
         "_receives",
         "_recorder",
         "_timeout_s",
+        "_usual_from",
         "_usual_type",
         "codec",
         "guard",
@@ -92,6 +93,7 @@ class Inbound:
         self._concealer: Concealer | None = None
         self._presence = _Presence.EXPECTED
         self._never_heard = True
+        self._usual_from: Address | None = None
         self._agree(negotiated)
 
     def close(self) -> None:
@@ -103,18 +105,15 @@ class Inbound:
         self._agree(negotiated)
         self.guard.renegotiated(negotiated.remote)
         self._expect(now)
+        self._find_usual()
 
     def usual(self, data: bytes, address: Address, now: float) -> bool:
         """Take a datagram if it is the next packet of a stream that is in order; tell whether it was.
 
-        Fifty times a second for each call it is, and then there is nothing else to ask. Otherwise call `receive`.
+        Fifty times a second for each call it is, and then there is nothing else to ask. Otherwise call `receive`; of
+        an echo, whose packets only `voice` is asked for, none is usual.
         """
-        if (
-            address != self.guard.settled
-            or self._presence is not _Presence.PRESENT
-            or self._concealer is not None
-            or not HEADER_BYTES < len(data) <= HEADER_BYTES + PAYLOAD_TICKS
-        ):
+        if address != self._usual_from or not HEADER_BYTES < len(data) <= HEADER_BYTES + PAYLOAD_TICKS:
             return False
         first, second, sequence, timestamp, ssrc = read_header(data)
         ticks = int((now - self._opened_at) * RATE_HZ)
@@ -141,6 +140,7 @@ class Inbound:
             )
             if pieces:
                 self._lay(pieces)
+            self._find_usual()
 
     def voice(self, data: bytes, address: Address, now: float, edges: list[Edge]) -> RtpPacket | None:
         """Check a datagram and count it; return it if it is the caller's voice, or a sign of it without sound."""
@@ -186,6 +186,7 @@ class Inbound:
         pieces = self.jitter.fill(int((now - self._opened_at) * RATE_HZ))
         if pieces:
             self._lay(pieces)
+            self._find_usual()
 
     def attend(self, now: float, edges: list[Edge], *, quiet: bool) -> None:
         """Do now and then what need not be done often: correct the clocks where nobody hears it, miss a caller."""
@@ -198,6 +199,7 @@ class Inbound:
             and now - self.heard_at >= self._timeout_s
         ):
             self._presence = _Presence.MISSED
+            self._find_usual()
             edges.append(MediaTimedOut(self._leg, self._ms(now), self._timeout_s))
 
     def _agree(self, negotiated: Negotiated) -> None:
@@ -207,6 +209,11 @@ class Inbound:
         # A caller who wants to hear nothing has put us on hold, and owes us no music (RFC 3264 section 8.4).
         self._awaited = negotiated.direction is Direction.SENDRECV
         self._usual_type = next((number for number, codec in negotiated.codecs if codec is self.codec), -1)
+
+    def _find_usual(self) -> None:
+        """Note where a packet comes from that needs no further question: nowhere while each of them does."""
+        is_usual = self._presence is _Presence.PRESENT and self._concealer is None
+        self._usual_from = self.guard.settled if is_usual else None
 
     def _expect(self, now: float) -> None:
         """Begin to wait anew: nobody is missed for the time before."""

@@ -79,7 +79,7 @@ class Keypad:
     @property
     def busy(self) -> bool:
         """Whether there are keys to press."""
-        return bool(self._keys) or not isinstance(self._state, _Idle)
+        return type(self._state) is not _Idle or bool(self._keys)
 
     def press(self, digits: str, duration_ms: int) -> None:
         """Queue keys, each one of `offhook.audio.dtmf.DIGITS`; what is beyond `limits.DIGITS` is dropped."""

@@ -120,9 +120,7 @@ class Leg:
         self._agree(negotiated)
 
     def receive(self, data: bytes, address: Address, now: float, edges: list[Edge]) -> None:
-        """Take a datagram from the RTP port."""
-        if not self.echo and self.inbound.usual(data, address, now):
-            return
+        """Take a datagram from the RTP port, unless `Inbound.usual` has taken it."""
         if self._rtcp_mux and is_rtcp(data):
             self.control(data, address, now)
         elif self.echo:
@@ -166,7 +164,14 @@ class Leg:
                 return
             self._catch_up(now)
         else:
-            self._carry(late_frames, now, edges)
+            if late_frames:
+                self.outbound.skip(late_frames)
+                self.place += late_frames * FRAME_TICKS
+            if not self.echo:
+                if (now - self.opened_at) * RATE_HZ - self.inbound.jitter.line_end >= LEAST_DEPTH:
+                    self.inbound.tick(now)
+                self.outbound.tick(self.place, edges)
+            self.place += FRAME_TICKS
         if now >= self._attend_at:
             self._attend_at = now + limits.ATTEND_S
             self.inbound.attend(now, edges, quiet=self.turns.quiet)
@@ -175,16 +180,6 @@ class Leg:
             if now >= self._rtcp_at:
                 self._rtcp_at = now + limits.RTCP_INTERVAL_S * (0.5 + randbits(16) / 65536)
                 self._send_control(self._report(now))
-
-    def _carry(self, late_frames: int, now: float, edges: list[Edge]) -> None:
-        if late_frames:
-            self.outbound.skip(late_frames)
-            self.place += late_frames * FRAME_TICKS
-        if not self.echo:
-            if (now - self.opened_at) * RATE_HZ - self.inbound.jitter.line_end >= LEAST_DEPTH:
-                self.inbound.tick(now)
-            self.outbound.tick(self.place, edges)
-        self.place += FRAME_TICKS
 
     def _catch_up(self, now: float) -> None:
         """Let the time pass that a leg without sound either way has left out."""

@@ -11,7 +11,7 @@ from offhook.media.keypad import Done, EventPacket, Keypad, Sound
 from offhook.media.limits import FRAME_TICKS, RATE_HZ, TICKS_PER_MS
 from offhook.media.playout import Playout
 from offhook.media.ports import DatagramPort
-from offhook.rtp.packet import RtpPacket, signed_32, voice_packet
+from offhook.rtp.packet import PLAIN, RtpPacket, signed_32, voice_packet, write_header
 from offhook.rtp.source import SourceGuard
 
 
@@ -56,9 +56,10 @@ class Outbound:
         self._guard = guard
         self._recorder = options.recorder
         # Random beginnings make known-plaintext attacks on encryption harder (RFC 3550 section 5.1).
-        self.ssrc = randbits(32)
-        self._sequence = randbits(16)
-        self.timestamp = randbits(32)
+        chance = randbits(80)
+        self.ssrc = chance & 0xFFFFFFFF
+        self._sequence = chance >> 32 & 0xFFFF
+        self.timestamp = chance >> 48
         """The RTP timestamp of the next frame."""
         self._agree(negotiated)
         self.playout = Playout(leg, self._codec)
@@ -99,9 +100,8 @@ class Outbound:
         if payload is None:
             payload = self._silence
         # RFC 3551 section 4.1: the marker shows the first packet of a talkspurt, where a receiver may set its delay.
-        marker = self._gap or (talking and not self._talking)
-        header = (self._payload_type, marker, self._sequence, self.timestamp, self.ssrc)
-        self._put(voice_packet(*header, payload), FRAME_TICKS)
+        second = self._payload_type | 128 if self._gap or (talking and not self._talking) else self._payload_type
+        self._put(write_header(PLAIN, second, self._sequence, self.timestamp, self.ssrc) + payload, FRAME_TICKS)
         self._talking = talking
         self._gap = False
         self.timestamp = self.timestamp + FRAME_TICKS & 0xFFFFFFFF

@@ -446,10 +446,10 @@ class MediaPlane:
         except OSError:  # Nothing there after all, or an error of the network that the next packet outlives.
             return
         try:
-            if port is leg.ports.rtp:
-                leg.receive(data, address, now, self._edges)
-            else:
+            if port is not leg.ports.rtp:
                 leg.control(data, address, now)
+            elif not leg.inbound.usual(data, address, now):
+                leg.receive(data, address, now, self._edges)
         except Exception as error:  # a bug: this call pays for it
             self._close(leg, now, error)
 
@@ -458,11 +458,13 @@ class MediaPlane:
         due = int((now + _GRAIN_S - self._group_at[group]) / _FRAME_S) + 1
         late = max(due - limits.CATCH_UP_FRAMES, 0)
         self._group_at[group] += due * _FRAME_S
+        edges, randbits = self._edges, self._randbits
         for leg in list(self._groups[group].values()):
             self.meter.skipped_frames += late
             try:
-                for frame in range(due - late):
-                    leg.tick(0 if frame else late, now, self._edges, self._randbits)
+                leg.tick(late, now, edges, randbits)
+                for _ in range(due - late - 1):
+                    leg.tick(0, now, edges, randbits)
             except Exception as error:  # a bug: this call pays for it
                 self._close(leg, now, error)
 

@@ -8,6 +8,7 @@ import select
 import socket
 import threading
 from collections import deque
+from functools import partial
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from offhook.errors import ConfigError, LocalError
@@ -36,7 +37,7 @@ class UdpPort:
     `OSError`. Both are the socket's own methods: at thousands of packets a second every layer of calls is felt.
     """
 
-    __slots__ = ("_socket", "address", "send")
+    __slots__ = ("_socket", "address", "receive", "send")
 
     def __init__(self, host: str, port: int, *, dscp: int = EXPEDITED) -> None:
         six = ":" in host
@@ -54,10 +55,7 @@ class UdpPort:
             raise
         self.address: Address = (host, port) if port else self._socket.getsockname()
         self.send = self._socket.sendto
-
-    def receive(self) -> tuple[bytes, Address]:
-        """Return the next datagram and its sender; `BlockingIOError` when there is none."""
-        return self._socket.recvfrom(PACKET_BYTES)
+        self.receive = partial(self._socket.recvfrom, PACKET_BYTES)
 
     def fileno(self) -> int:
         """Return the descriptor, for a poller."""

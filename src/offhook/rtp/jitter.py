@@ -250,13 +250,15 @@ class JitterBuffer:
         """Note that the line has been continued in time: what was late before is over."""
         self._late_since = None
         self._filled = 0
-        self._frame = max(_SHORTEST_FRAME, ticks)
+        if ticks != self._frame:
+            self._frame = max(_SHORTEST_FRAME, ticks)
         if self.depth > self._calm_depth and now - self._settled_at >= _SHRINK_AFTER:
             self.depth = max(self.depth - _SHRINK, self._calm_depth)
             self._settled_at = now
         # The best arrival of a while: delay only ever adds, so the best one shows where the clocks stand.
         ahead = self.line_end - now
-        self._best = max(self._best, ahead)
+        if ahead > self._best:
+            self._best = ahead
         self._packets += 1
         if self._packets == _DRIFT_PACKETS:
             self._drift = self._best if abs(self._best) >= _DRIFT_LEAST else 0

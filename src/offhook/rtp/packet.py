@@ -16,6 +16,8 @@ _EXTENSION: Final = 0x10
 HEADER_BYTES: Final = _FIXED.size
 read_header: Final = _FIXED.unpack_from
 """Read first byte, marker and payload type, sequence, timestamp and SSRC of at least `HEADER_BYTES` bytes."""
+write_header: Final = _FIXED.pack
+"""Write these five."""
 
 
 class RtpError(RemoteError):

@@ -66,7 +66,10 @@ class Reception:
             return
         transit = now_ticks - timestamp
         if self._transit is not None:
-            self.jitter += (abs(signed_32(transit - self._transit)) - self.jitter) / 16
+            change = transit - self._transit & 0xFFFF_FFFF
+            if change > 0x7FFF_FFFF:
+                change = 0x1_0000_0000 - change
+            self.jitter += (change - self.jitter) / 16
         self._transit = transit
 
     def _misordered(self, sequence: int, step: int) -> bool:

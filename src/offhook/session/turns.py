@@ -187,6 +187,9 @@ class Turns:
         engine = self._engine
         engine.semantic.reconfigured()
         if detection is None and not isinstance(self._state, Quiet):
+            if isinstance(self._state, Speaking):
+                self._tell_stop(self._state.item_id, engine.input_ms)
+            # What was said is the client's to commit.
             self._state = Quiet(self._start_ms, self._start_ms)
             engine.emit(do.DropEarly())
         engine.emit(do.ConfigureTurns(detection))

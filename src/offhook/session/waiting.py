@@ -103,6 +103,11 @@ class Waiting:
         self._count = 0
         self._bridged_until = 0.0
 
+    @property
+    def fills(self) -> bool:
+        """Whether somebody who waits is to hear something."""
+        return self.own.filling is not None
+
     def updated(self, params: OwnParams | None | UnsetType) -> Own:
         """Return what an update makes of the session's wishes. Raises ApiProblem."""
         engine = self._engine
@@ -161,7 +166,7 @@ class Waiting:
             case InSilence() if heard_until > now:
                 self._wait = InSilence(silence_until)
             case Entertained() if not due or heard_until > self._bridged_until:
-                self._wait = Served()
+                self._wait = InSilence(silence_until) if due else Served()
                 # An answer ends a filler by itself, in the audio plane, with the first of its samples; a sentence that
                 # is not made yet is not there, and would come after a short answer.
                 if not playout.busy or self._is_being_made:

@@ -29,6 +29,8 @@ from offhook.testing.phone import RATE_HZ, CallFailedError, Phone, PhoneCall
 
 # The other side has said what it wanted to say when it was silent for so long.
 ANSWERED_MS: Final = 700
+# It is known, and told, when that time is over.
+SILENT: Final = f"has been silent for {ANSWERED_MS / 1000:g} s"
 # A person does not speak the moment the line opens.
 BREATH_S: Final = 0.3
 PATIENCE_S: Final = 30.0
@@ -165,7 +167,7 @@ async def follow(call: PhoneCall, script: Script, teller: Teller) -> None:
         await call.hears_sound(PATIENCE_S)
         teller.tell("agent", "speaks")
         await call.hears_silence(ANSWERED_MS, PATIENCE_S)
-        teller.tell("agent", "is silent")
+        teller.tell("agent", SILENT)
     await asyncio.sleep(BREATH_S)
     for index, line in enumerate(script.lines):
         following = script.lines[index + 1] if index + 1 < len(script.lines) else None
@@ -179,7 +181,7 @@ async def follow(call: PhoneCall, script: Script, teller: Teller) -> None:
             teller.tell("caller", "interrupts")
             continue
         await call.hears_silence(ANSWERED_MS, PATIENCE_S)
-        teller.tell("agent", "is silent")
+        teller.tell("agent", SILENT)
     if script.hang_up_after_s is not None:
         left_s = answered_at + script.hang_up_after_s - time.monotonic()
         if left_s > 0 and call.end is None:

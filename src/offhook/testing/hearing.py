@@ -22,6 +22,9 @@ BRIDGE_MS: Final = 400
 SHORTEST_MS: Final = 60
 # A hole of this length in what should be continuous sound can be heard.
 AUDIBLE_GAP_MS: Final = 40
+# Nobody answers so soon: who begins within this time of a sound began before it was clear that it was the last, as
+# between two words of which the second was never said.
+REACTION_MS: Final = 150
 
 
 class Utterance(NamedTuple):
@@ -47,7 +50,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class BargeIn:
-    """The caller began while the agent spoke, and the agent was silent after ``delay_ms``."""
+    """The caller began while the agent spoke, and the agent was silent after ``delay_ms``: 0 where it paused."""
 
     began_at_ms: int
     silent_at_ms: int
@@ -95,9 +98,10 @@ def understand(stereo: Samples) -> Conversation:
     turns, barge_ins = [], []
     for index, utterance in enumerate(said):
         limit_ms = said[index + 1].start_ms if index + 1 < len(said) else len(stereo) * 1000 // RATE_HZ
-        during = next((each for each in heard if each.start_ms < utterance.start_ms < each.end_ms), None)
+        began_ms = utterance.start_ms
+        during = next((each for each in heard if each.start_ms < began_ms < each.end_ms + REACTION_MS), None)
         if during is not None:
-            barge_ins.append(BargeIn(utterance.start_ms, during.end_ms))
+            barge_ins.append(BargeIn(began_ms, max(began_ms, during.end_ms)))
         answer = next((each for each in heard if utterance.end_ms <= each.start_ms <= limit_ms), None)
         if answer is not None:
             turns.append(Turn(utterance.end_ms, answer.start_ms))

@@ -13,8 +13,10 @@ from offhook.session import inputs as happened
 from offhook.session.relay import limits
 from offhook.session.relay.dialect import Dialect, FormatName
 from offhook.session.relay.event import Response, UpstreamEvent, run_of, usage_of
+from offhook.session.relay.meter import Meter
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.post import ForNobody, Post
+from offhook.session.relay.reserve import Reserve
 from offhook.session.relay.runs import Answering, Asked, Ending, Over, Run, Runs
 from offhook.session.relay.speech import heard_from
 from offhook.wire import server_events as ev
@@ -28,13 +30,23 @@ class Answers:
     """Follows the responses that were asked for. ``patience_s`` is how long upstream may be silent about one."""
 
     def __init__(
-        self, dialect: Dialect, spoken: FormatName, post: Post, mirror: Mirror, runs: Runs, patience_s: float
+        self,
+        dialect: Dialect,
+        spoken: FormatName,
+        post: Post,
+        mirror: Mirror,
+        runs: Runs,
+        reserve: Reserve,
+        meter: Meter,
+        patience_s: float,
     ) -> None:
         self._dialect = dialect
         self._spoken = spoken
         self._post = post
         self._mirror = mirror
         self._runs = runs
+        self._reserve = reserve
+        self._meter = meter
         self._patience_s = patience_s
         self._now = 0.0
 
@@ -53,6 +65,8 @@ class Answers:
             self._follow_foreign(event, response_id, is_end=look is None)
             return True
         _note(run.shown, event)
+        if look is None:
+            self._meter.counted(run, usage_of(event.response or Response()))
         match run.state:
             case Answering(response_id=known):
                 run.state = Answering(known, now + self._patience_s)
@@ -73,6 +87,7 @@ class Answers:
             return
         _note(shown, event)
         if is_end:
+            self._meter.foreign(usage_of(event.response or Response()))
             self._delete(shown)
             shown.clear()
 
@@ -130,6 +145,7 @@ class Answers:
         self._start_call(run, item.id, item.name, item.call_id)
 
     def _start_call(self, run: Run, item_id: str, name: str | None, call_id: str | None) -> None:
+        item_id = run.call_of(item_id, call_id)
         if item_id not in run.calls and name and len(run.calls) < limits.MAX_OUTPUT_ITEMS:
             run.calls[item_id] = call_id or ""
             self._post.tell([happened.ToolCallStarted(run.number, run.call_index(item_id), name, call_id or None)])
@@ -169,21 +185,25 @@ class Answers:
         self._post.tell([happened.AudioProduced(run.number, pcm, rate_hz, duration_ms, message=number)])
 
     def _arguments(self, run: Run, event: UpstreamEvent) -> None:
-        if event.item_id in run.calls and event.delta:
-            run.worded.add(event.item_id)
-            delta = happened.ToolArgumentsProduced(run.number, run.call_index(event.item_id), event.delta)
+        item_id = run.call_of(event.item_id or event.call_id or _ONLY, event.call_id)
+        if item_id in run.calls and event.delta:
+            run.worded.add(item_id)
+            delta = happened.ToolArgumentsProduced(run.number, run.call_index(item_id), event.delta)
             self._post.tell([delta])
 
     def _arguments_done(self, run: Run, event: UpstreamEvent) -> None:
         item_id = event.item_id or event.call_id or _ONLY
+        is_news = run.call_of(item_id, event.call_id) not in run.calls
         self._start_call(run, item_id, event.name, event.call_id)
-        self._all_arguments(run, item_id, event.arguments)
+        if is_news and not event.item_id and item_id in run.calls:
+            run.unnamed.add(item_id)
+        self._all_arguments(run, run.call_of(item_id, event.call_id), event.arguments)
 
     def _item_done(self, run: Run, event: UpstreamEvent) -> None:
         item = event.item
         if item is not None and item.type == "function_call" and item.id:
             self._start_call(run, item.id, item.name, item.call_id)
-            self._all_arguments(run, item.id, item.arguments)
+            self._all_arguments(run, run.call_of(item.id, item.call_id), item.arguments)
 
     def _all_arguments(self, run: Run, item_id: str, arguments: str | None) -> None:
         if item_id in run.calls and item_id not in run.worded and arguments:
@@ -212,9 +232,9 @@ class Answers:
         reason = None if details is None else details.reason
         match response.status, reason:
             case (("completed" | None), _):
-                self._post.tell([happened.GenerationFinished(run.number, "stop", usage_of(response))])
+                self._post.tell([happened.GenerationFinished(run.number, "stop", run.counted)])
             case "incomplete", ("max_output_tokens" | "content_filter") as why:
-                self._post.tell([happened.GenerationFinished(run.number, why, usage_of(response))])
+                self._post.tell([happened.GenerationFinished(run.number, why, run.counted)])
             case _:
                 problem = None if details is None else details.error
                 message = (problem and problem.message) or f"Upstream ended the response: {response.status}."
@@ -231,7 +251,7 @@ class Answers:
                 run.state = Ending(None, now + limits.CANCEL_S)
             case _:
                 run.state = Over()
-        self._post.tell([happened.GenerationFailed(run.number, code, message, kind)])
+        self._reserve.fail(run, happened.GenerationFailed(run.number, code, message, kind))
 
     # -- which item is which
 
@@ -253,7 +273,8 @@ class Answers:
             case _:
                 return
         if not run.request.aside and upstream_id is not None:
-            self._mirror.put(str(item.id), None if upstream_id == _ONLY else upstream_id)
+            is_named = upstream_id != _ONLY and upstream_id not in run.unnamed
+            self._mirror.put(str(item.id), upstream_id if is_named else None)
 
 
 def _note(shown: list[str], event: UpstreamEvent) -> None:

@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 
 from offhook.errors import RemoteError
+from offhook.session.relay import limits
 from offhook.wire.items import LogProb
-from offhook.wire.server_events import Usage
+from offhook.wire.server_events import DurationUsage, TokensUsage, Usage
 
 RUN_KEY: Final = "offhook_run"
 _MAX_DIGITS: Final = 18
@@ -72,6 +73,8 @@ class UpstreamEvent(msgspec.Struct, frozen=True):
     delta: str | None = None
     audio: str | None = None
     sample_rate_hz: int | None = None
+    audio_start_ms: int | None = None
+    audio_end_ms: int | None = None
     text: str | None = None
     transcript: str | None = None
     speaker: str | None = None
@@ -84,10 +87,12 @@ class UpstreamEvent(msgspec.Struct, frozen=True):
     error: Problem | str | None = None
     message: str | None = None
     logprobs: msgspec.Raw = msgspec.Raw(b"null")
+    usage: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _decoder = msgspec.json.Decoder(UpstreamEvent)
 _usage_decoder = msgspec.json.Decoder(Usage | None)
+_heard_decoder = msgspec.json.Decoder(TokensUsage | DurationUsage | None)
 _metadata_decoder = msgspec.json.Decoder(dict[str, str] | None)
 _logprobs_decoder = msgspec.json.Decoder(tuple[LogProb, ...] | None)
 
@@ -141,4 +146,23 @@ def usage_of(response: Response) -> Usage | None:
         usage: Usage | None = _usage_decoder.decode(response.usage)
     except (msgspec.MsgspecError, RecursionError):
         return None
-    return usage
+    return usage if _can_be(usage) else None
+
+
+def usage_of_words(event: UpstreamEvent) -> TokensUsage | None:
+    """Return the tokens that a transcript has used; None where none, or none that can be read, are told."""
+    try:
+        usage: TokensUsage | DurationUsage | None = _heard_decoder.decode(event.usage)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    return usage if isinstance(usage, TokensUsage) and _can_be(usage) else None
+
+
+def _can_be(usage: Usage | TokensUsage | None) -> bool:
+    pending = [msgspec.to_builtins(usage)]
+    for figure in pending:
+        if isinstance(figure, dict):
+            pending += figure.values()
+        elif isinstance(figure, int) and not 0 <= figure <= limits.MAX_TOKENS:
+            return False
+    return True

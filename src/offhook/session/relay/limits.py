@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from offhook.wire.limits import MAX_CLIENT_EVENT_BYTES
+
 STREAM_MS: Final = 400
 """How often the audio of a caller who speaks goes upstream: what is left at the end of a turn goes with its commit, so
 that more messages would make no answer sooner. The silence that ends a turn is longer: the rest has no words in it."""
+
+LISTEN_MS: Final = 100
+"""How often all that is heard goes upstream where turns are found there: half of it is what an interruption is late by
+on the average, and each message costs what finding turns here does in as long."""
 
 STREAM_LAG_MS: Final = 60
 """Audio of the last moments stays here meanwhile: a turn may end a little before what was heard last."""
@@ -36,8 +42,9 @@ MAX_RUNS: Final = 64
 MAX_OUTPUT_ITEMS: Final = 128
 """Items of one response: as many as a session has tools. Further messages go on in the last one, calls are left out."""
 
-MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
-"""One event from upstream: its audio deltas have some kilobytes, an item that was sent to it may come back whole."""
+MAX_MESSAGE_BYTES: Final = MAX_CLIENT_EVENT_BYTES + 1024 * 1024
+"""One event from upstream: its audio deltas have some kilobytes, but an item that a client sent comes back whole, with
+what upstream says around it. Whatever a conversation holds would come back on every new connection too."""
 
 MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
 """What waits to be sent for longer than `MAX_UNSENT_S`: an upstream that reads so slowly is taken for lost."""
@@ -48,6 +55,9 @@ MAX_UNSENT_S: Final = 20.0
 MAX_HISTORY_BYTES: Final = 64 * 1024 * 1024
 """What waits to be sent at all: a conversation goes to a new connection in one piece, with its pictures."""
 
+MAX_TOKENS: Final = 10**9
+"""What one response or transcript can have taken: figures beyond it, or below zero, are none."""
+
 MAX_BAD_EVENTS: Final = 100
 """Events in a row that are none: whoever sends so many does not speak this protocol."""
 
@@ -56,6 +66,12 @@ MAX_ERRORS_TOLD: Final = 32
 
 CANCEL_S: Final = 3.0
 """How long a response may take to end after it was cancelled, before the next one is asked for all the same."""
+
+HAND_OVER_S: Final = 4.0
+"""How long a response waits for a connection where another model stands in: a caller hears nothing meanwhile."""
+
+HAND_OVER_ATTEMPTS: Final = 2
+"""Failed attempts to connect in a row, after which it does not wait at all: the first loss is mostly a restart."""
 
 BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """The waits before attempts to connect; the first loss is mostly a restart, and a caller is waiting."""

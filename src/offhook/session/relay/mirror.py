@@ -7,6 +7,9 @@ from typing import Final
 
 from offhook.wire.limits import MAX_CONVERSATION_ITEMS
 
+ROOT: Final = "root"
+"""The place before all items, as the id of the one that others stand behind (API reference, ``previous_item_id``)."""
+
 # Ids upstream, those of items that were dropped among them.
 _MAX_NAMES: Final = 2 * MAX_CONVERSATION_ITEMS
 
@@ -18,6 +21,7 @@ class Mirror:
         self._upstream: dict[str, str | None] = {}
         self._here: dict[str, str] = {}
         self._committed: deque[str] = deque()
+        self._refused: set[str] = set()
         self.call_ids: dict[str, str] = {}
 
     def clear(self) -> None:
@@ -25,6 +29,7 @@ class Mirror:
         self._upstream.clear()
         self._here.clear()
         self._committed.clear()
+        self._refused.clear()
         self.call_ids.clear()
 
     def __contains__(self, item_id: str) -> bool:
@@ -50,6 +55,22 @@ class Mirror:
     def drop(self, item_id: str) -> None:
         """An item is not there any more. Upstream may still speak of a turn that it was, so its place is kept."""
         self._upstream.pop(item_id, None)
+        self._refused.discard(item_id)
+
+    def refuse_item(self, item_id: str) -> None:
+        """An item is not taken. It would be refused again, so it counts as sent."""
+        if item_id in self._upstream:
+            self._upstream[item_id] = None
+            self._refused.add(item_id)
+
+    def was_refused(self, item_id: str) -> bool:
+        """Say whether an item counts as sent although upstream did not take it."""
+        return item_id in self._refused
+
+    def is_place(self, upstream_id: str) -> bool:
+        """Say whether an item can stand behind the one with this id there."""
+        item_id = self._here.get(upstream_id)
+        return upstream_id == ROOT or self._upstream.get(item_id or "") == upstream_id
 
     def refuse(self, item_id: str) -> None:
         """A turn never was there."""

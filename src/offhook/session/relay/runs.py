@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 
 import msgspec
 
 from offhook.session.outputs import Generate
 from offhook.session.relay import limits
+from offhook.wire.server_events import Usage
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -43,6 +45,14 @@ class Over(msgspec.Struct, frozen=True):
     response_id: str | None = None
 
 
+class Bill(enum.Enum):
+    """Whether what a response took is owed to whoever keeps account."""
+
+    NONE = enum.auto()
+    OPEN = enum.auto()
+    TOLD = enum.auto()
+
+
 RunState = Waiting | Asked | Answering | Ending | Over
 
 
@@ -54,6 +64,8 @@ class Run(msgspec.Struct):
     messages: list[str] = msgspec.field(default_factory=list)
     calls: dict[str, str] = msgspec.field(default_factory=dict)
     """The function calls, by the ids of their items upstream: their ``call_id``."""
+    unnamed: set[str] = msgspec.field(default_factory=set)
+    """Those of them that are there by their ``call_id``, for no id was told."""
     shown: list[str] = msgspec.field(default_factory=list)
     """The messages that upstream began, with or without content."""
     paired_messages: int = 0
@@ -61,6 +73,10 @@ class Run(msgspec.Struct):
     worded: set[str] = msgspec.field(default_factory=set)
     """The items of which some words or arguments came."""
     produced_ms: dict[str, float] = msgspec.field(default_factory=dict)
+    bill: Bill = Bill.NONE
+    counted: Usage | None = None
+    """What it took, as upstream counted it; ``estimate`` is what it took as far as that is known here."""
+    estimate: Usage | None = None
 
     @property
     def number(self) -> int:
@@ -79,6 +95,12 @@ class Run(msgspec.Struct):
         """Return the messages upstream that have no item here."""
         paired = self.messages[: self.paired_messages]
         return [each for each in dict.fromkeys(self.shown + self.messages) if each not in paired]
+
+    def call_of(self, item_id: str, call_id: str | None) -> str:
+        """Return what a function call goes by here: events may name its item, its ``call_id``, or both."""
+        if item_id in self.calls or not call_id:
+            return item_id
+        return next((known for known, named in self.calls.items() if named == call_id), item_id)
 
     def call_index(self, item_id: str) -> int:
         """Return the number of a function call among those of the response."""
@@ -100,13 +122,16 @@ class Runs:
         """Take one more."""
         self._open[run.number] = run
 
-    def settle(self) -> None:
-        """Put those that are over aside, and forget the oldest of them."""
+    def settle(self) -> list[Run]:
+        """Put those that are over aside, and forget the oldest of them; return those that were put aside."""
+        settled = []
         for run in self:
             if type(run.state) is Over:
                 self._over[run.number] = self._open.pop(run.number)
+                settled.append(run)
                 if len(self._over) > limits.MAX_RUNS:
                     del self._over[next(iter(self._over))]
+        return settled
 
     def find(self, number: int) -> Run | None:
         """Return a response that is not over by its number here."""
