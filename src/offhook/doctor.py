@@ -148,12 +148,16 @@ async def _noise_reduction(_: Config) -> list[Finding]:
 
 
 async def _models(config: Config) -> list[Finding]:
-    backend = choose_backend(model_options(config))
+    return await _try_model(choose_backend(model_options(config)), config)
+
+
+async def _try_model(backend: Backend, config: Config) -> list[Finding]:
     if backend.name == SCRIPTED:
         mend = "" if config.models == "scripted" else f"{assets.INSTALL}, or give --llm-url, --stt-url and --tts-url"
         return [Finding(_NOTE, "models", "scripted: callers hear tones, and nobody understands them", mend)]
     if isinstance(backend, RelayBackend):
-        return [await _try_upstream(backend, config)]
+        stand_in = backend.reserve.stand_in
+        return [await _try_upstream(backend, config), *(await _try_model(stand_in, config) if stand_in else [])]
     began = time.perf_counter()
     await backend.start()
     try:

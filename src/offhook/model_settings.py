@@ -43,7 +43,12 @@ def _upstream(config: Config) -> UpstreamOptions | None:
     if config.relay_url is None:
         return None
     return UpstreamOptions(
-        config.relay_url, config.relay_dialect, config.relay_model, config.relay_key, config.relay_seconds
+        config.relay_url,
+        config.relay_dialect,
+        config.relay_model,
+        config.relay_key,
+        config.relay_seconds,
+        config.relay_turns,
     )
 
 

@@ -43,7 +43,7 @@ from offhook.host.sessions import Sessions
 from offhook.host.surroundings import THIS_MACHINE, Surroundings
 from offhook.host.telephone import Telephone
 from offhook.mcp.policy import McpOptions
-from offhook.media.edge import Edge
+from offhook.media.edge import Edge, LegOpened
 from offhook.media.noise import load_processors
 from offhook.media.plane import MediaPlane
 from offhook.media.vad import load_silero
@@ -224,7 +224,8 @@ class Server:
 
     def _prices(self) -> Prices:
         """Return the prices; a model that is no cascade does everything by itself, and is paid for all of it."""
-        whole = "" if isinstance(self.backend, Cascade) else self._config.backend or self.backend.name
+        names = self._config.orders["backend"] or (self.backend.name,)
+        whole = "" if isinstance(self.backend, Cascade) else names[0]
         return replace(self._config.prices, whole=whole, is_told=isinstance(self.backend, RelayBackend))
 
     def _part(self, role: str) -> str:
@@ -239,7 +240,8 @@ class Server:
         """Say in a line what callers talk to. A brain that is none never passes for one."""
         if isinstance(self.backend, RelayBackend):
             report = self.backend.report()
-            return f"relays every session to {report['upstream']}, in the ways of {report['dialect']}"
+            other = f"; else {report['stand_in']['name']}" if "stand_in" in report else ""
+            return f"relays every session to {report['upstream']}, in the ways of {report['dialect']}{other}"
         ear, brain, voice = map(self._part, ("ear", "brain", "voice"))
         if brain == SCRIPTED:
             return "scripted: callers hear tones, and nobody understands them"
@@ -328,8 +330,11 @@ class Server:
 
     def _deliver_edges(self, edges: list[Edge]) -> None:
         """Called by the media thread: hand its edges to the loop."""
+        told = [edge for edge in edges if type(edge) is not LegOpened]
+        if not told:
+            return  # Whoever opened a leg knows of it: nobody is woken for that.
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-            self._loop.call_soon_threadsafe(self.lines.take, edges)
+            self._loop.call_soon_threadsafe(self.lines.take, told)
 
     def health(self) -> dict[str, Any]:
         """Say what runs, for people and load balancers."""

@@ -14,8 +14,9 @@ from tests.oracle import schema_errors, schema_names
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.relay import steps
-from offhook.session.relay.dialect import DialectName, dialect_of
+from offhook.session.relay.dialect import DialectName, TurnFinder, dialect_of
 from offhook.session.relay.machine import Relay, RelayOptions
+from offhook.session.relay.reserve import ReserveKind
 from offhook.wire.ids import Ids
 
 PATIENCE_S = 20.0
@@ -34,12 +35,16 @@ class RelayTalk(Talk):
 
     dialect: DialectName = "openai"
     url = "wss://there.example"
+    turns: TurnFinder = "here"
+    reserve: ReserveKind = "none"
 
     def __init__(self, *, is_online: bool = True, **session: Any) -> None:
         self.upstream: list[dict[str, Any]] = []
         self.connects: list[str] = []
         self.warnings: list[str] = []
         self.disconnected: list[str] = []
+        self.finds_here = True
+        self.handed_over: list[steps.HandOver] = []
         self.used: list[steps.NoteUsage] = []
         self._relay: Relay | None = None
         self._relay_inbox: deque[steps.Input] = deque()
@@ -59,7 +64,7 @@ class RelayTalk(Talk):
         if self._relay is None:
             numbers = itertools.count(1)
             ids = Ids(lambda size: f"u{next(numbers):0{size - 1}d}")
-            options = RelayOptions(dialect_of(self.dialect, self.url), "there", PATIENCE_S)
+            options = RelayOptions(dialect_of(self.dialect, self.url), "there", PATIENCE_S, self.turns, self.reserve)
             self._relay = Relay(options, self.engine.session, ids, self.now)
             self._do(self._relay.start())
         return self._relay
@@ -116,6 +121,12 @@ class RelayTalk(Talk):
                 case steps.ReadInput(start_ms=start, end_ms=end):
                     pcm = bytes(max(min(end, self.input_ms) - start, 0) * 16)
                     self._relay_takes(steps.SpokenSoFar(start, pcm, 8000))
+                case steps.HandOver():
+                    self.handed_over.append(output)
+                case steps.FindTurns(here=here):
+                    self.finds_here = here
+                    if not here:
+                        self._relay_takes(steps.InputStands(self.input_ms))
                 case steps.Disconnect(why=why):
                     self.disconnected.append(why)
                 case steps.NoteUsage():

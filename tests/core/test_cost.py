@@ -67,7 +67,7 @@ def test_a_recogniser_that_counts_tokens_is_paid_by_them_or_by_the_minute() -> N
 def test_a_price_that_is_missing_leaves_no_figure_and_one_of_zero_does() -> None:
     metrics = Metrics()
     cost = Cost(Prices("EUR", {"chat": CHAT, "local": Price(per_audio_minute=0.0)}), metrics)
-    assert cost.shown() == {"currency": "EUR", "total": None, "parts": []}
+    assert cost.shown() == {"currency": "EUR", "total": None, "subtotal": 0.0, "missing": [], "parts": []}
     cost.add(TOKENS)
     cost.add(Used("stt", "local", audio_s=60.0))
     assert cost.total == 0.004
@@ -77,6 +77,8 @@ def test_a_price_that_is_missing_leaves_no_figure_and_one_of_zero_does() -> None
     assert shown is not None
     amounts = {part["backend"]: part["amount"] for part in shown["parts"]}
     assert amounts == {"chat": 0.004, "local": 0.0, "cloud": None}
+    assert shown["subtotal"] == 0.004, "what is known is told all the same"
+    assert shown["missing"] == ["prices.cloud.per_million_characters"]
     lines = [line for line in metrics.text({}).splitlines() if line.startswith("offhook_cost_total")]
     assert lines == [
         'offhook_cost_total{part="llm",backend="chat",currency="EUR"} 0.004',
@@ -99,6 +101,21 @@ def test_part_of_a_backends_work_without_a_price_leaves_it_without_a_figure() ->
     cost.add(Used("llm", "chat", input_tokens=10, output_tokens=5))
     cost.add(Used("llm", "chat", input_tokens=10))
     assert cost.total is None
+    shown = cost.shown()
+    assert shown is not None
+    assert (shown["subtotal"], shown["missing"]) == (2e-05, ["prices.chat.per_million_output_tokens"])
+
+
+def test_tokens_of_a_relayed_transcript_that_have_no_price_name_the_price_that_is_missing() -> None:
+    price = Price(per_million_audio_input_tokens=32.0, per_million_audio_output_tokens=64.0)
+    cost = Cost(Prices("USD", {"relay": price}, whole="relay"), Metrics())
+    cost.add(Used("backend", "relay", audio_input_tokens=1000, audio_output_tokens=1000))
+    usage = TokensUsage(input_tokens=13, output_tokens=9, total_tokens=22, input_token_details={"audio_tokens": 13})
+    cost.add(used_to_hear("relay", 2.0, usage))
+    shown = cost.shown()
+    assert shown is not None
+    assert (shown["total"], shown["subtotal"]) == (None, 0.096)
+    assert shown["missing"] == ["prices.relay.per_audio_minute"]
 
 
 def test_what_a_backend_counted_is_split_by_kind() -> None:

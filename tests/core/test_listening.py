@@ -15,7 +15,7 @@ from offhook.audio.resample import BatchResampler, Resampler, resample
 from offhook.audio.turn import SpeechPaused, SpeechStarted, SpeechStopped, TurnOptions
 from offhook.media.vad import load_silero
 from offhook.session.input_audio import AFTER_MS, KEPT_MS, AppendedAudio
-from offhook.session.listening import MAX_EARS, Ear, Listening
+from offhook.session.listening import CONVERTED_MS, JUDGED_WINDOWS, MAX_EARS, Ear, Listening
 from offhook.testing.voice import voice
 from offhook.wire import limits
 from offhook.wire.session import AudioFormat, PcmaFormat, PcmFormat, PcmuFormat
@@ -85,12 +85,54 @@ def test_a_file_lets_the_others_be_heard_meanwhile() -> None:
     live, told = opened(listening)
     listening.take(file, LINES[1][1] * 20, LINES[1][0])
     listening.take(live, LINES[1][1], LINES[1][0])
-    for _ in range(5):
+    for _ in range(15):
         listening.step()
     assert [type(each) for each in told] == [SpeechStarted, SpeechStopped] * 2
     assert file.waiting_ms > 60_000
     listening.catch_up(file)
     assert file.waiting_ms == 0
+
+
+def test_a_step_is_short_however_many_speak_at_once() -> None:
+    listening = Listening(load_silero)
+    sessions = [opened(listening) for _ in range(3 * MAX_EARS)]
+    for ear, _ in sessions:
+        listening.take(ear, LINES[1][1][4000:7200], LINES[1][0])
+    left = True
+    most_windows, most_ms = 0, 0.0
+    while left:
+        judged, waiting_ms = listening.judged, sum(ear.waiting_ms for ear, _ in sessions)
+        left = listening.step()
+        most_windows = max(most_windows, listening.judged - judged)
+        most_ms = max(most_ms, waiting_ms - sum(ear.waiting_ms for ear, _ in sessions))
+    assert 0 < most_windows <= JUDGED_WINDOWS + MAX_EARS
+    assert 0 < most_ms <= CONVERTED_MS + 400
+    for _, told in sessions:
+        assert [type(each) for each in told] == [SpeechStarted]
+
+
+def test_what_happens_to_a_session_between_two_steps_leaves_it_and_the_others_in_good_order() -> None:
+    """A client asks for what builds on its audio, or changes or ends its session, while all are listened to."""
+    for steps in range(1, 13, 3):
+        listening = Listening(load_silero)
+        sessions = [opened(listening) for _ in range(6)]
+        for ear, _ in sessions:
+            listening.take(ear, LINES[1][1], LINES[1][0])
+        for _ in range(steps):
+            listening.step()
+        (caught_up, told_of_it), (over, _), (off_and_on, _), *others = sessions
+        listening.catch_up(caught_up)
+        assert [type(each) for each in told_of_it] == [SpeechStarted, SpeechStopped] * 2
+        listening.close(over)
+        anew, told_anew = opened(listening)
+        listening.configure(off_and_on, None)
+        listening.configure(off_and_on, TurnOptions())
+        for ear in (anew, off_and_on):
+            listening.take(ear, LINES[1][1], LINES[1][0])
+        work_off(listening)
+        for told in (told_of_it, told_anew, *(told for _, told in others)):
+            assert [type(each) for each in told] == [SpeechStarted, SpeechStopped] * 2
+        assert told_anew == told_of_it
 
 
 def test_a_session_that_is_over_takes_nothing_from_the_one_that_has_its_place_now() -> None:
@@ -122,6 +164,8 @@ def test_a_session_that_closes_at_what_it_is_told_leaves_its_place_in_good_order
     listening.configure(closing, TurnOptions())
     listening.take(closing, LINES[1][1], LINES[1][0])
     work_off(listening)
+    assert told == []
+    work_off(listening)  # What comes meanwhile waits for the next time.
     assert places[0].row == closing.row
     assert [type(each) for each in told] == [SpeechStarted, SpeechStopped] * 2
 

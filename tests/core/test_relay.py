@@ -955,3 +955,18 @@ def test_the_keypad_and_the_playout_are_told_from_here() -> None:
     talk.answers_upstream()
     assert types(talk.happens(happened.PlayoutStarted(talk.run))) == ["output_audio_buffer.started"]
     assert types(talk.happens(happened.PlayoutFinished(talk.run, 2000))) == ["output_audio_buffer.stopped"]
+
+
+def test_the_tokens_that_upstream_tells_of_a_transcript_are_those_that_are_told_here() -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    usage = {"type": "tokens", "total_tokens": 22, "input_tokens": 13, "output_tokens": 9}
+    for number, (given, told) in enumerate([(usage, usage), ({"type": "duration", "seconds": 7}, None), ("odd", None)]):
+        talk.says(1000)
+        there = f"item_heard_{number}"
+        talk.says_upstream("input_audio_buffer.committed", item_id=there, previous_item_id=None)
+        events = talk.says_upstream(
+            f"{WORDS}.completed", item_id=there, content_index=0, transcript="When?", usage=given
+        )
+        shown = one(events, f"{WORDS}.completed")["usage"]
+        assert shown == told if told is not None else shown["type"] == "duration"
+        talk.answers_upstream(number=number + 1)

@@ -267,6 +267,16 @@ def test_a_function_call_that_goes_by_two_names_is_one(order: tuple[str, ...]) -
     assert (call["call_id"], call["arguments"]) == ("call_1", '{"day": 1}')
 
 
+def test_a_call_id_is_not_taken_for_the_id_of_an_item() -> None:
+    talk = RelayTalk(tools=[function()])
+    talk.client("response.create")
+    talk.says_upstream("response.created", response={"id": "r1"})
+    kind, members = CALL["arguments"]
+    told = talk.says_upstream(kind, response_id="r1", **members) + talk.ends(response_id="r1")
+    talk.client("conversation.item.delete", item_id=one(told, "response.output_item.done")["item"]["id"])
+    assert not talk.asked("conversation.item.delete")
+
+
 def test_two_calls_of_one_function_are_two() -> None:
     talk = XaiTalk(tools=[function()])
     talk.client("response.create")

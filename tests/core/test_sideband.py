@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 
 import pytest
 
@@ -151,3 +152,90 @@ def test_a_reader_that_falls_behind_by_itself_is_named_in_the_log(caplog: pytest
     assert [record.getMessage() for record in caplog.records] == [
         "a socket is closed: its events are not read session_id=sess_1 socket=1 bound=socket waiting=2 waiting_bytes=4"
     ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_waits_for_a_project_is_what_waits_for_its_sockets_whatever_happens(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sum that drifts would close the sockets of those who read everything."""
+    monkeypatch.setattr(limits, "MAX_PROJECT_BACKLOG_BYTES", 500_000)
+    monkeypatch.setattr(limits, "MAX_BACKLOG_BYTES", 200_000)
+    chance = random.Random(seed)
+
+    async def test() -> None:
+        readers = Readers()
+        sidebands = [Sideband(number, own_events=False, backlog=20, readers=readers) for number in range(8)]
+        for _ in range(2_000):
+            sideband = chance.choice(sidebands)
+            match chance.choices(["put", "take", "close", "leave"], [60, 35, 1, 1])[0]:
+                case "put":
+                    sideband.put(bytes(chance.choice([100, 5_000, 60_000])))
+                case "take" if sideband.waiting_bytes or sideband.closing:
+                    await sideband.take()
+                case "close":
+                    sideband.close(ENOUGH)
+                case "leave":
+                    sideband.leave()
+            assert readers.waiting_bytes == sum(each.waiting_bytes for each in sidebands) <= 500_000
+            if sideband.closing and not sideband.waiting_bytes:
+                await sideband.take()
+                sidebands.remove(sideband)
+                sidebands.append(Sideband(sideband.number, own_events=False, backlog=20, readers=readers))
+            assert len(readers) <= len(sidebands), "those that were let go have left"
+        for sideband in sidebands:
+            sideband.close(ENOUGH)
+            while isinstance(await sideband.take(), list):
+                pass
+        assert (readers.waiting_bytes, len(readers)) == (0, 0)
+
+    asyncio.run(test())
+
+
+def test_what_is_put_while_its_reader_waits_is_written_directly_and_in_order() -> None:
+    async def test() -> None:
+        sideband = Sideband(1, own_events=False)
+        written: list[list[bytes]] = []
+        can_write = True
+
+        def write(texts: list[bytes]) -> bool:
+            if can_write:
+                written.append(texts)
+            return can_write
+
+        async def put(*texts: bytes) -> None:
+            for text in texts:
+                sideband.put(text)
+            await asyncio.sleep(0)
+
+        sideband.write_by(write)
+        await put(b"before", b"anybody waits")
+        assert (written, await sideband.take()) == ([], [b"before", b"anybody waits"])
+        taking = asyncio.ensure_future(sideband.take())
+        await asyncio.sleep(0)
+        await put(b"one", b"two")
+        await put(b"three")
+        assert (written, sideband.waiting_bytes) == ([[b"one", b"two"], [b"three"]], 0)
+        can_write = False
+        await put(b"four")
+        can_write = True
+        await put(b"five")
+        assert await taking == [b"four", b"five"]
+        await put(b"six")
+        assert (written[2:], await sideband.take()) == ([], [b"six"])
+
+    asyncio.run(test())
+
+
+def test_what_is_written_directly_is_written_before_the_end() -> None:
+    async def test() -> None:
+        sideband = Sideband(1, own_events=False)
+        written: list[bytes] = []
+        sideband.write_by(lambda texts: not written.extend(texts))
+        taking = asyncio.ensure_future(sideband.take())
+        await asyncio.sleep(0)
+        sideband.put(b"last words")
+        sideband.close(ENOUGH)
+        assert (await taking, written) == (ENOUGH, [b"last words"])
+
+    asyncio.run(test())

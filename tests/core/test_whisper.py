@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offhook.errors import ConfigError
-from offhook.model.local.whisper import doubt, silence
+from offhook.model.local.whisper import clearing, doubt, silence
 from offhook.model.local.whisper.engine import views
 from offhook.model.local.whisper.features import log_mel, mel_filters
 from offhook.model.local.whisper.folder import find_folder
@@ -265,7 +265,11 @@ def test_one_word_that_comes_twice_is_only_doubted() -> None:
 def test_only_a_sentence_that_may_end_is_taken_for_all_that_was_said(
     begun: str, end_logprob: float, over: bool
 ) -> None:
-    assert doubt.is_over(begun, end_logprob) is over
+    assert doubt.is_over(begun, end_logprob, tokens_a_second=8.0) is over
+
+
+def test_a_sentence_that_there_was_time_to_say_twice_is_not_taken_for_one() -> None:
+    assert not doubt.is_over(" I want to cancel.", -0.8, tokens_a_second=4.0)
 
 
 def test_most_of_the_silence_behind_speech_is_not_encoded_again() -> None:
@@ -275,6 +279,47 @@ def test_most_of_the_silence_behind_speech_is_not_encoded_again() -> None:
     assert first == (15, 3.0)
     assert others == views(2.4, prompted=True) == views(14.4, prompted=False) == [(15, 15), (30, 30)]
     assert views(20.0, prompted=False) == [(30, 30)]
+
+
+# -- noise
+
+
+def harmonics(seconds: float, level: float) -> npt.NDArray[np.float32]:
+    """A voice of no words at 16 kHz: syllables of 200 ms, with 100 ms between them and half a second around."""
+    at_s = np.arange(round(seconds * 16000)) / 16000
+    voiced = sum(np.sin(2 * np.pi * 150 * number * at_s) / number for number in range(1, 20))
+    sound = level * voiced * (at_s % 0.3 < 0.2)
+    return np.pad(sound, 8000).astype(np.float32)
+
+
+def decibels(sound: npt.NDArray[np.float32]) -> float:
+    return float(10 * np.log10(np.square(sound.astype(np.float64)).mean()))
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 3.0])
+def test_noise_is_taken_out_of_speech_and_the_speech_stays_in_its_place(seconds: float) -> None:
+    spoken = harmonics(seconds, 0.1)
+    noise = np.random.default_rng(2).normal(0, 0.03, len(spoken)).astype(np.float32)
+    noisy = spoken + noise
+    cleared = clearing.cleared(noisy)
+    assert len(cleared) == len(noisy)
+    assert decibels(noisy[:7000]) - decibels(cleared[:7000]) > 10
+    inside = slice(8000, len(spoken) - 8000)
+    assert abs(decibels(cleared[inside]) - decibels(spoken[inside])) < 3
+    assert decibels((cleared - spoken)[inside]) < decibels(noise[inside]) - 2
+
+
+def test_a_quiet_line_is_not_noisy_and_a_bad_one_is() -> None:
+    spoken = harmonics(2.0, 0.1)
+    random = np.random.default_rng(3)
+    assert not clearing.is_noisy(spoken)
+    assert not clearing.is_noisy((spoken + random.normal(0, 0.0005, len(spoken))).astype(np.float32))
+    assert clearing.is_noisy((spoken + random.normal(0, 0.03, len(spoken))).astype(np.float32))
+
+
+def test_speech_lasts_from_its_first_loud_moment_to_its_last() -> None:
+    assert clearing.spoken_s(harmonics(2.0, 0.1)) == pytest.approx(2.0, abs=0.05)
+    assert clearing.spoken_s(np.zeros(100, np.float32)) > 0
 
 
 # -- where the weights are

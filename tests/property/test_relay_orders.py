@@ -15,13 +15,18 @@ from tests.promises import Judge
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
 from offhook.session.relay import limits
-from offhook.session.relay.machine import Online
+from offhook.session.relay.connection import Online
+from offhook.session.relay.runs import Bill
 
 responses = st.sampled_from(["r1", "r2", "r3", None])
 items = st.sampled_from(["i1", "i2", "i3", "item_1", None, 7])
 sounds = st.sampled_from(["/////w==", "AAAA", "A", "*", ""])
+positions = st.sampled_from([-1, 0, 700, 2000, 10**9, None, "odd"])
 statuses = st.sampled_from(["completed", "cancelled", "incomplete", "failed", "odd", None])
 reasons = st.sampled_from([None, {"reason": "max_output_tokens"}, {"error": {"code": "c", "message": "m"}}, "odd"])
+usages = st.sampled_from(
+    [None, {"total_tokens": 3, "input_tokens": 2, "output_tokens": 1}, {"input_tokens": -1}, "odd"]
+)
 WORDS = "conversation.item.input_audio_transcription"
 
 
@@ -44,14 +49,20 @@ actions = st.one_of(
     event("response.function_call_arguments.done", arguments=st.just("{}"), name=st.just("f"), **of_response),
     event(
         "response.done",
-        response=st.fixed_dictionaries({"id": responses, "status": statuses, "status_details": reasons}),
+        response=st.fixed_dictionaries(
+            {"id": responses, "status": statuses, "status_details": reasons, "usage": usages}
+        ),
     ),
     event("input_audio_buffer.committed", item_id=items),
+    event("input_audio_buffer.speech_started", audio_start_ms=positions, item_id=items),
+    event("input_audio_buffer.speech_stopped", audio_end_ms=positions, item_id=items),
     event(f"{WORDS}.delta", item_id=items, delta=st.just("When ")),
     event(f"{WORDS}.completed", item_id=items, transcript=st.just("When?")),
     event(f"{WORDS}.failed", item_id=items, error=st.just({"message": "no"})),
     event("error", error=st.sampled_from([{"code": "c", "message": "m"}, "odd", None, {"event_id": "event_1"}])),
     st.tuples(st.just("refuse"), st.integers(0, 5)),
+    st.tuples(st.just("delete"), st.integers(0, 5)),
+    st.tuples(st.just("classify"), st.integers(0, 5)),
     st.tuples(st.just("raw"), st.sampled_from(["", "{", "[]", '{"type":1}'])),
     st.tuples(st.just("says"), st.integers(200, 3000)),
     st.tuples(st.just("lose"), st.just(None)),
@@ -88,6 +99,12 @@ class Judged(RelayTalk):
         return super()._take(outputs)
 
 
+class JudgedThere(Judged):
+    """Upstream finds the turns."""
+
+    turns = "upstream"
+
+
 def act(talk: RelayTalk, kind: str, what: Any) -> None:
     match kind:
         case "upstream":
@@ -97,6 +114,17 @@ def act(talk: RelayTalk, kind: str, what: Any) -> None:
         case "refuse":
             ours = [each["event_id"] for each in talk.upstream if "event_id" in each][-1 - what :]
             talk.says_upstream("error", error={"code": "c", "message": "m", "event_id": (ours or [None])[0]})
+        case "delete" | "classify" if added := [
+            each for each in talk.sent if each["type"] == "conversation.item.added"
+        ]:
+            item_id = added[-1 - what :][0]["item"]["id"]
+            reference = {"conversation": "none", "input": [{"type": "item_reference", "id": item_id}]}
+            if kind == "delete":
+                talk.client("conversation.item.delete", item_id=item_id)
+            else:
+                talk.client("response.create", response=reference)
+        case "delete" | "classify":
+            pass
         case "says":
             talk.says(what)
         case "lose":
@@ -117,9 +145,11 @@ def act(talk: RelayTalk, kind: str, what: Any) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(actions, max_size=30))
-def test_every_response_ends_once_whatever_upstream_does(given_actions: list[tuple[str, Any]]) -> None:
-    talk = Judged(audio=TRANSCRIBED, tools=[function("f")])
+@given(st.lists(actions, max_size=30), st.sampled_from([Judged, JudgedThere]))
+def test_every_response_ends_once_whatever_upstream_does(
+    given_actions: list[tuple[str, Any]], finder: type[Judged]
+) -> None:
+    talk = finder(audio=TRANSCRIBED, tools=[function("f")])
     for kind, what in given_actions:
         act(talk, kind, what)
     talk.lose()
@@ -131,6 +161,35 @@ def test_every_response_ends_once_whatever_upstream_does(given_actions: list[tup
     assert "session.created" not in {each["type"] for each in talk.sent}
     known = {each.get("response_id") for each in talk.sent} | {each.get("item_id") for each in talk.sent}
     assert not known & {"r1", "r2", "r3", "i1", "i2", "i3"}, "ids of the upstream are nobody's business"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(actions, max_size=30))
+def test_what_a_response_took_is_told_once_of_each_that_upstream_took(given_actions: list[tuple[str, Any]]) -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    for kind, what in given_actions:
+        act(talk, kind, what)
+        guessed = [used for used in talk.used if used.is_estimated]
+        assert len(guessed) <= len(talk.asked("response.create"))
+    talk.hangs_up()
+    runs = [*talk.relay._runs._open.values(), *talk.relay._runs._over.values()]
+    assert Bill.OPEN not in [run.bill for run in runs]
+    told = sum(run.bill is Bill.TOLD for run in runs)
+    ends = sum(kind == "upstream" and what["type"] == "response.done" for kind, what in given_actions)
+    assert told <= len(talk.used) <= told + ends, "the others are those that nobody had asked for"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(actions, max_size=30))
+def test_no_words_are_told_of_what_is_deleted(given_actions: list[tuple[str, Any]]) -> None:
+    talk = RelayTalk(audio=TRANSCRIBED)
+    for kind, what in given_actions:
+        act(talk, kind, what)
+    kinds = ("conversation.item.deleted", f"{WORDS}.delta", f"{WORDS}.completed")
+    seen = [(each["type"], each["item_id"]) for each in talk.sent if each["type"] in kinds]
+    for place, (kind, item_id) in enumerate(seen):
+        if kind == "conversation.item.deleted":
+            assert item_id not in [each for _, each in seen[place + 1 :]]
 
 
 @settings(max_examples=50, deadline=None)

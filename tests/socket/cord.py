@@ -14,6 +14,8 @@ class Cord:
     opened: int = 0
     swallows: bool = False
     """What is sent goes nowhere, and no answer comes."""
+    refuses: bool = False
+    """A new connection is broken at once."""
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def cut(self) -> None:
@@ -40,6 +42,9 @@ async def cord_to(host: str, port: int) -> AsyncIterator[Cord]:
             writer.transport.abort()
 
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if cord.refuses:
+            writer.transport.abort()
+            return
         cord.opened += 1
         far_reader, far_writer = await asyncio.open_connection(host, port)
         ends = {writer, far_writer}

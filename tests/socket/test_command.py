@@ -372,6 +372,14 @@ def test_doctor_tries_every_backend_that_stands_in_for_another(tmp_path: Path) -
     assert re.search(r"ok +speaking", out), "one of them works"
 
 
+def test_doctor_tries_what_stands_in_for_a_relay() -> None:
+    relay = ("--relay-url", NOBODY.replace("http", "ws"), "--backend", "parts", "--llm", "demo")
+    status, out, err = run("doctor", *ANY, *relay)
+    assert (status, err) == (1, "")
+    assert re.search(r"BAD +relay +openai at ", out)
+    assert re.search(r"ok +speaking", out), out
+
+
 def test_doctor_finds_a_speech_server_that_is_away() -> None:
     status, out, err = run("doctor", *ANY, "--llm", "demo", "--tts-url", "wyoming://127.0.0.1:1")
     assert (status, err) == (1, "")
@@ -443,17 +451,20 @@ def test_doctor_waits_for_none_of_several_backends_for_ever(
 def test_doctor_waits_for_no_upstream_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "TRIAL_S", 1.0)
 
-    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.read()
-        finally:
-            writer.close()
+    over = asyncio.Event()
+
+    async def mute(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
 
     async def test() -> None:
         async with asyncio.timeout(PATIENCE_S), await asyncio.start_server(mute, "127.0.0.1", 0) as server:
             url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             backend = RelayBackend(UpstreamOptions(url, "openai", "", None, PATIENCE_S))
-            found = await doctor._try_upstream(backend, Config())
+            try:
+                found = await doctor._try_upstream(backend, Config())
+            finally:
+                over.set()
             assert (found.state, found.what) == ("BAD", "relay")
             assert "no answer within 1 s" in found.detail
 

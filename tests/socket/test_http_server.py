@@ -81,6 +81,20 @@ class App:
         return takes
 
 
+class Speaker(App):
+    """Answers with these headers, and a body in these pieces."""
+
+    def __init__(self, headers: list[tuple[bytes, bytes]], pieces: list[bytes]) -> None:
+        super().__init__()
+        self.headers = headers
+        self.pieces = pieces
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.headers})
+        for place, piece in enumerate(self.pieces, 1):
+            await send({"type": "http.response.body", "body": piece, "more_body": place < len(self.pieces)})
+
+
 Open = Callable[[], Coroutine[Any, Any, tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
@@ -114,10 +128,14 @@ async def gone(server: HttpServer) -> None:
 
 
 def run(
-    test: Callable[[App, HttpServer, Open], Coroutine[Any, Any, None]], loop: str, options: HttpOptions = QUICK
+    test: Callable[[App, HttpServer, Open], Coroutine[Any, Any, None]],
+    loop: str,
+    options: HttpOptions = QUICK,
+    app: App | None = None,
 ) -> None:
+    app = app or App()
+
     async def whole() -> None:
-        app = App()
         async with asyncio.timeout(20), serving(app, options) as (server, connect):
             await test(app, server, connect)
 
@@ -168,6 +186,60 @@ def test_a_connection_that_rests_between_requests_is_kept(loop: str) -> None:
             await other.read(-1)
 
     run(test, loop)
+
+
+@loops
+def test_a_connection_that_rests_for_long_is_closed(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offhook.net.http.KEEP_ALIVE_S", 1.0)
+
+    async def test(app: App, server: HttpServer, connect: Open) -> None:
+        reader, writer = await connect()
+        for _ in range(3):
+            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n0")).startswith(b"HTTP/1.1 200")
+            assert await app.ended.get() == "answered"
+        assert await reader.read(-1) == b""
+        await gone(server)
+
+    run(test, loop)
+
+
+@loops
+@pytest.mark.parametrize(
+    ("method", "headers", "pieces", "body"),
+    [
+        ("GET", [(b"content-length", b"2")], [b"ab"], b"ab"),
+        ("GET", [(b"x-else", b"1"), (b"content-length", b"2")], [b"ab"], b"ab"),
+        ("HEAD", [(b"content-length", b"2")], [b"ab"], b""),
+        ("GET", [(b"content-length", b"3")], [b"a", b"bc"], b"abc"),
+        ("GET", [], [b"ab"], b"2\r\nab\r\n0\r\n\r\n"),
+        ("GET", [(b"connection", b"close"), (b"content-length", b"1")], [b"a"], b"a"),
+    ],
+)
+def test_an_answer_goes_out_as_it_was_meant(
+    loop: str, method: str, headers: list[tuple[bytes, bytes]], pieces: list[bytes], body: bytes
+) -> None:
+    """Whole answers go out in one piece, all others take the longer way."""
+
+    async def test(_: App, __: HttpServer, connect: Open) -> None:
+        for more in ("connection: close\r\n", ""):
+            reader, writer = await connect()
+            writer.write(f"{method} / HTTP/1.1\r\nhost: a\r\n{more}\r\n".encode())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+            assert await reader.readexactly(len(body)) == body
+
+    run(test, loop, app=Speaker(headers, pieces))
+
+
+@loops
+@pytest.mark.parametrize("value", [b"a\r\nx-evil: 1", b"a\nx-evil: 1", b"a\0"])
+def test_a_value_that_would_end_a_header_line_is_never_sent(loop: str, value: bytes) -> None:
+    async def test(_: App, __: HttpServer, connect: Open) -> None:
+        reader, writer = await connect()
+        writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert await reader.read(-1) == b""
+
+    run(test, loop, app=Speaker([(b"x-request-id", value), (b"content-length", b"0")], [b""]))
 
 
 @loops

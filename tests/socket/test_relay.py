@@ -33,7 +33,8 @@ from offhook.testing.voice import voice
 from offhook.wire.items import FunctionCallOutput, Message, OutputAudio
 from offhook.wire.session import TranscriptionEcho
 
-TRANSCRIBED = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+NAMED = {"transcription": {"model": "whisper-1"}}
+TRANSCRIBED = {"audio": {"input": NAMED}}
 
 
 class Model(ScriptedBackend):
@@ -486,6 +487,32 @@ def test_an_upstream_can_be_tried_before_it_is_needed() -> None:
     run(test)
 
 
+def test_an_upstream_that_finds_the_turns_is_answered_to_and_interrupted_as_always() -> None:
+    async def test(each: Relayed) -> None:
+        detection = {"type": "server_vad", "silence_duration_ms": 300}
+        call, call_id = await each.here.talk({"audio": {"input": {"turn_detection": detection, **NAMED}}})
+        async with each.sideband(call_id) as (_, socket):
+            await until(lambda: bool(each.there.server.sessions._active))
+            (session,) = each.there.server.sessions._active.values()
+            await until(lambda: session.engine.session.audio.input.turn_detection is not None)
+            await call.say(voice(900))
+            await socket.until("output_audio_buffer.started")
+            await call.say(voice(900))
+            await socket.until("conversation.item.truncated")
+            cut = socket.events[-1]["audio_end_ms"]
+            assert 0 < cut < 8000
+            await socket.until("output_audio_buffer.started")
+            heard = [event for event in socket.events if event["type"].endswith("transcription.completed")]
+            assert [event["transcript"] for event in heard][:1] == [HEARD]
+            found = session.engine.session.audio.input.turn_detection
+            assert (found.create_response, found.interrupt_response, found.silence_duration_ms) == (False, False, 300)
+            assert {type(item).__name__ for item in each.model.asked[-1].items} == {"Message"}
+            assert [item.role for item in each.model.asked[-1].items] == ["user", "assistant", "user"]
+        assert each.here.server.plane.load().vad_judged == 0, "nobody listens for turns here"
+
+    run(test, answer_ms=8000, relay_turns="upstream")
+
+
 def test_a_relayed_call_costs_what_upstream_counted_also_of_an_answer_that_was_cut(tmp_path: Path) -> None:
     counted = {"total_tokens": 1500, "input_tokens": 1000, "output_tokens": 500}
 
@@ -532,3 +559,16 @@ def test_a_relayed_call_costs_what_upstream_counted_also_of_an_answer_that_was_c
                 assert 0.004 < part["amount"] < 0.006
 
     asyncio.run(whole())
+
+
+def test_an_open_microphone_whose_turns_upstream_finds_is_kept_for_seconds_only() -> None:
+    async def test(each: Relayed) -> None:
+        async with opened(each.here) as client:
+            await until(lambda: bool(each.there.server.sessions._active))
+            (here,) = each.here.server.sessions._active.values()
+            for _ in range(60):
+                await client.append(bytes(48_000))
+                await asyncio.sleep(1.0)
+            assert here.line._kept.kept_ms <= 20_000
+
+    run(test, relay_turns="upstream")

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from tests.socket.live import Live, run_jumping
 
 from offhook.store import backlog, folder
 from offhook.store.backlog import Backlog
@@ -91,3 +92,15 @@ def test_a_journal_that_could_not_be_written_ends_there_and_says_so_once(
             store.close()
     assert store.dropped == 3
     assert [record.getMessage().split(" why=")[0] for record in caplog.records] == ["store failed"]
+
+
+def test_health_and_metrics_tell_what_the_store_has_lost(tmp_path: Path) -> None:
+    async def test(one: Live) -> None:
+        assert one.server.store is not None
+        one.server.store.lose()
+        assert one.server.health()["store"]["dropped"] == 1
+        lines = (await one.http("GET", "/metrics")).text.splitlines()
+        assert "offhook_store_dropped 1" in lines
+        assert "offhook_sockets_waiting_bytes 0" in lines
+
+    run_jumping(test, store=str(tmp_path))

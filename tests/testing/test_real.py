@@ -89,7 +89,8 @@ def test_a_stranger_is_spoken_to_and_understood() -> None:
             line = await call.hears("appointment on monday", within_ms=30_000)
             assert line.start_ms > 0
             await call.hangup()
-            assert [each.who for each in call.transcript] == ["caller", "agent"]
+            # An echo is there within a packet: which of the two began first is not told apart.
+            assert {each.who for each in call.transcript} == {"caller", "agent"}
 
     run(test)
 

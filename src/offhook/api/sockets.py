@@ -173,7 +173,9 @@ async def _talk(
             queue.close(FAILED)
         return True
 
-    socket.scope["extensions"][TEXTS]["offer"](offer)
+    texts = socket.scope["extensions"][TEXTS]
+    texts["offer"](offer)
+    queue.write_by(texts["write"])
     reading = asyncio.ensure_future(_read(socket, queue, room, hear, log))
     try:
         await _write(socket, queue, reading)

@@ -70,7 +70,6 @@ class SileroBatch:
         # Of the steps around the one that is left, the third convolution has the one behind it, the fourth none.
         (third, third_bias), (fourth, fourth_bias) = _taps(part, 2), _taps(part, 3)
         self._last = ((third[_UNITS // 2 :], third_bias), (fourth[_UNITS // 2 : _UNITS], fourth_bias))
-        gates = np.concatenate([part["decoder.rnn.weight_ih"].T, part["decoder.rnn.weight_hh"].T])
         bias = part["decoder.rnn.bias_ih"] + part["decoder.rnn.bias_hh"]
         # sigmoid(x) = (tanh(x / 2) + 1) / 2: with the gates halved beforehand, one tanh does for all four. What is kept
         # between windows is twice the hidden state and twice the cell's, so that less has to be halved afterwards.
@@ -78,8 +77,8 @@ class SileroBatch:
         order = np.concatenate([admit, keep, show, new])
         halved = np.full(4 * _UNITS, 0.5, np.float32)
         halved[3 * _UNITS :] = 1.0
-        gates[_UNITS:] *= 0.5
-        self._gates = np.ascontiguousarray(gates[:, order] * halved)
+        self._gates_of_sound = np.ascontiguousarray(part["decoder.rnn.weight_ih"].T[:, order] * halved)
+        self._gates_of_past = np.ascontiguousarray(part["decoder.rnn.weight_hh"].T[:, order] * halved * np.float32(0.5))
         self._gate_bias = bias[order] * halved
         self._out = part["decoder.decoder.2.weight"][0, :, 0] * np.float32(0.5)
         self._out_bias = float(part["decoder.decoder.2.bias"][0])
@@ -100,7 +99,14 @@ class SileroBatch:
         Of a window the first 32 samples are the end of the sound before it. A row may be left out for a while: its
         state then stands still, which serves it better than being fed with silence (see `offhook.media.hearing`).
         """
-        count = len(rows)
+        return self.remember(rows, self.listen(windows))
+
+    def listen(self, windows: Samples) -> _Floats:
+        """Return what `remember` wants of each window: all that does not depend on what came before it.
+
+        The windows may be of any calls, several of one too: a large batch costs half as much a window as a small one.
+        """
+        count = len(windows)
         sound = np.empty((count, CONTEXT_SAMPLES + WINDOW_SAMPLES + _REFLECTED), np.float32)
         np.multiply(windows, np.float32(1 / FULL_SCALE), out=sound[:, :-_REFLECTED])
         sound[:, -_REFLECTED:] = sound[:, -2 - _REFLECTED : -2 - 2 * _REFLECTED : -1]
@@ -120,7 +126,9 @@ class SileroBatch:
             signal = signal @ matrix
             signal += bias
             np.maximum(signal, 0.0, out=signal)
-        return self._remember(rows, signal)
+        gates: _Floats = signal @ self._gates_of_sound
+        gates += self._gate_bias
+        return gates
 
     def _transform(self, sound: _Floats) -> _Floats:
         """Return how strong each frequency is in each step: (n, 6, 65), with a step of nothing at either end."""
@@ -141,10 +149,10 @@ class SileroBatch:
         np.sqrt(powers.reshape(count, _STEPS, _BINS), out=spectrum[:, 1:-1])
         return spectrum
 
-    def _remember(self, rows: npt.NDArray[np.intp], signal: _Floats) -> _Floats:
-        """Run the LSTM cell and the output on it."""
-        gates = np.concatenate([signal, self._hidden[rows]], axis=1) @ self._gates
-        gates += self._gate_bias
+    def remember(self, rows: npt.NDArray[np.intp], listened: _Floats) -> _Floats:
+        """Return the probability of speech in one window of each of some calls, after all that they said before."""
+        gates: _Floats = self._hidden[rows] @ self._gates_of_past
+        gates += listened
         np.tanh(gates, out=gates)
         gates[:, : 3 * _UNITS] += 1.0
         admit, keep, show, new = (gates[:, n * _UNITS : (n + 1) * _UNITS] for n in range(4))

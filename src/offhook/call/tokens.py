@@ -11,7 +11,7 @@ _ALPHABET = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Every byte picks a letter; 256 is no multiple of 62, so some are a quarter likelier, which unguessability survives.
 _LETTERS = bytes(_ALPHABET[number % len(_ALPHABET)] for number in range(256))
 _BLOCK_BYTES = 64
-# Made at a time: the ids of about nine events.
+# Made at a time: the ids of about nine events. The first time it is one: of most streams that is all that is taken.
 _BLOCKS = 4
 SEED_BYTES = 16
 
@@ -39,9 +39,9 @@ class TokenStream:
 
     def _refill(self, size: int) -> None:
         """Drop what was given out, and have at least so many letters again."""
-        letters = [self._block[self._place :]]
-        for _ in range(_BLOCKS + size // _BLOCK_BYTES):
+        digests: list[bytes] = []
+        for _ in range((_BLOCKS if self._count else 1) + size // _BLOCK_BYTES):
             self._count += 1
-            digest = hashlib.blake2b(self._count.to_bytes(8, "big"), key=self._seed, digest_size=_BLOCK_BYTES).digest()
-            letters.append(digest.translate(_LETTERS).decode("ascii"))
-        self._block = "".join(letters)
+            hashed = hashlib.blake2b(self._count.to_bytes(8, "big"), key=self._seed, digest_size=_BLOCK_BYTES)
+            digests.append(hashed.digest())
+        self._block = self._block[self._place :] + b"".join(digests).translate(_LETTERS).decode("ascii")

@@ -17,7 +17,8 @@ from offhook.config.value import (
 )
 from offhook.errors import ConfigError
 from offhook.host.cost import read_prices
-from offhook.model.settings import BUILT_IN, PARTS, Role, check_backends, read_backends
+from offhook.model.settings import BUILT_IN, BY_PARTS, PARTS, Role, check_backends, read_backends
+from offhook.session.relay.dialect import dialect_of
 from offhook.session.truncation import input_limit
 from offhook.wire.session import ConnectorId
 
@@ -147,6 +148,10 @@ def check(config: Config) -> Config:
 def _check_relay(config: Config) -> None:
     if config.relay_url is None:
         return
-    for name in ("llm_url", "llm_gguf", "stt_url", "tts_url", "backend", "llm", "stt", "tts"):
-        if getattr(config, name):
-            raise ConfigError("--relay-url", f"does not go with {flag_of(name)}", "upstream hears, thinks and speaks")
+    for name in ("llm_url", "llm_gguf", "stt_url", "tts_url", "llm", "stt", "tts"):
+        if getattr(config, name) and BY_PARTS not in config.backend:
+            mend = f"upstream hears, thinks and speaks; --backend {BY_PARTS} lets the others stand in for it"
+            raise ConfigError("--relay-url", f"does not go with {flag_of(name)}", mend)
+    if config.relay_turns == "upstream" and not dialect_of(config.relay_dialect, config.relay_url).finds_turns:
+        why = f"'{config.relay_dialect}' cannot find turns without answering them"
+        raise ConfigError("--relay-turns", why, "leave it out")

@@ -35,8 +35,8 @@ from offhook.config.value import (
 )
 from offhook.host.answer import Answer, AnswerByWebhook
 from offhook.host.cost import Prices
-from offhook.model.settings import EAR_MODEL, BackendTable, Role, backend_names, check_name, speech_url
-from offhook.session.relay.dialect import DialectName
+from offhook.model.settings import EAR_MODEL, BackendTable, Role, backend_names, speech_url
+from offhook.session.relay.dialect import DialectName, TurnFinder
 from offhook.telemetry.log import LEVELS
 from offhook.wire import limits
 
@@ -127,7 +127,9 @@ class Config:
     )
     llm: tuple[str, ...] = _setting((), backend_names, "one that thinks", show="NAME", repeat=True)
     tts: tuple[str, ...] = _setting((), backend_names, "one that speaks", show="NAME", repeat=True)
-    backend: str | None = _setting(None, check_name, "one that does all three", show="NAME")
+    backend: tuple[str, ...] = _setting(
+        (), backend_names, "one that does all three; after a relay, what stands in for it", show="NAME", repeat=True
+    )
     llm_url: str | None = _setting(None, parse_base_url, "an OpenAI-compatible API that thinks", show="URL")
     llm_model: str = _setting("default", parse_text, "what that API calls the model", show="NAME")
     llm_key: str | None = _setting(None, parse_text, "its key", show="KEY")
@@ -215,6 +217,9 @@ class Config:
     )
     relay_key: str | None = _setting(None, parse_text, "its key", show="KEY")
     relay_seconds: float = _setting(20.0, number_between(0.1, 600), "how long it may be silent", show="S")
+    relay_turns: TurnFinder = _setting(
+        "here", one_of(*get_args(TurnFinder)), "who finds the caller's turns: here, or upstream", show="NAME"
+    )
     default_model: str = _setting("gpt-realtime", parse_text, "the model of a session that names none", show="NAME")
     voice: str = _setting("marin", parse_text, "the voice of a session that names none", show="NAME")
     instructions: str | None = _setting(None, parse_text, "the instructions of a session that gives none", show="TEXT")
@@ -256,7 +261,7 @@ class Config:
             "stt": self.stt,
             "llm": self.llm,
             "tts": self.tts,
-            "backend": () if not self.backend else (self.backend,),
+            "backend": self.backend if self.relay_url is None else ("relay", *self.backend),
         }
 
     def __repr__(self) -> str:

@@ -51,8 +51,17 @@ class Sound(Protocol):
         """Clean what comes in in this way, or no more."""
         ...
 
+    @property
+    def input_ms(self) -> int:
+        """How much input there was so far, in milliseconds: the position that comes next."""
+        ...
+
     def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:
         """Return 16-bit mono samples between two positions of the input, and their rate in Hz."""
+        ...
+
+    def release(self, before_ms: int) -> None:
+        """Nobody will ask for input of more than a few seconds before a position."""
         ...
 
     def retrieved_audio(self, start_ms: int, end_ms: int) -> bytes:
@@ -81,6 +90,10 @@ class Converser(Protocol):
 
     def note_use(self, used: Used) -> None:
         """Take down what a model did for it, also after its end."""
+        ...
+
+    def bill_parts(self, item_id: str) -> None:
+        """The words of a turn are the work of parts that tell it themselves, not of a whole backend."""
         ...
 
     def finish_later(self, work: Coroutine[Any, Any, None]) -> None:

@@ -10,7 +10,7 @@ from math import exp
 from typing import Any, Final, cast
 
 from offhook.call.call import Output
-from offhook.host.converser import Converser, Sound
+from offhook.host.converser import Converser
 from offhook.host.filling import Filling
 from offhook.host.mcp_calls import McpCalls
 from offhook.host.services import Services
@@ -26,6 +26,10 @@ from offhook.wire.session import Transcription, TranscriptionEcho
 
 MAX_HEARINGS: Final = 256
 """Transcriptions under way in one conversation: more than the turns of five minutes that were appended at once."""
+
+_OF_THE_LINE: Final = frozenset(
+    (do.Play, do.FinishPlayout, do.StopPlayout, do.EndTurn, do.Duck, do.ReduceNoise, do.ConfigureTurns)
+)
 
 MAX_HEARING_BYTES: Final = 64 * 1024 * 1024
 """The sound that they hold: twenty minutes of 24 kHz samples. Recordings come faster than anybody can hear them."""
@@ -95,6 +99,9 @@ class Conversing:
     def perform(self, output: Output) -> None:
         """Do one thing that the conversation wants."""
         owner = self._owner
+        if type(output) in _OF_THE_LINE:
+            self._use_line(output)
+            return
         match output:
             case do.Send(event=event, origin=origin):
                 text = encode_event(event)
@@ -129,11 +136,14 @@ class Conversing:
                 self._send_with_audio(output)
             case do.ListMcpTools() | do.CallMcpTool():
                 self._mcp.perform(output)
-            case _ if owner.line is not None:
-                self._use_line(owner.line, output)
+            case _:
+                pass
 
-    def _use_line(self, line: Sound, output: Output) -> None:
-        """Do what the sound of the call does."""
+    def _use_line(self, output: Output) -> None:
+        """Do what the sound of the call does, if it has one."""
+        line = self._owner.line
+        if line is None:
+            return
         match output:
             case do.Play(run=run, pcm=pcm, rate_hz=rate_hz):
                 line.play(run, pcm, rate_hz)

@@ -6,7 +6,7 @@ What has no price has no figure, and a sum that lacks a part is none: a zero is 
 from __future__ import annotations
 
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypeAlias
 
@@ -47,24 +47,39 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return by_tokens if by_speech is None and counts_tokens else by_speech
         return None if by_tokens is None or by_speech is None else by_tokens + by_speech
 
-    def _by_tokens(self, used: Used) -> Amount:
+    def lacks(self, used: Used) -> list[str]:
+        """Return the prices that this work would need; of several that would do, the simplest."""
+        if self.of(used) is not None:
+            return []
+        if used.role == "stt":
+            return ["per_audio_minute"]
+        tokens = [name for count, price, name in self._tokens(used) if count and price is None]
+        speech = "per_million_characters" if used.characters else "per_audio_minute"
+        return tokens if self._by_speech(used) is not None else [*tokens, speech]
+
+    def _tokens(self, used: Used) -> Iterator[tuple[int, Amount, str]]:
         cached = self.per_million_cached_tokens
-        tokens = (
-            (used.input_tokens, self.per_million_input_tokens),
-            (used.cached_tokens, self.per_million_input_tokens if cached is None else cached),
-            (used.output_tokens, self.per_million_output_tokens),
-            (used.audio_input_tokens, self.per_million_audio_input_tokens),
-            (used.audio_output_tokens, self.per_million_audio_output_tokens),
-        )
-        if any(count and price is None for count, price in tokens):
+        yield used.input_tokens, self.per_million_input_tokens, "per_million_input_tokens"
+        price = self.per_million_input_tokens if cached is None else cached
+        yield used.cached_tokens, price, "per_million_cached_tokens"
+        yield used.output_tokens, self.per_million_output_tokens, "per_million_output_tokens"
+        yield used.audio_input_tokens, self.per_million_audio_input_tokens, "per_million_audio_input_tokens"
+        yield used.audio_output_tokens, self.per_million_audio_output_tokens, "per_million_audio_output_tokens"
+
+    def _by_tokens(self, used: Used) -> Amount:
+        tokens = list(self._tokens(used))
+        if any(count and price is None for count, price, _ in tokens):
             return None
-        return sum(count * (price or 0.0) for count, price in tokens) / 1e6
+        return sum(count * (price or 0.0) for count, price, _ in tokens) / 1e6
 
     def _by_speech(self, used: Used) -> Amount:
         # A voice is paid by what it was given or by what it said; one price is enough.
         speech = ((used.audio_s / 60, self.per_audio_minute), (used.characters / 1e6, self.per_million_characters))
         priced = [quantity * price for quantity, price in speech if quantity and price is not None]
         return None if not priced and any(quantity for quantity, _ in speech) else sum(priced)
+
+
+_NONE: Final = Price()  # a backend without prices lacks all that its work needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +114,8 @@ class Cost:
         self.prices: Final = prices
         self._metrics = metrics
         self._parts: dict[tuple[Role, str], _Part] = {}
+        self._subtotal = 0.0
+        self._missing: dict[str, None] = {}
 
     def add(self, used: Used) -> None:
         """Take down some work."""
@@ -111,8 +128,10 @@ class Cost:
         price = self.prices.of.get(used.backend)
         amount = None if price is None else price.of(used)
         if amount is not None:
+            self._subtotal += amount
             labels = {"part": used.role, "backend": used.backend, "currency": self.prices.currency}
             self._metrics.count("offhook_cost_total", amount, **labels)
+        self._missing |= dict.fromkeys(f"prices.{used.backend}.{name}" for name in (price or _NONE).lacks(used))
         part.amount = None if part.amount is None or amount is None else part.amount + amount
 
     @property
@@ -123,11 +142,15 @@ class Cost:
         return round(sum(known), _DIGITS) if amounts and len(known) == len(amounts) else None
 
     def shown(self) -> dict[str, Any] | None:
-        """Return it as a record shows it; None where the settings have no prices."""
+        """Return it as a record shows it; None where the settings have no prices.
+
+        ``subtotal`` is what is known of the sum, ``missing`` the settings that would make it whole.
+        """
         if not self.prices:
             return None
         parts = [self._shown_part(role, backend, part) for (role, backend), part in self._parts.items()]
-        return {"currency": self.prices.currency, "total": self.total, "parts": parts}
+        sums = {"total": self.total, "subtotal": round(self._subtotal, _DIGITS), "missing": list(self._missing)}
+        return {"currency": self.prices.currency, **sums, "parts": parts}
 
     def _shown_part(self, role: Role, backend: str, part: _Part) -> dict[str, Any]:
         amount = None if part.amount is None else round(part.amount, _DIGITS)

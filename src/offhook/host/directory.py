@@ -142,8 +142,10 @@ class Directory:
         """Take a call in, and let it be decided about. Raises ApiProblem when it cannot be answered as it is to be."""
         services = self.services
         answer = services.options.answer
-        # A prompt may have become another since the server began.
-        prepared = self.prepare(answer.params, project) if isinstance(answer, AnswerAlways) else None
+        prepared = None
+        if isinstance(answer, AnswerAlways) and answer.params.prompt:
+            # It may have become another since the server began, which has looked at the rest.
+            prepared = self.prepare(answer.params, project)
         seed = services.seed()
         call = Call(_call_id(seed), seed, services.options.call, services.clock())
         owner = CallOwner(call, project, invitation, self)

@@ -302,7 +302,8 @@ class CallOwner:
         outputs = self.call.open_session(
             params, audio_format=line.audio_format, expires_at=expires_at, options=options, now=now
         )
-        self._write(now, SessionOpened(params, line.audio_format, expires_at), output_names(outputs))
+        if self._journal is not None:
+            self._write(now, SessionOpened(params, line.audio_format, expires_at), output_names(outputs))
         self._perform_all(outputs)
         assert self.call.engine is not None
         self._watch.open(self.call.engine.session, outputs, now)
@@ -326,6 +327,10 @@ class CallOwner:
             self._save()
             self._directory.update(self)
 
+    def bill_parts(self, item_id: str) -> None:
+        """The words of a turn are the work of parts that tell it themselves."""
+        self._watch.bill_parts(item_id)
+
     def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something of a call that has ended come to its own end."""
         self._directory.part_with(work)
@@ -345,11 +350,13 @@ class CallOwner:
 
     def tell_own(self, type_: str, **members: Any) -> None:
         """Send an event of our own to the sockets that asked for such."""
+        listening = [sideband for sideband in self._sidebands.values() if sideband.own_events]
+        if not listening:
+            return
         event = {"type": type_, "event_id": self._ids.event(), **members}
         text = msgspec.json.encode(event)
-        for sideband in self._sidebands.values():
-            if sideband.own_events:
-                sideband.put(text)
+        for sideband in listening:
+            sideband.put(text)
 
     def _report_refer(self, refer: telephone.Refer) -> None:
         self.refer = refer
@@ -382,7 +389,7 @@ class CallOwner:
             cost=self._watch.cost.total,
             currency=services.prices.currency or None,
         )
-        services.metrics.count("offhook_calls_total", result=str(end.result))
+        services.metrics.count("offhook_calls_total", result=end.result)
         self._watch.stop(services.clock())
         self._save()
         self._directory.ended(self)
@@ -411,11 +418,11 @@ class CallOwner:
         if spans := self._watch.close(self._services.clock()):
             for sink in self._services.span_sinks:
                 sink.save_spans(self.call.id, spans)
-        closing = Closing(1000, end.reason)
-        if end.reason == "session_expired":
-            closing = Closing(1001, expired_reason(self._services.options.call.session_s))
         for sideband in self._sidebands.values():
-            sideband.close(closing)
+            if end.reason == "session_expired":
+                sideband.close(Closing(1001, expired_reason(self._services.options.call.session_s)))
+            else:
+                sideband.close(Closing(1000, end.reason))
         if self._journal is not None:
             # What still comes in, such as the stop of the playout, no longer belongs to the call.
             self._journal.close()

@@ -44,6 +44,8 @@ class Projects:
                 self._by_key[digest] = project
         if not self._by_id:
             raise ConfigError("projects", "there is none")
+        self.only = next(iter(self._by_id.values())) if len(self._by_id) == 1 else None
+        """The project of every call, if there is just one."""
 
     def __iter__(self) -> Iterator[Project]:
         return iter(self._by_id.values())
@@ -54,6 +56,4 @@ class Projects:
 
     def of_user(self, user: str | None) -> Project | None:
         """Return the project that a request URI's user part names, or the only one there is."""
-        if len(self._by_id) == 1:
-            return next(iter(self._by_id.values()))
-        return self._by_id.get(user or "")
+        return self.only or self._by_id.get(user or "")

@@ -12,6 +12,7 @@ from offhook.call.tokens import TokenStream
 from offhook.host.converser import Converser
 from offhook.host.conversing import Conversing
 from offhook.host.services import Services
+from offhook.host.standing_in import StandIn
 from offhook.model.metering import used_tokens
 from offhook.model.relay import RelayBackend, Upstream, UpstreamLostError
 from offhook.net.alarm import Alarm
@@ -43,6 +44,9 @@ class Relaying(Conversing):
         self._working = False
         self._alarm = Alarm(lambda: self._take(steps.DeadlinePassed()), services.clock)
         self._words_came = asyncio.Event()
+        self._stand_in: StandIn | None = None
+        self._turns = do.ConfigureTurns(None)
+        self._finds_turns = True
         self._last_words: asyncio.Task[None] | None = None
 
     # -- what the conversation wants
@@ -56,6 +60,8 @@ class Relaying(Conversing):
                 self._take(steps.Requested(output))
             case do.CancelGeneration(run=run):
                 self._take(steps.Cancelled(run))
+                if self._stand_in is not None:
+                    self._stand_in.perform(output)
             case do.Hear(item_id=item_id, start_ms=start_ms, end_ms=end_ms, transcription=wanted):
                 self._drop_early()
                 speech = self._speech(start_ms, end_ms)
@@ -64,6 +70,10 @@ class Relaying(Conversing):
             case do.HearGiven(item_id=item_id, audio=audio, format=audio_format, transcription=wanted):
                 pcm, rate_hz = linear(audio, audio_format)
                 self._take(steps.AudioGiven(item_id, pcm, rate_hz, wanted is not None))
+            case do.ConfigureTurns():
+                self._turns = output
+                if self._finds_turns:
+                    super().perform(output)
             case do.HearEarly(tell=False) | do.HearSoFar():
                 pass  # Upstream hears whole turns.
             case do.Send(event=event):
@@ -87,9 +97,17 @@ class Relaying(Conversing):
             self._words_came.clear()
             await self._words_came.wait()
 
+    def stop_speaking(self) -> None:
+        """Stop what the models still want to say."""
+        super().stop_speaking()
+        if self._stand_in is not None:
+            self._stand_in.stop_speaking()
+
     def close(self) -> None:
         """Stop everything that is under way."""
         super().close()
+        if self._stand_in is not None:
+            self._stand_in.close()
         if self._relay is not None:
             self._do_all(self._relay.close())
         if self._last_words is not None:
@@ -138,9 +156,15 @@ class Relaying(Conversing):
                     self._hang_up("it does not read what it is sent")
             case steps.Tell(event=event):
                 self._owner.take(event)
-            case steps.ReadInput(start_ms=start_ms, end_ms=end_ms):
+            case steps.ReadInput(start_ms=start_ms, end_ms=end_ms, frees=frees):
                 speech = self._speech(start_ms, end_ms)
                 self._take(steps.SpokenSoFar(start_ms, speech.pcm, speech.rate_hz))
+                if frees and self._owner.line is not None:
+                    self._owner.line.release(start_ms)
+            case steps.HandOver():
+                self._hand_over(output)
+            case steps.FindTurns(here=here):
+                self._find_turns(here=here)
             case steps.Connect(model=model):
                 self._socket = self._spawn(self._run(Upstream(self._backend.options, model, self._services.clock)))
             case steps.Disconnect(why=why):
@@ -152,6 +176,24 @@ class Relaying(Conversing):
                 self._owner.note_use(replace(used, estimated=is_estimated))
             case _:
                 assert_never(output)
+
+    def _hand_over(self, wanted: steps.HandOver) -> None:
+        """Let somebody else answer, or say that nobody does."""
+        failure = wanted.failure
+        self._owner.log.warning("upstream did not answer", code=failure.code, why=failure.message, run=failure.run)
+        if self._backend.reserve.stand_in is not None:
+            self._backend.stood_in += 1
+        if self._stand_in is None:
+            self._stand_in = StandIn(self._owner, self._services, self._backend.reserve)
+        self._stand_in.take_over(wanted)
+
+    def _find_turns(self, *, here: bool) -> None:
+        """Find the caller's turns here, or leave that to upstream."""
+        self._finds_turns = here
+        super().perform(self._turns if here else do.ConfigureTurns(None))
+        line = self._owner.line
+        if not here and line is not None:
+            self._take(steps.InputStands(line.input_ms))
 
     # -- the socket
 

@@ -15,7 +15,7 @@ from offhook.host.socket_session import FAILED, SocketSession
 from offhook.session.listening import Listening
 from offhook.wire import limits
 
-# What live voices bring meanwhile is one window of the detector, and is judged in one batch.
+# How often all are listened to: what live voices bring meanwhile is one window of the detector, judged in one batch.
 GATHER_S: Final = 0.03
 # The share of a core that a session in conversation takes; it has no telephone side.
 GUESSED_COST: Final = 0.002
@@ -82,6 +82,7 @@ class Sessions:
         while True:
             await self._news.wait()
             self._news.clear()
+            began = self.services.clock()
             try:
                 while self.listening.step():
                     self._listened.set()
@@ -89,7 +90,7 @@ class Sessions:
             except Exception:  # one of those in the batch pays for it, the others go on
                 self._find_failing()
             self._listened.set()
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(max(began + GATHER_S - self.services.clock(), 0.0))
 
     def _find_failing(self) -> None:
         """Listen to each session alone, and end those that cannot be listened to."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -78,7 +79,16 @@ class Sideband:
         """Why the socket is closed, once it is."""
         self._news = asyncio.Event()
         self._room = asyncio.Event()
+        self._write: Callable[[list[bytes]], bool] | None = None
+        self._is_awaited = False
         self._readers.join(self)
+
+    def write_by(self, write: Callable[[list[bytes]], bool]) -> None:
+        """Let what is queued while somebody waits in `take` be written directly, at the end of the loop's turn.
+
+        ``write`` says whether it could: where it cannot, the queue is taken as usual. That costs a task's turn.
+        """
+        self._write = write
 
     def put(self, text: bytes) -> None:
         """Queue an event. Beyond the limits the queue is dropped and the socket closed: the call never waits.
@@ -93,7 +103,10 @@ class Sideband:
             return
         self._waiting.append(text)
         self.waiting_bytes = waiting_bytes
-        self._news.set()
+        if self._write is None or not self._is_awaited:
+            self._news.set()
+        elif len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
         self._readers.grow(len(text))
 
     def let_go(self, bound: Literal["socket", "project"]) -> None:
@@ -133,17 +146,41 @@ class Sideband:
                 self.leave()
                 return self.closing
             self._news.clear()
-            await self._news.wait()
-        texts = [waiting.popleft()]
-        size_bytes = len(texts[0])
-        while waiting and (size_bytes := size_bytes + len(waiting[0])) <= MAX_WRITE_BYTES:
-            texts.append(waiting.popleft())
-        size_bytes = sum(map(len, texts))
-        self.waiting_bytes -= size_bytes
-        self._readers.waiting_bytes -= size_bytes
+            self._is_awaited = True
+            try:
+                await self._news.wait()
+            finally:
+                self._is_awaited = False
+        texts = self._some()
+        self._was_taken(texts)
+        return texts
+
+    def _flush(self) -> None:
+        while self._waiting and self._is_awaited and self._write is not None:
+            texts = self._some()
+            if not self._write(texts):
+                self._news.set()
+                return
+            self._was_taken(texts)
+
+    def _some(self) -> list[bytes]:
+        """Return as many of the next events as are written at a time, at least one."""
+        texts: list[bytes] = []
+        size_bytes = 0
+        for text in self._waiting:
+            size_bytes += len(text)
+            if texts and size_bytes > MAX_WRITE_BYTES:
+                break
+            texts.append(text)
+        return texts
+
+    def _was_taken(self, texts: list[bytes]) -> None:
+        for text in texts:
+            self._waiting.popleft()
+            self.waiting_bytes -= len(text)
+            self._readers.waiting_bytes -= len(text)
         if self.has_room():
             self._room.set()
-        return texts
 
     async def room(self) -> None:
         """Wait until little enough is queued that a client who also reads cannot fill the rest by itself."""

@@ -118,6 +118,11 @@ class SocketLine:
             self._session.log.warning("noise reduction is not installed, and left out", mend=INSTALL)
         self._cleaning = _Cleaning(self._noise, level) if level and self._noise is not None else None
 
+    @property
+    def input_ms(self) -> int:
+        """How much was appended so far, in milliseconds."""
+        return self._kept.end_ms
+
     def input_audio(self, start_ms: int, end_ms: int) -> tuple[bytes, int]:
         """Return 16-bit mono samples between two positions, and their rate in Hz."""
         return self._kept.samples(start_ms, end_ms)

@@ -219,6 +219,10 @@ class SocketSession:
         if self._closed and self._services.prices:
             self._save()
 
+    def bill_parts(self, item_id: str) -> None:
+        """The words of a turn are the work of parts that tell it themselves."""
+        self._watch.bill_parts(item_id)
+
     def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something that goes on beyond the end come to its own."""
         self._sessions.directory.part_with(work)

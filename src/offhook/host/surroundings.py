@@ -6,6 +6,7 @@ in memory with a clock that jumps.
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import time
@@ -57,7 +58,7 @@ class Surroundings:
     clock: Callable[[], float] = time.monotonic
     wall_s: Callable[[], float] = time.time
     cpu_clock: Callable[[], float] = time.process_time
-    chance: Callable[[int], bytes] = secrets.token_bytes
+    chance: Callable[[int], bytes] = os.urandom
     randbits: Callable[[int], int] = secrets.randbits
     share: Callable[[], float] = random.random
     pollers: Callable[[], Poller] = SocketPoller

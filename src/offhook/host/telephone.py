@@ -78,7 +78,7 @@ class Telephone:
         if (why := directory.refuse()) is not None:
             self._refuse(leg, 503, why)
             return
-        project = directory.projects.of_user(_user_of(request.uri))
+        project = directory.projects.only or directory.projects.of_user(_user_of(request.uri))
         if project is None:
             self._refuse(leg, 404, NO_PROJECT)
             return

@@ -64,7 +64,7 @@ class Watch:
         self, metrics: Metrics, *, seed: bytes, epoch_s: float, prices: Prices | None = None, **names: str
     ) -> None:
         self.usage = Usage()
-        self.cost = Cost(prices or Prices(), metrics)
+        self.cost = Cost(Prices() if prices is None else prices, metrics)
         self._metrics = metrics
         self._seed = seed
         self._epoch_s = epoch_s
@@ -76,6 +76,7 @@ class Watch:
         self._asked: dict[int, _Asked] = {}
         self._tools: dict[str, float] = {}
         self._spoken_at: float | None = None
+        self._parts_billed: dict[str, bool] = {}
 
     # -- driving
 
@@ -104,6 +105,10 @@ class Watch:
         """The spans that have ended so far; none when the session wants no trace."""
         return self._trace.spans if self._trace is not None else ()
 
+    def bill_parts(self, item_id: str) -> None:
+        """The words of a turn are no work of the backend that does everything: who hears them tells what it takes."""
+        _remember(self._parts_billed, item_id, True)
+
     def stop(self, now: float) -> None:
         """The session has ended, but what was said last may still be transcribed."""
         if self._trace is not None:
@@ -117,7 +122,14 @@ class Watch:
 
     def usage_shown(self) -> dict[str, Any]:
         """Return what the session has used, as a record shows it."""
-        return msgspec.structs.asdict(self.usage) | {"heard_seconds": round(self.usage.heard_seconds, 3)}
+        usage = self.usage
+        return {
+            "responses": usage.responses,
+            "input_tokens": usage.input_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "output_tokens": usage.output_tokens,
+            "heard_seconds": round(usage.heard_seconds, 3),
+        }
 
     # -- the trace
 
@@ -163,7 +175,7 @@ class Watch:
 
     def _transcript_completed(self, event: happened.TranscriptCompleted, now: float) -> None:
         self.usage.heard_seconds += event.seconds
-        if whole := self.cost.prices.whole:
+        if (whole := self.cost.prices.whole) and self._parts_billed.pop(event.item_id, None) is None:
             self.cost.add(used_to_hear(whole, event.seconds, event.usage))
         self._transcript_ended(event.item_id, now, "completed")
 

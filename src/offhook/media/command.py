@@ -28,12 +28,12 @@ class Direction(enum.Enum):
     @property
     def sends(self) -> bool:
         """Whether we may send."""
-        return self in {Direction.SENDRECV, Direction.SENDONLY}
+        return self is Direction.SENDRECV or self is Direction.SENDONLY
 
     @property
     def receives(self) -> bool:
         """Whether the other side may send."""
-        return self in {Direction.SENDRECV, Direction.RECVONLY}
+        return self is Direction.SENDRECV or self is Direction.RECVONLY
 
 
 class Negotiated(msgspec.Struct, frozen=True):

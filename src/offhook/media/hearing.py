@@ -53,7 +53,8 @@ class Hearing:
             self._rows += 1
         leg.row = self._free_rows.pop()
         self._legs[leg.id] = leg
-        self._start(leg)
+        if leg.turns.on:
+            self._start(leg)
 
     def close(self, leg: Leg) -> None:
         """Stop listening to a leg; what it has said last is forgotten."""

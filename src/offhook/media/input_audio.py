@@ -37,6 +37,12 @@ class InputAudio:
                 del self._kept[:surplus]
                 self._first += surplus
 
+    @property
+    def end_ms(self) -> int:
+        """How far the line has come."""
+        with self._lock:
+            return (self._first + len(self._kept)) // limits.TICKS_PER_MS
+
     def tail(self, count: int) -> Samples:
         """Return the last samples of the line, as many as there are up to ``count``."""
         with self._lock:

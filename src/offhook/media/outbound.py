@@ -56,9 +56,10 @@ class Outbound:
         self._guard = guard
         self._recorder = options.recorder
         # Random beginnings make known-plaintext attacks on encryption harder (RFC 3550 section 5.1).
-        self.ssrc = randbits(32)
-        self._sequence = randbits(16)
-        self.timestamp = randbits(32)
+        chance = randbits(80)
+        self.ssrc = chance & 0xFFFFFFFF
+        self._sequence = chance >> 32 & 0xFFFF
+        self.timestamp = chance >> 48
         """The RTP timestamp of the next frame."""
         self._agree(negotiated)
         self.playout = Playout(leg, self._codec)

@@ -28,7 +28,7 @@ from offhook.model.relay import RelayBackend, UpstreamOptions
 from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
 from offhook.model.settings import EAR_MODEL, wyoming_address
 from offhook.model.wyoming import WyomingEar, WyomingServer, WyomingVoice
-from offhook.session.relay.dialect import DialectName
+from offhook.session.relay.dialect import DialectName, TurnFinder
 from offhook.wire.url import check_socket_url, check_url
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=600)]
@@ -129,10 +129,16 @@ def gguf(
 
 
 def relay(
-    *, url: str, dialect: DialectName = "openai", model: str = "", key: str | None = None, seconds: Seconds = SILENCE_S
+    *,
+    url: str,
+    dialect: DialectName = "openai",
+    model: str = "",
+    key: str | None = None,
+    seconds: Seconds = SILENCE_S,
+    turns: TurnFinder = "here",
 ) -> Backend:
-    """Whole sessions on a realtime WebSocket upstream."""
-    return RelayBackend(UpstreamOptions(check_socket_url("url", url), dialect, model, key, seconds))
+    """Whole sessions on a realtime WebSocket upstream. ``turns``: who finds those of the caller."""
+    return RelayBackend(UpstreamOptions(check_socket_url("url", url), dialect, model, key, seconds, turns))
 
 
 def scripted() -> Backend:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,9 +21,9 @@ from offhook.model.local.voices import assets
 from offhook.model.local.whisper import folder
 from offhook.model.ordered import OrderedEar, OrderedMind, OrderedVoice
 from offhook.model.plugin import make
-from offhook.model.relay import RelayBackend, UpstreamOptions
+from offhook.model.relay import RelayBackend, Reserve, UpstreamOptions
 from offhook.model.scripted import ScriptedBackend, ScriptedEar, ScriptedVoice
-from offhook.model.settings import EAR_MODEL, WYOMING, BackendTable, Role
+from offhook.model.settings import BY_PARTS, EAR_MODEL, WYOMING, BackendTable, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,42 @@ def choose_backend(options: ModelOptions) -> Backend:
     and without a GGUF file, the local models have the demo brain, and whoever has no local models has the scripted
     model.
     """
+    whole = options.orders.get("backend", ())
     if options.relay is not None:
-        return RelayBackend(options.relay)
-    if whole := options.orders.get("backend"):
+        return _relay_with_reserve(RelayBackend(options.relay), options, whole[1:])
+    if whole and whole[0] != BY_PARTS:
         backend: Backend = make("backend", _table(options, whole[0]))
+        if isinstance(backend, RelayBackend):
+            return _relay_with_reserve(backend, options, whole[1:])
+        if len(whole) > 1:
+            why = f"'{whole[1]}' cannot stand in for '{whole[0]}'"
+            raise ConfigError("--backend", why, "only a relay can have one that stands in")
         return backend
+    if len(whole) > 1:
+        mend = f"a relay comes first: --backend {whole[1]} --backend {BY_PARTS}"
+        raise ConfigError("--backend", f"'{whole[1]}' cannot stand in for the three parts", mend)
+    return _three_parts(options)
+
+
+def _relay_with_reserve(relay: RelayBackend, options: ModelOptions, others: Sequence[str]) -> RelayBackend:
+    """Give a relay what stands in for it, or else the voice that is there to apologize."""
+    if len(others) > 1:
+        raise ConfigError("--backend", "names more than one that stands in", "leave out all but one")
+    if others:
+        name = others[0]
+        stand_in: Backend = _three_parts(options) if name == BY_PARTS else make("backend", _table(options, name))
+        if isinstance(stand_in, RelayBackend):
+            raise ConfigError("--backend", f"'{name}' is a relay too", f"let {BY_PARTS} stand in: models on this side")
+        relay.reserve = Reserve(stand_in)
+    elif options.apology and options.which != "scripted" and assets.is_installed():
+        # Nobody asked for the local voice; it is there, so no failure has to be a silence.
+        seat: Seat[TextToSpeech] = Seat("local", local_voice(options.speaker), PATIENCE_S["tts"], is_reserve=True)
+        relay.reserve = Reserve(voice=OrderedVoice(Order("tts", [seat], time.monotonic)), apology=options.apology)
+    return relay
+
+
+def _three_parts(options: ModelOptions) -> Backend:
+    """Return a model that is made of three, or the scripted one."""
     missing = _missing(options)
     if options.which == "local" and missing:
         raise ConfigError("--models", f"local speech models are not installed: {missing[0].what}", missing[0].mend)

@@ -14,14 +14,16 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 
 from offhook._version import __version__
-from offhook.errors import RemoteError
-from offhook.model.interface import Capabilities, ModelError, ModelOutput, Sound, Speech, Words
+from offhook.errors import ConfigError, RemoteError
+from offhook.model.fallback import call, call_report
+from offhook.model.interface import Backend, Capabilities, ModelError, ModelOutput, Sound, Speech, TextToSpeech, Words
 from offhook.model.upstream_socket import UpstreamSocket
 from offhook.session.outputs import Generate
 from offhook.session.relay import limits
-from offhook.session.relay.dialect import Dialect, DialectName, dialect_of, socket_url
+from offhook.session.relay.dialect import Dialect, DialectName, TurnFinder, dialect_of, socket_url
 from offhook.session.relay.event import UpstreamError, decode_upstream, problem_of
 from offhook.session.relay.machine import RelayOptions
+from offhook.session.relay.reserve import ReserveKind
 from offhook.wire.session import TranscriptionEcho, Voice
 
 # What an upstream will answer the next time too; 404 and 400 name a model that it does not have, 402 is for no credit.
@@ -32,13 +34,17 @@ CLOSE_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class UpstreamOptions:
-    """Where an upstream is, what it speaks, and what it calls the model (empty: what the session calls it)."""
+    """Where an upstream is, what it speaks, and what it calls the model (empty: what the session calls it).
+
+    ``turns``: who finds those of the caller.
+    """
 
     url: str
     dialect: DialectName = "openai"
     model: str = ""
     key: str | None = field(default=None, repr=False)
     silence_s: float = 20.0
+    turns: TurnFinder = "here"
 
     @property
     def ways(self) -> Dialect:
@@ -161,11 +167,33 @@ class _GreetedError(Exception):
     """Upstream has said something."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Who is there when upstream does not answer: another model, or else a voice that says so (``apology``)."""
+
+    stand_in: Backend | None = None
+    voice: TextToSpeech | None = None
+    apology: str = ""
+
+    @property
+    def kind(self) -> ReserveKind:
+        """What it is to a conversation."""
+        if self.stand_in is not None:
+            return "stand-in"
+        return "none" if self.voice is None else "apology"
+
+
 class RelayBackend:
-    """The model of sessions that run upstream. Each session has a socket of its own, so it answers no request here."""
+    """The model of sessions that run upstream. Each session has a socket of its own, so it answers no request here.
+
+    Raises ConfigError when upstream is to find turns and cannot.
+    """
 
     def __init__(self, options: UpstreamOptions) -> None:
+        if options.turns == "upstream" and not options.ways.finds_turns:
+            raise ConfigError("turns", f"{options.dialect} cannot find turns without answering them", "leave it out")
         self.options = options
+        self.reserve = Reserve()
         self.name = "relay"
         ways = options.ways
         self.capabilities = Capabilities(
@@ -176,12 +204,13 @@ class RelayBackend:
         self.sockets = 0
         self.lost = 0
         self.refused = 0
+        self.stood_in = 0
 
     @property
     def machine_options(self) -> RelayOptions:
         """What the machine of a session has to know."""
         options = self.options
-        return RelayOptions(options.ways, options.model, options.silence_s)
+        return RelayOptions(options.ways, options.model, options.silence_s, options.turns, self.reserve.kind)
 
     @property
     def queue_wait_ms(self) -> float:
@@ -193,13 +222,21 @@ class RelayBackend:
         parts = urlsplit(self.options.url)
         where = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
         counts = {"sockets": self.sockets, "lost": self.lost, "refused": self.refused}
-        return {"name": self.name, "dialect": self.options.dialect, "upstream": where, **counts}
+        shown = {"name": self.name, "dialect": self.options.dialect, "upstream": where, **counts}
+        stand_in = self.reserve.stand_in
+        if stand_in is None:
+            return shown
+        return shown | {"stood_in": self.stood_in, "stand_in": {"name": stand_in.name} | call_report(stand_in)}
 
     async def start(self) -> None:
-        """Nothing is loaded."""
+        """Start who is there in reserve; of upstream nothing is loaded."""
+        for part in filter(None, (self.reserve.stand_in, self.reserve.voice)):
+            await call(part, "start")
 
     async def stop(self) -> None:
-        """Nothing is held: a socket ends with its session."""
+        """Stop who is there in reserve; a socket ends with its session."""
+        for part in filter(None, (self.reserve.voice, self.reserve.stand_in)):
+            await call(part, "stop")
 
     async def greeting(self, model: str) -> None:
         """Open a session and let it go. Raises UpstreamLostError with what upstream said against it."""

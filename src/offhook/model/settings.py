@@ -25,6 +25,9 @@ BUILT_IN: Final = frozenset(
 )
 """Names of backends that need no table: those of our plugins, and of what the flags of our own make."""
 
+BY_PARTS: Final = "parts"
+"""The backend that is made of the three parts, where it is named in an order."""
+
 WYOMING: Final = "wyoming"
 """The scheme of a speech server's URL."""
 
@@ -119,7 +122,7 @@ def check_backends(
 
     ``endpoints``: whether a part has a URL; ``gguf``: whether a file is to think.
     """
-    whole = bool(orders["backend"])
+    whole = bool(orders["backend"]) and BY_PARTS not in orders["backend"]
     for role in PARTS:
         if (orders[role] or whole) and endpoints[role]:
             other = "--backend" if whole else f"--{role}"

@@ -6,6 +6,8 @@ Only its protocol classes are used, not its ``Server``: signals, start and stop 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
@@ -31,8 +33,13 @@ BACKLOG = 1024
 TEXTS = "offhook.texts"
 """The name of the ASGI extension that gives and takes messages of text directly.
 
-``send`` is `_Socket.send_texts`, ``offer`` is `_Socket.offer_texts`.
+``send``, ``write`` and ``offer`` are `_Socket.send_texts`, `_Socket.write_texts` and `_Socket.offer_texts`.
 """
+
+
+# The headers of nearly all our answers; what has others is left to uvicorn, and so are values that would end a line.
+_PLAIN_HEADERS = frozenset((b"content-length", b"content-type", b"x-request-id", b"retry-after", b"x-should-retry"))
+_ODD = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,64 @@ class _StallWatch:
             self.begin()
 
 
+class _Answer:
+    """Takes the ASGI messages of one answer. One that is whole goes out in one piece, any other as it comes."""
+
+    __slots__ = ("_cycle", "_head")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._head: Any = None
+
+    async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.start" and self._head is None and not self._cycle.response_started:
+            self._head = message
+            return
+        head, self._head = self._head, None
+        if head is not None:
+            whole = self._whole(head, message)
+            if whole is not None:
+                self._write(whole)
+                return
+            await self._cycle.send(head)
+        await self._cycle.send(message)
+
+    def _whole(self, head: Any, message: Any) -> bytes | None:
+        """Return the answer as it goes out; None for one that needs more care."""
+        cycle = self._cycle
+        if (
+            message["type"] != "http.response.body"
+            or message.get("more_body", False)
+            or not cycle.keep_alive
+            or cycle.flow.write_paused
+            or cycle.disconnected
+            or cycle.access_log
+            or cycle.default_headers
+            or cycle.scope["method"] == "HEAD"
+        ):
+            return None
+        lines, length = [STATUS_LINE[head["status"]]], b""
+        for name, value in head["headers"]:
+            if name not in _PLAIN_HEADERS:
+                return None
+            if name == b"content-length":
+                length = value
+            lines += (name, b": ", value, b"\r\n")
+        body: bytes = message.get("body", b"")
+        lines += (b"\r\n", body)
+        if length != b"%d" % len(body) or any(map(_ODD.search, lines[3:-2:4])):
+            return None
+        return b"".join(lines)
+
+    def _write(self, whole: bytes) -> None:
+        cycle = self._cycle
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.transport.write(whole)
+        cycle.message_event.set()
+        cycle.on_response()
+
+
 class _Requests(HttpToolsProtocol):
     """HTTP on one connection, with an end to every wait for the peer."""
 
@@ -89,6 +154,7 @@ class _Requests(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._receiving = False
         self._upgraded = False
+        self._resting_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -100,6 +166,7 @@ class _Requests(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
+        self._end_rest()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -111,6 +178,42 @@ class _Requests(HttpToolsProtocol):
         if self._stall is not None:
             self._stall.end()
         super().resume_writing()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        answer = _Answer(cycle)
+        super()._start_asgi_task(cycle, lambda scope, receive, _: app(scope, receive, answer))
+
+    # One timer watches all rests of a connection: a new one for each was a fiftieth of what a request costs.
+
+    def on_response_complete(self) -> None:
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._resting_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._watch_rest(self.timeout_keep_alive)
+
+    def _watch_rest(self, left_s: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._resting_since is None:
+            return
+        left_s = self._resting_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._watch_rest(left_s)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._resting_since = None
+
+    def _end_rest(self) -> None:
+        self._resting_since = None
+        super()._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -130,6 +233,7 @@ class _Requests(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         self._upgraded = True
         self._unwatch()
+        self._end_rest()
         super().handle_websocket_upgrade()
 
     def _expect_request(self) -> None:
@@ -162,7 +266,7 @@ class _Requests(HttpToolsProtocol):
 class _Socket(WebSocketsSansIOProtocol):
     """A WebSocket whose peer has to read what it is sent.
 
-    Applications find ``send_texts`` and ``offer_texts`` among the extensions of their scope, by the name `TEXTS`.
+    Applications find its messages of text among the extensions of their scope, by the name `TEXTS`.
     """
 
     def __init__(self, options: HttpOptions, **given: Any) -> None:
@@ -175,7 +279,12 @@ class _Socket(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if self.conn.state is State.CONNECTING and not self.close_sent:
-            self.scope["extensions"][TEXTS] = {"send": self.send_texts, "offer": self.offer_texts}
+            texts: dict[object, object] = {
+                "send": self.send_texts,
+                "write": self.write_texts,
+                "offer": self.offer_texts,
+            }
+            self.scope["extensions"][TEXTS] = texts
 
     def offer_texts(self, offer: Callable[[bytes], bool]) -> None:
         """Offer every message of ASCII text as it comes, unless another one waits to be received.
@@ -192,7 +301,7 @@ class _Socket(WebSocketsSansIOProtocol):
         for is_text, piece in self._client.feed(data):
             if not is_text:
                 super().data_received(piece)
-            elif self.conn.state < State.CLOSING:
+            elif self.conn.close_sent is None:  # What comes after the end counts for nothing.
                 self._take_text(piece)
 
     def _take_text(self, text: bytes) -> None:
@@ -209,9 +318,15 @@ class _Socket(WebSocketsSansIOProtocol):
         """
         if not self.writable.is_set():
             await self.writable.wait()
-        if self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
+        if not self.write_texts(texts):
             raise ClientDisconnected
+
+    def write_texts(self, texts: Sequence[bytes]) -> bool:
+        """Send them if that can be done at once; say whether it was."""
+        if not self.writable.is_set() or self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
+            return False
         self.transport.write(text_frames(texts))
+        return True
 
     async def send(self, message: Any) -> None:
         await super().send(message)
@@ -316,5 +431,7 @@ class HttpServer:
         for connection in list(self._state.connections):
             transport = getattr(connection, "transport", None)
             if transport is not None:
-                transport.abort()
+                # The first 3.11 forget a TLS connection's protocol when it is closed twice, and fail at it then.
+                with contextlib.suppress(AttributeError):
+                    transport.abort()
         self._server = self._either = None

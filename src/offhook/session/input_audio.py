@@ -106,6 +106,11 @@ class AppendedAudio:
             self.dropped_ms += self._end_ms - KEPT_MS - first_ms
 
     @property
+    def end_ms(self) -> int:
+        """How far the line has come."""
+        return self._end_ms
+
+    @property
     def kept_ms(self) -> int:
         """How much is kept."""
         return self._end_ms - self._stretches[0].start_ms if self._stretches else 0

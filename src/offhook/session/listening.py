@@ -8,11 +8,12 @@ was cut: every window is judged right after the levels that end with it. Positio
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from offhook.audio import g711
 from offhook.audio.g711 import RATE_HZ, Codec
@@ -29,10 +30,13 @@ Tell = Callable[[Sequence[TurnEvent]], None]
 _TICKS_PER_MS: Final = RATE_HZ // 1000
 _STEP: Final = STEP_MS * _TICKS_PER_MS
 _WHOLE: Final = CONTEXT_SAMPLES + WINDOW_SAMPLES
-# Of one step, which holds up everything else: some milliseconds. A window costs about 30 microseconds in a batch, and
-# live sessions bring one to four at a time; a file alone gets through three seconds of itself. Fewer ears at a time
-# make small batches, in which a window costs a quarter more.
+# A step holds up everything else, so it is a millisecond or two: 32 live sessions are converted in one, which bring 100
+# ms each, or the windows of 48 are judged once or twice. In small batches a window costs up to three times as much.
+CONVERTED_MS: Final = 3_200
+JUDGED_WINDOWS: Final = 64
 MAX_EARS: Final = 48
+# Of each session in its turn: what lives brings in, or, of a file that is alone, three seconds.
+LIVE_WINDOWS: Final = 4
 MAX_WINDOWS: Final = 96
 _WINDOW_MS: Final = WINDOW_SAMPLES // _TICKS_PER_MS
 _TO_8_KHZ: Final = BatchResampler(PCM_RATE_HZ, RATE_HZ)
@@ -52,11 +56,13 @@ class Ear:
         "_heard",
         "_judged",
         "_levels",
+        "_place",
         "_position",
         "_sound",
         "_tail",
         "_turns",
         "_waiting",
+        "listened",
         "row",
         "tell",
         "waiting_ms",
@@ -80,6 +86,9 @@ class Ear:
         self._heard = 0
         self._judged = 0
         self._sound = silence(CONTEXT_SAMPLES)
+        self._place = 0  # In the sound: where the next window begins.
+        self.listened: deque[npt.NDArray[np.float32]] = deque()
+        """What the detector has made in advance of the next windows."""
         self._levels: list[float] = []
         self._waiting.clear()
         self.waiting_ms = 0.0
@@ -132,39 +141,36 @@ class Ear:
 
     def pull(self) -> tuple[AudioFormat, bytes] | None:
         """Give away what is to be converted next: whole steps of one format, after the history that it needs."""
-        if self._format is None or (self._waiting and self._waiting[0][0] != self._format and not self._whole_steps()):
-            self._change_format()
-        if self._format is None:
+        waiting = self._waiting
+        if not waiting:
             return None
-        step_bytes = STEP_MS * bytes_per_ms(self._format)
-        room_bytes = (MAX_WINDOWS - len(self._sound) // WINDOW_SAMPLES) * _WINDOW_MS * bytes_per_ms(self._format)
+        audio_format = self._format
+        if audio_format is None or not _same(waiting[0][0], audio_format):
+            # Of the one before, less than 10 ms are lost, which nothing depends on.
+            audio_format = self._format = waiting[0][0]
+            self._tail = bytes(2 * _TO_8_KHZ.lead_samples) if isinstance(audio_format, PcmFormat) else b""
+        per_ms, history = _measures(type(audio_format))
+        room_bytes = (MAX_WINDOWS - (len(self._sound) - self._place) // WINDOW_SAMPLES) * _WINDOW_MS * per_ms
         pieces: list[bytes | memoryview] = [self._tail]
-        while self._waiting and room_bytes > 0 and self._waiting[0][0] == self._format:
-            _, audio = self._waiting.popleft()
-            if len(audio) > room_bytes:
-                self._waiting.appendleft((self._format, audio[room_bytes:]))
-                audio = audio[:room_bytes]
-            room_bytes -= len(audio)
+        pulled_bytes = 0
+        while waiting and pulled_bytes < room_bytes and _same(waiting[0][0], audio_format):
+            _, audio = waiting.popleft()
+            if len(audio) > room_bytes - pulled_bytes:
+                waiting.appendleft((audio_format, audio[room_bytes - pulled_bytes :]))
+                audio = audio[: room_bytes - pulled_bytes]
+            pulled_bytes += len(audio)
             pieces.append(audio)
-            self.waiting_ms -= len(audio) / bytes_per_ms(self._format)
+        self.waiting_ms -= pulled_bytes / per_ms
         stream = b"".join(pieces)
-        history = _history_bytes(self._format)
+        step_bytes = STEP_MS * per_ms
         used = max(len(stream) - history, 0) // step_bytes * step_bytes
         self._tail = stream[used:]
-        return (self._format, stream[: used + history]) if used else None
-
-    def _whole_steps(self) -> bool:
-        assert self._format is not None
-        return len(self._tail) - _history_bytes(self._format) >= STEP_MS * bytes_per_ms(self._format)
-
-    def _change_format(self) -> None:
-        """Begin another format; of the one before, less than 10 ms are lost, which nothing depends on."""
-        self._format = self._waiting[0][0] if self._waiting else None
-        self._tail = bytes(2 * _TO_8_KHZ.lead_samples) if isinstance(self._format, PcmFormat) else b""
+        return (audio_format, stream[: used + history]) if used else None
 
     def hear(self, sound: Samples, levels: list[float]) -> None:
         """Take what was made of that."""
-        self._sound = np.concatenate((self._sound, sound))
+        self._sound = np.concatenate((self._sound[self._place :], sound))
+        self._place = 0
         self._levels += levels
 
     def rest(self) -> bool:
@@ -174,22 +180,27 @@ class Ear:
         """
         if self._turns is None:
             return False
-        windows = max(len(self._sound) - CONTEXT_SAMPLES, 0) // WINDOW_SAMPLES
+        windows = self._whole_windows
         judged = self._judged + windows * WINDOW_SAMPLES
         if not self._turns.rest(self._levels, self._base_ms + judged // _TICKS_PER_MS):
             return False
         self._heard += len(self._levels)
         self._levels.clear()
-        self._sound = self._sound[windows * WINDOW_SAMPLES :]
+        self._place += windows * WINDOW_SAMPLES
         self._judged = judged
         return True
 
-    def advance(self) -> Samples | None:
-        """Listen as far as the next window ends; return that window, None when it is not whole yet."""
+    @property
+    def _whole_windows(self) -> int:
+        """How many windows are whole and were not judged."""
+        return max(len(self._sound) - self._place - CONTEXT_SAMPLES, 0) // WINDOW_SAMPLES
+
+    def advance(self) -> bool:
+        """Listen as far as the next window ends, which is to be judged then; say whether it is whole yet."""
         turns = self._turns
         if turns is None:
-            return None
-        whole = len(self._sound) >= _WHOLE
+            return False
+        whole = len(self._sound) - self._place >= _WHOLE
         steps = len(self._levels)
         if whole:
             steps = min(steps, max(-(-(self._judged + WINDOW_SAMPLES) // _STEP) - self._heard, 0))
@@ -199,28 +210,38 @@ class Ear:
             del self._levels[:steps]
             if events:
                 self.tell(events)
-        if not whole:
-            return None
-        window = self._sound[:_WHOLE]
-        self._sound = self._sound[WINDOW_SAMPLES:]
-        self._judged += WINDOW_SAMPLES
-        return window
+        return whole and self._turns is turns
+
+    def windows(self, most: int) -> Samples:
+        """Return the next windows, those of them that are whole, as ``(n, context and window)`` samples."""
+        count = min(self._whole_windows, most)
+        return np.ndarray((count, _WHOLE), np.int16, self._sound, 2 * self._place, (2 * WINDOW_SAMPLES, 2))
 
     def judge(self, probability: float) -> None:
-        """Take what the detector says of the window that came last."""
-        if self._turns is not None:
-            events = self._turns.judge(probability, self._base_ms + self._judged // _TICKS_PER_MS)
-            if events:
-                self.tell(events)
+        """Take what the detector says of the next window."""
+        if self._turns is None:
+            return
+        self._place += WINDOW_SAMPLES
+        self._judged += WINDOW_SAMPLES
+        if self.listened:
+            self.listened.popleft()
+        events = self._turns.judge(probability, self._base_ms + self._judged // _TICKS_PER_MS)
+        if events:
+            self.tell(events)
 
     @property
     def has_more(self) -> bool:
         """Whether a window is whole, or audio waits."""
-        return self._turns is not None and (bool(self._waiting) or len(self._sound) >= _WHOLE)
+        return self._turns is not None and (bool(self._waiting) or self._whole_windows > 0)
 
 
-def _history_bytes(audio_format: AudioFormat) -> int:
-    return 2 * _TO_8_KHZ.history_samples if isinstance(audio_format, PcmFormat) else 0
+def _same(one: AudioFormat, other: AudioFormat) -> bool:
+    return one is other or one == other
+
+
+def _measures(kind: type[AudioFormat]) -> tuple[int, int]:
+    """Return how many bytes a millisecond has, and how many of the past stand before what is converted."""
+    return (48, 2 * _TO_8_KHZ.history_samples) if issubclass(kind, PcmFormat) else (_TICKS_PER_MS, 0)
 
 
 def _samples(kind: type[AudioFormat], stream: bytes) -> int:
@@ -246,6 +267,8 @@ class Listening:
         self._free_rows: list[int] = []
         self._rows = 0
         self._busy: dict[int, Ear] = {}
+        self._steps: Iterator[None] | None = None
+        self._is_left = False
         self.judged = 0
         """Windows judged."""
 
@@ -257,17 +280,9 @@ class Listening:
         return Ear(self._free_rows.pop(), tell)
 
     def close(self, ear: Ear) -> None:
-        """Stop listening to a session; its place is another's from now on, so nothing of it may be used again."""
-        self._let_go(ear)
+        """Stop listening to a session; its place is another's from now on, so nothing of it is used again."""
+        ear.configure(None)
         self._free_rows.append(ear.row)
-
-    def _let_go(self, ear: Ear) -> None:
-        if self._waits(ear):
-            del self._busy[ear.row]
-
-    def _waits(self, ear: Ear) -> bool:
-        # What a session is told may close it, or another one, and open a third in its place.
-        return self._busy.get(ear.row) is ear
 
     def configure(self, ear: Ear, options: TurnOptions | None) -> None:
         """Change a session's turn detection."""
@@ -283,29 +298,60 @@ class Listening:
             self._busy[ear.row] = ear
 
     def step(self) -> bool:
-        """Work off a part of what waits; say whether anything still does."""
-        ears = list(islice(self._busy.values(), MAX_EARS))
-        left = MAX_WINDOWS
-        speaking = self._convert(ears)
-        while left > 0 and speaking:
-            speaking = self._round(speaking)
-            left -= len(speaking)
-        for ear in ears:
-            if self._waits(ear):
-                # What has more to say waits until the others were listened to.
-                del self._busy[ear.row]
-                if ear.has_more:
-                    self._busy[ear.row] = ear
-        return bool(self._busy)
+        """Work off a part of what waits; say whether more of it does. What came between two steps is not in a hurry."""
+        steps, self._steps = self._steps, None
+        if steps is None:
+            steps = self._work_off()
+            self._is_left = False
+        for _ in steps:
+            self._steps = steps
+            return True
+        return self._is_left
 
     def catch_up(self, ear: Ear) -> None:
         """Work off all that waits of one session, which the caller keeps short."""
-        while self._waits(ear):
-            found = self._convert([ear])
-            while found:
-                found = self._round(found)
-            if not ear.has_more:
-                self._let_go(ear)
+        while ear.has_more:
+            speaking = self._convert([ear])
+            while speaking:
+                speaking = self._round(speaking)
+
+    def _work_off(self) -> Iterator[None]:
+        """Work off what waits now, but of a long recording only a part, in steps of bounded cost.
+
+        Between two steps anything may happen to a session: what is known of it is in its ear, and ears that have
+        nothing to be done any more are passed over.
+        """
+        ears, self._busy = list(self._busy.values()), {}
+        speaking: list[Ear] = []
+        some: list[Ear] = []
+        some_ms = 0.0
+        for ear in ears:
+            some.append(ear)
+            some_ms += min(ear.waiting_ms, MAX_WINDOWS * _WINDOW_MS)
+            if some_ms >= CONVERTED_MS:
+                speaking += self._convert(some)
+                some, some_ms = [], 0.0
+                yield
+        speaking += self._convert(some)
+        for start in range(0, len(speaking), MAX_EARS):
+            yield
+            yield from self._judge(speaking[start : start + MAX_EARS])
+        for ear in ears:
+            if ear.has_more:
+                self._busy[ear.row] = ear
+                self._is_left = True
+
+    def _judge(self, ears: list[Ear]) -> Iterator[None]:
+        """Judge the windows of some sessions, one of each at a time."""
+        judged = 0
+        for _ in range(max(MAX_WINDOWS // len(ears), LIVE_WINDOWS)):
+            ears = self._round(ears)
+            if not ears:
+                return
+            judged += len(ears)
+            if judged >= JUDGED_WINDOWS:
+                judged = 0
+                yield
 
     def _convert(self, ears: Sequence[Ear]) -> list[Ear]:
         """Make some of what waits ready to be listened to, of all sessions at once; return those that need more."""
@@ -337,17 +383,28 @@ class Listening:
 
     def _round(self, ears: Sequence[Ear]) -> list[Ear]:
         """Advance each session by a window; return those that had one."""
-        found = [(ear, window) for ear in ears if (window := ear.advance()) is not None]
+        found = [ear for ear in ears if ear.advance()]
         asked = []
-        for ear, window in found:
+        for ear in found:
             if ear.awake:
-                asked.append((ear, window))
+                asked.append(ear)
             else:
                 ear.judge(0.0)
         if asked and self._detector is not None:
             self.judged += len(asked)
-            rows = np.array([ear.row for ear, _ in asked])
-            windows = np.stack([window for _, window in asked])
-            for (ear, _), probability in zip(asked, self._detector.judge(rows, windows).tolist(), strict=True):
+            self._listen(self._detector, [ear for ear in asked if not ear.listened])
+            rows = np.array([ear.row for ear in asked])
+            listened = np.concatenate([ear.listened[0] for ear in asked]).reshape(len(asked), -1)
+            for ear, probability in zip(asked, self._detector.remember(rows, listened).tolist(), strict=True):
                 ear.judge(probability)
-        return [ear for ear, _ in found]
+        return found
+
+    def _listen(self, detector: SileroBatch, ears: Sequence[Ear]) -> None:
+        """Do what can be done for windows in advance: most will be judged, and together they cost half as much."""
+        if not ears:
+            return
+        most = max(MAX_WINDOWS // len(ears), LIVE_WINDOWS)
+        windows = [ear.windows(most) for ear in ears]
+        listened = iter(detector.listen(np.concatenate(windows)))
+        for ear, some in zip(ears, windows, strict=True):
+            ear.listened.extend(islice(listened, len(some)))

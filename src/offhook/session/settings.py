@@ -82,7 +82,7 @@ def start_session(
                 format=audio_format,
                 transcription=None,
                 noise_reduction=None,
-                turn_detection=_server_vad(ServerVad(), None, defaults),
+                turn_detection=_default_vad(defaults),
             ),
             output=AudioOutputEcho(format=audio_format, voice=defaults.voice, speed=1.0),
         ),
@@ -153,7 +153,7 @@ def without_effect(params: SessionParams, *, reasons: bool = False, tells_speake
 
 
 def _or(given: T | UnsetType, present: T) -> T:
-    return present if isinstance(given, UnsetType) else given
+    return present if given is UNSET else given
 
 
 def _merge(given: Any, present: Any) -> Any:
@@ -235,7 +235,11 @@ def _turn_detection(
 
 
 def _server_vad(given: ServerVad, present: ServerVad | None, defaults: SessionDefaults) -> ServerVad:
-    base = present or ServerVad(
+    return _merge(given, present or _default_vad(defaults))  # type: ignore[no-any-return]
+
+
+def _default_vad(defaults: SessionDefaults) -> ServerVad:
+    return ServerVad(
         threshold=defaults.threshold,
         prefix_padding_ms=defaults.prefix_padding_ms,
         silence_duration_ms=defaults.silence_duration_ms,
@@ -243,4 +247,3 @@ def _server_vad(given: ServerVad, present: ServerVad | None, defaults: SessionDe
         create_response=True,
         interrupt_response=True,
     )
-    return _merge(given, base)  # type: ignore[no-any-return]

@@ -30,6 +30,8 @@ _STATIC: Final = {"0": "PCMU", "8": "PCMA"}
 _DIRECTIONS: Final[tuple[Direction, ...]] = ("inactive", "sendonly", "recvonly", "sendrecv")
 _DEFAULT_EVENT_TYPE = 101
 EVENTS = "0-16"
+_USUAL_CHARS: Final = 1024
+"""What is remembered of offers is small: formats that take more are read anew each time."""
 _LONGEST_LITERAL = 45
 """Characters of the longest way to write an IPv6 address (RFC 4291 2.2)."""
 
@@ -182,8 +184,27 @@ class Audio(msgspec.Struct, frozen=True):
 
 
 def _read_audio(session: SessionDescription, media: Media) -> Audio:
+    encodings = tuple(media.encodings)
+    usual = sum(map(len, (*encodings, *media.formats))) <= _USUAL_CHARS
+    read = _remembered_formats if usual else _read_formats
+    codecs, event = read(encodings, media.formats)
+    rtp, rtcp = _addresses(media)
+    return Audio(
+        codecs=codecs,
+        event=event,
+        direction=_read_direction(session, media),
+        rtp=rtp,
+        rtcp=rtcp,
+        rtcp_mux="rtcp-mux" in media.attributes,
+    )
+
+
+def _read_formats(
+    encodings: tuple[str, ...], formats: tuple[str, ...]
+) -> tuple[tuple[tuple[Codec, int], ...], int | None]:
+    """Return the payload types of our codecs, in the peer's order, and that of its events."""
     known = dict(_STATIC)
-    for value in media.encodings:
+    for value in encodings:
         number, _, encoding = value.strip().partition(" ")
         name, _, clock = encoding.partition("/")
         name = name.strip().upper()
@@ -191,7 +212,7 @@ def _read_audio(session: SessionDescription, media: Media) -> Audio:
         known[number] = name if name in _NAMES and clock.partition("/")[0].strip() in ("8000", "") else ""
     codecs: list[tuple[Codec, int]] = []
     event: int | None = None
-    for text in media.formats:
+    for text in formats:
         name = known.get(text, "")
         payload_type = _number(text, 127) if name else None
         if payload_type is None:
@@ -200,15 +221,10 @@ def _read_audio(session: SessionDescription, media: Media) -> Audio:
             codecs.append((codec, payload_type))
         elif event is None:
             event = payload_type
-    rtp, rtcp = _addresses(media)
-    return Audio(
-        codecs=tuple(codecs),
-        event=event,
-        direction=_read_direction(session, media),
-        rtp=rtp,
-        rtcp=rtcp,
-        rtcp_mux="rtcp-mux" in media.attributes,
-    )
+    return tuple(codecs), event
+
+
+_remembered_formats = lru_cache(maxsize=256)(_read_formats)  # A trunk offers the same formats in every call.
 
 
 def _read_direction(session: SessionDescription, media: Media) -> Direction:

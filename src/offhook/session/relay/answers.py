@@ -16,6 +16,7 @@ from offhook.session.relay.event import Response, UpstreamEvent, run_of, usage_o
 from offhook.session.relay.meter import Meter
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.post import ForNobody, Post
+from offhook.session.relay.reserve import Reserve
 from offhook.session.relay.runs import Answering, Asked, Ending, Over, Run, Runs
 from offhook.session.relay.speech import heard_from
 from offhook.wire import server_events as ev
@@ -35,6 +36,7 @@ class Answers:
         post: Post,
         mirror: Mirror,
         runs: Runs,
+        reserve: Reserve,
         meter: Meter,
         patience_s: float,
     ) -> None:
@@ -43,6 +45,7 @@ class Answers:
         self._post = post
         self._mirror = mirror
         self._runs = runs
+        self._reserve = reserve
         self._meter = meter
         self._patience_s = patience_s
         self._now = 0.0
@@ -190,7 +193,10 @@ class Answers:
 
     def _arguments_done(self, run: Run, event: UpstreamEvent) -> None:
         item_id = event.item_id or event.call_id or _ONLY
+        is_news = run.call_of(item_id, event.call_id) not in run.calls
         self._start_call(run, item_id, event.name, event.call_id)
+        if is_news and not event.item_id and item_id in run.calls:
+            run.unnamed.add(item_id)
         self._all_arguments(run, run.call_of(item_id, event.call_id), event.arguments)
 
     def _item_done(self, run: Run, event: UpstreamEvent) -> None:
@@ -245,7 +251,7 @@ class Answers:
                 run.state = Ending(None, now + limits.CANCEL_S)
             case _:
                 run.state = Over()
-        self._post.tell([happened.GenerationFailed(run.number, code, message, kind)])
+        self._reserve.fail(run, happened.GenerationFailed(run.number, code, message, kind))
 
     # -- which item is which
 
@@ -267,9 +273,8 @@ class Answers:
             case _:
                 return
         if not run.request.aside and upstream_id is not None:
-            # A call that was known by its call_id alone has an id there that nobody told.
-            is_known = upstream_id not in (_ONLY, run.calls.get(upstream_id))
-            self._mirror.put(str(item.id), upstream_id if is_known else None)
+            is_named = upstream_id != _ONLY and upstream_id not in run.unnamed
+            self._mirror.put(str(item.id), upstream_id if is_named else None)
 
 
 def _note(shown: list[str], event: UpstreamEvent) -> None:

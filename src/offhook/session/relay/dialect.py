@@ -11,6 +11,7 @@ from typing import Final, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 DialectName = Literal["openai", "azure", "xai", "vllm-omni", "offhook"]
+TurnFinder = Literal["here", "upstream"]
 FormatName = Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
 
 _ALL: Final = frozenset(
@@ -60,6 +61,8 @@ class Dialect:
     """Whether an update needs ``type: "realtime"``."""
     streams_input: bool = True
     """Whether it takes audio while a caller speaks; else a turn goes to it whole."""
+    finds_turns: bool = False
+    """Whether it can find turns and leave it at that, without answering or stopping anything by itself."""
     commit_answers: bool = False
     """Whether a commit is answered without ``response.create``."""
     takes_item_ids: bool = True
@@ -94,12 +97,13 @@ _PREVIEW: Final = {
 DIALECTS: Final[dict[str, Dialect]] = {
     each.name: each
     for each in (
-        Dialect("openai", echoes_metadata=True, aliases=_PREVIEW),
+        Dialect("openai", finds_turns=True, echoes_metadata=True, aliases=_PREVIEW),
         Dialect(
             "azure",
             path="/openai/v1/realtime",
             key_header="api-key",
             key_prefix="",
+            finds_turns=True,
             echoes_metadata=True,
             aliases=_PREVIEW,
         ),
@@ -132,13 +136,14 @@ DIALECTS: Final[dict[str, Dialect]] = {
             # What its earlier handler calls the words of an answer.
             aliases=_PREVIEW | {"transcription.delta": "response.output_audio_transcript.delta"},
         ),
-        Dialect("offhook", echoes_metadata=True),
+        Dialect("offhook", finds_turns=True, echoes_metadata=True),
     )
 }
 
 _AZURE_PREVIEW: Final = replace(
     DIALECTS["azure"],
     path="/openai/realtime",
+    finds_turns=False,
     fields=frozenset(
         (
             "audio",

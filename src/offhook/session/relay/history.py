@@ -6,26 +6,37 @@ from typing import Any
 
 from offhook.session.relay import limits
 from offhook.session.relay.dialect import Dialect
+from offhook.session.relay.finding import Finding
 from offhook.session.relay.mirror import ROOT, Mirror
-from offhook.session.relay.phrase import item_members
+from offhook.session.relay.phrase import item_members, spoken_members
 from offhook.session.relay.post import ForItem, Post
 from offhook.session.relay.turns import Turns
 from offhook.wire.items import Item
 
 
 class History:
-    """Keeps the conversation upstream in step with the one here."""
+    """Keeps the conversation upstream in step with the one here.
 
-    def __init__(self, dialect: Dialect, post: Post, mirror: Mirror, turns: Turns) -> None:
+    Turns of which nobody knows the words go as sound: into the input buffer, and as items where upstream would look for
+    turns in that (``finding``).
+    """
+
+    def __init__(self, dialect: Dialect, post: Post, mirror: Mirror, turns: Turns, finding: Finding) -> None:
         self._dialect = dialect
         self._post = post
         self._mirror = mirror
         self._turns = turns
+        self._finding = finding
 
     def can_name(self, items: tuple[Item, ...]) -> bool:
         """Say whether upstream can be told which of its items these are; turns that it does not have are sent."""
         ids = [str(item.id) for item in items]
-        self._turns.commit_kept(ids)
+        if self._finding.is_there:
+            for item_id in ids:
+                if item_id not in self._mirror:
+                    self._create_spoken(item_id, None)
+        else:
+            self._turns.commit_kept(ids)
         return not any(map(self._mirror.awaits_name, ids))
 
     def chosen(self, items: tuple[Item, ...]) -> list[dict[str, Any]]:
@@ -50,7 +61,10 @@ class History:
                     before = self._mirror.upstream_id(item_id)
                 continue
             is_last = place == len(items) - 1
-            if self._turns.has(item_id) and (is_last or not self._dialect.commit_answers):
+            if self._finding.is_there and self._turns.kept(item_id) is not None:
+                before = self._create_spoken(item_id, before if place < last_known else None)
+                continue
+            if self._turns.kept(item_id) is not None and (is_last or not self._dialect.commit_answers):
                 self._turns.commit(item_id)
                 before = None
                 if self._dialect.commit_answers:
@@ -59,9 +73,16 @@ class History:
             members = item_members(item, self._mirror.call_ids, self._dialect)
             if members is not None:
                 before = self._create_item(item_id, members, before if place < last_known else None)
-            elif self._turns.has(item_id):
+            elif self._turns.kept(item_id) is not None:
                 self._turns.fail(item_id, "server_error", "The model was given a later turn, and takes one at a time.")
         return False
+
+    def _create_spoken(self, item_id: str, before: str | None) -> str | None:
+        kept = self._turns.kept(item_id)
+        if kept is None:
+            return None
+        self._turns.fail(item_id, "not_supported", "Upstream does not tell the words of sound that it is given whole.")
+        return self._create_item(item_id, spoken_members(kept), before)
 
     def _create_item(self, item_id: str, item: dict[str, Any], before: str | None) -> str | None:
         upstream_id: str | None = None

@@ -10,6 +10,10 @@ STREAM_MS: Final = 400
 """How often the audio of a caller who speaks goes upstream: what is left at the end of a turn goes with its commit, so
 that more messages would make no answer sooner. The silence that ends a turn is longer: the rest has no words in it."""
 
+LISTEN_MS: Final = 100
+"""How often all that is heard goes upstream where turns are found there: half of it is what an interruption is late by
+on the average, and each message costs what finding turns here does in as long."""
+
 STREAM_LAG_MS: Final = 60
 """Audio of the last moments stays here meanwhile: a turn may end a little before what was heard last."""
 
@@ -62,6 +66,12 @@ MAX_ERRORS_TOLD: Final = 32
 
 CANCEL_S: Final = 3.0
 """How long a response may take to end after it was cancelled, before the next one is asked for all the same."""
+
+HAND_OVER_S: Final = 4.0
+"""How long a response waits for a connection where another model stands in: a caller hears nothing meanwhile."""
+
+HAND_OVER_ATTEMPTS: Final = 2
+"""Failed attempts to connect in a row, after which it does not wait at all: the first loss is mostly a restart."""
 
 BACKOFF_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """The waits before attempts to connect; the first loss is mostly a restart, and a caller is waiting."""

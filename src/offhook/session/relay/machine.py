@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, assert_never
+from typing import Any, ClassVar, Final, assert_never
 
-import msgspec
 from msgspec.structs import replace
 
 from offhook.session import inputs as happened
 from offhook.session.outputs import Generate
 from offhook.session.relay import limits, steps
 from offhook.session.relay.answers import Answers
-from offhook.session.relay.dialect import Dialect, FormatName, format_for
+from offhook.session.relay.connection import Closed, Connecting, ConnectionState, Online, Pausing, Refused
+from offhook.session.relay.dialect import Dialect, FormatName, TurnFinder, format_for
 from offhook.session.relay.event import (
     Problem,
     UpstreamError,
@@ -29,11 +29,13 @@ from offhook.session.relay.event import (
     problem_of,
     usage_of_words,
 )
+from offhook.session.relay.finding import Finding
 from offhook.session.relay.history import History
 from offhook.session.relay.meter import Meter
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.phrase import (
     DEFAULTS,
+    TURN_DETECTION,
     Members,
     left_out,
     nested,
@@ -41,6 +43,7 @@ from offhook.session.relay.phrase import (
     session_members,
 )
 from offhook.session.relay.post import ForItem, ForNobody, ForRun, ForSession, ForTurn, Post
+from offhook.session.relay.reserve import Reserve, ReserveKind
 from offhook.session.relay.runs import Answering, Asked, Ending, Over, Run, Runs, Waiting
 from offhook.session.relay.steps import Input, Output
 from offhook.session.relay.turns import Turns
@@ -59,55 +62,25 @@ _TOO_LATE: Final = frozenset(
     )
 )
 
+_UNREACHED: Final = "The model could not be reached."
+
 # Codes of errors begin with what they are about; these are about no response.
 _OF_OTHERS: Final = ("conversation_item_", "input_audio_", "item_", "session_")
 
 
 @dataclass(frozen=True, slots=True)
 class RelayOptions:
-    """Who is upstream. ``model``: its name there, empty for the session's. ``patience_s``: its longest silence."""
+    """Who is upstream. ``model``: its name there, empty for the session's. ``patience_s``: its longest silence.
+
+    ``turns``: who finds the caller's turns; upstream only where its dialect ``finds_turns``. ``reserve``: who is there
+    for what it does not answer.
+    """
 
     dialect: Dialect
     model: str = ""
     patience_s: float = 20.0
-
-
-class Connecting(msgspec.Struct, frozen=True):
-    """A socket is being opened, for the so-manieth time in a row."""
-
-    attempt: int
-
-
-class Pausing(msgspec.Struct, frozen=True):
-    """It is tried again later."""
-
-    attempt: int
-    until: float
-
-
-class Online(msgspec.Struct, frozen=True):
-    """There is a socket, ``since`` that time. ``said``: what upstream has said at most, errors apart.
-
-    After anything it takes this session. Only after an answer, or a while, it is one that can be used.
-    """
-
-    attempt: int
-    since: float
-    said: Literal["nothing", "something", "an answer"] = "nothing"
-
-    def is_proven(self, now: float) -> bool:
-        """Say whether the next loss is the first one."""
-        return self.said == "an answer" or now - self.since >= limits.PROVEN_S
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """Upstream will never take this session."""
-
-    why: str
-
-
-class Closed(msgspec.Struct, frozen=True):
-    """The conversation has ended."""
+    turns: TurnFinder = "here"
+    reserve: ReserveKind = "none"
 
 
 class Relay:
@@ -124,24 +97,35 @@ class Relay:
         self._post = Post(ids)
         self._mirror = Mirror()
         self._runs = Runs()
-        self._turns = Turns(dialect, self._format_in, self._post, self._mirror)
-        self._history = History(dialect, self._post, self._mirror, self._turns)
+        stands_in = options.reserve == "stand-in"
+        self._turns = Turns(dialect, self._format_in, self._post, self._mirror, may_be_heard_here=stands_in)
+        self._reserve = Reserve(dialect, self._format_in, self._post, self._turns, options.reserve)
         self._meter = Meter(self._post)
         self._answers = Answers(
-            dialect, self._format_out, self._post, self._mirror, self._runs, self._meter, options.patience_s
+            dialect,
+            self._format_out,
+            self._post,
+            self._mirror,
+            self._runs,
+            self._reserve,
+            self._meter,
+            options.patience_s,
         )
+        is_wanted = options.turns == "upstream" and dialect.finds_turns
+        self._finding = Finding(dialect, self._format_in, self._post, self._update_session, is_wanted=is_wanted)
+        self._history = History(dialect, self._post, self._mirror, self._turns, self._finding)
         self._told: Members = {}
         self._bad_events = 0
         self._errors = 0
         self._warned: frozenset[str] = frozenset()
-        self.state: Connecting | Pausing | Online | Refused | Closed = Connecting(0)
+        self.state: ConnectionState = Connecting(0)
 
     # -- driving
 
     @property
     def awaits_words(self) -> bool:
         """Whether the words of a turn may still come."""
-        return self._turns.awaited
+        return self._turns.awaited and not isinstance(self.state, Refused)
 
     def start(self) -> list[Output]:
         """Return what to do first."""
@@ -156,7 +140,7 @@ class Relay:
             case steps.UpstreamSent(text=text):
                 self._upstream_sent(text)
             case steps.SpokenSoFar():
-                self._turns.grow(event)
+                (self._finding if self._finding.is_there else self._turns).grow(event)
             case steps.Told(event=told):
                 self._told_clients(told)
             case steps.TurnSpoken() | steps.AudioGiven():
@@ -167,12 +151,18 @@ class Relay:
                 self._cancelled(run)
             case steps.Connected(session=session):
                 self._connected(session)
+            case steps.InputStands(at_ms=at_ms):
+                self._finding.begin(at_ms, now)
             case steps.ConnectionLost():
                 self._connection_lost(event)
             case steps.DeadlinePassed():
                 self._deadline_passed()
             case _:
                 assert_never(event)
+        # After the end of a turn comes the turn itself, which belongs to whoever found it.
+        if not (isinstance(event, steps.Told) and isinstance(event.event, ev.SpeechStopped)):
+            detection = self._session.audio.input.turn_detection
+            self._finding.settle(detection, is_online=isinstance(self.state, Online))
         for ended in self._runs.settle():
             self._meter.settle(ended)
         self._ask_waiting()
@@ -182,7 +172,7 @@ class Relay:
         """Return when ``DeadlinePassed`` is due, if nothing else happens before."""
         if isinstance(self.state, Closed):
             return None
-        times = [self._runs.deadline(), self._turns.deadline()]
+        times = [self._runs.deadline(), self._turns.deadline(), self._finding.deadline()]
         if isinstance(self.state, Pausing):
             times.append(self.state.until)
         return min((time for time in times if time is not None), default=None)
@@ -201,6 +191,7 @@ class Relay:
             self.state = Connecting(self.state.attempt)
             self._post.do(steps.Connect(self._options.model or self._session.model))
         self._turns.pass_deadline(now)
+        self._finding.pass_deadline(now)
         for run in self._runs:
             self._look_at_the_clock(run)
 
@@ -214,7 +205,7 @@ class Relay:
             case Waiting(until=until) if self._now >= until:
                 is_online = isinstance(self.state, Online) and run.request.chosen
                 unnamed = "The model did not tell which of its items a turn is that the response was given."
-                self._fail(run, unnamed if is_online else "The model could not be reached.")
+                self._fail(run, unnamed if is_online else _UNREACHED)
             case Asked(until=until) | Answering(until=until) if self._now >= until:
                 self._fail(run, f"The model said nothing for {self._options.patience_s:g} seconds.")
             case _:
@@ -258,7 +249,7 @@ class Relay:
             if isinstance(run.state, Asked | Answering):
                 run.state = Over()
                 message = f"The connection to the model was lost: {lost.why}."
-                self._post.tell([happened.GenerationFailed(run.number, "server_error", message)])
+                self._reserve.fail(run, happened.GenerationFailed(run.number, "server_error", message))
             elif isinstance(run.state, Ending):
                 run.state = Over()
         self._post.do(steps.Warn("upstream refused" if is_refused else "upstream lost", lost.why))
@@ -267,11 +258,21 @@ class Relay:
             return
         pause_s = limits.BACKOFF_S[min(attempt, len(limits.BACKOFF_S) - 1)]
         self.state = Pausing(attempt + 1, self._now + pause_s)
+        for run in self._runs:
+            if isinstance(run.state, Waiting) and self._is_out:
+                self._fail(run, _UNREACHED)
+
+    @property
+    def _is_out(self) -> bool:
+        """Whether it is so unlikely that upstream is there soon that another model answers at once."""
+        is_away = isinstance(self.state, Connecting | Pausing) and self.state.attempt >= limits.HAND_OVER_ATTEMPTS
+        return is_away and self._reserve.stands_in
 
     def _refuse(self, message: str) -> None:
         """Whoever waits for a connection waits for nothing."""
         self.state = Refused(message)
-        self._turns.fail_all("server_error", message)
+        if not self._reserve.stands_in:
+            self._turns.fail_all("server_error", message)
         for run in self._runs:
             if isinstance(run.state, Waiting):
                 self._fail(run, message)
@@ -280,7 +281,8 @@ class Relay:
         """Tell upstream what is not so there yet."""
         if not isinstance(self.state, Online):
             return
-        wanted = session_members(self._session, self._dialect, self._format_in, self._format_out)
+        found = self._finding.members()
+        wanted = session_members(self._session, self._dialect, self._format_in, self._format_out, found)
         self._warn_of(left_out(self._session, self._dialect))
         known = DEFAULTS | self._told
         changed = {path: value for path, value in wanted.items() if path not in known or known[path] != value}
@@ -317,16 +319,29 @@ class Relay:
         self._update_session()
 
     def _speech_started(self, event: ev.SpeechStarted) -> None:
-        if isinstance(self.state, Online):
+        self._finding.told(is_speaking=True)
+        if isinstance(self.state, Online) and not self._finding.is_there:
             self._turns.begin(event.audio_start_ms, self._now)
+
+    def _speech_stopped(self, _: ev.SpeechStopped) -> None:
+        self._finding.told(is_speaking=False)
+        self._turns.pause()
+
+    def _input_cleared(self, _: ev.InputCleared) -> None:
+        if self._finding.is_there:
+            self._post.send("input_audio_buffer.clear", ForNobody())
+        self._turns.forget()
 
     def _spoken(self, event: steps.TurnSpoken | steps.AudioGiven) -> None:
         is_online = isinstance(self.state, Online)
-        if isinstance(event, steps.TurnSpoken):
+        if isinstance(event, steps.TurnSpoken) and self._finding.is_there:
+            self._turns.take_found(event, is_committed=self._finding.is_committed(event))
+        elif isinstance(event, steps.TurnSpoken):
             self._turns.take(event, is_online=is_online)
         else:
-            self._turns.take_given(event, is_online=is_online)
-        if isinstance(self.state, Refused):
+            # Where upstream finds turns it would find some in this too: it goes there as an item.
+            self._turns.take_given(event, is_online=is_online and not self._finding.is_there)
+        if isinstance(self.state, Refused) and not self._reserve.stands_in:
             self._turns.fail_all("server_error", self.state.why)
 
     def _item_truncated(self, event: ev.ConversationItemTruncated) -> None:
@@ -363,8 +378,8 @@ class Relay:
         ev.SessionUpdated: _session_updated,
         TranscriptionSessionUpdated: _transcription_updated,
         ev.SpeechStarted: _speech_started,
-        ev.SpeechStopped: lambda relay, _: relay._turns.pause(),
-        ev.InputCleared: lambda relay, _: relay._turns.forget(),
+        ev.SpeechStopped: _speech_stopped,
+        ev.InputCleared: _input_cleared,
         ev.OutputItemAdded: lambda relay, event: relay._answers.item_announced(event),
         ev.ResponseDone: _response_done,
         ev.ConversationItemTruncated: _item_truncated,
@@ -374,10 +389,13 @@ class Relay:
     # -- responses
 
     def _requested(self, request: Generate) -> None:
-        run = Run(request, Waiting(self._now + self._options.patience_s))
+        wait_s = limits.HAND_OVER_S if self._reserve.stands_in else self._options.patience_s
+        run = Run(request, Waiting(self._now + wait_s))
         self._runs.add(run)
         if isinstance(self.state, Refused):
             self._fail(run, self.state.why)
+        elif self._is_out:
+            self._fail(run, _UNREACHED)
         elif request.aside and not self._dialect.parallel:
             message = f"Upstream ({self._dialect.name}) has no responses outside the conversation."
             self._answers.fail(run, "invalid_value", message, "invalid_request_error", now=self._now)
@@ -455,7 +473,9 @@ class Relay:
             self._post.do(steps.Disconnect("it does not speak this protocol"))
 
     def _committed(self, event: UpstreamEvent) -> None:
-        self._turn_of(event)
+        is_known = self._turn_of(event) is not None
+        if event.item_id and not is_known and self._finding.is_there:
+            self._delete_upstream(event.item_id)  # What upstream took for a turn was none here.
 
     def _turn_of(self, event: UpstreamEvent) -> str | None:
         """Return the turn that an event is about; without an id, the first one whose words are not known."""
@@ -518,7 +538,9 @@ class Relay:
                 # It is refused as a whole for one of them: without the others nothing would work.
                 for path, value in members.items():
                     self._send_update({path: value})
-            case ForSession():
+            case ForSession(members=members):
+                if self._dialect.places.get(TURN_DETECTION, TURN_DETECTION) in members:
+                    self._finding.refuse()
                 self._complain(problem, message, is_told=is_told)
             case None if problem.code in _TOO_LATE:
                 pass
@@ -547,6 +569,8 @@ class Relay:
     _UPSTREAM: ClassVar[dict[str, Callable[[Relay, UpstreamEvent], None]]] = {
         "error": _errored,
         "input_audio_buffer.committed": _committed,
+        "input_audio_buffer.speech_started": lambda relay, event: relay._finding.started(event),
+        "input_audio_buffer.speech_stopped": lambda relay, event: relay._finding.stopped(event),
         "conversation.item.input_audio_transcription.delta": _words_grew,
         "conversation.item.input_audio_transcription.segment": _segment_told,
         "conversation.item.input_audio_transcription.completed": _words_completed,

@@ -5,6 +5,7 @@ Source: API reference, "Realtime client events"; the dialect says what is left o
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ from offhook.wire.session import (
     Voice,
 )
 
+TURN_DETECTION: Final = "audio.input.turn_detection"
+
 Members = dict[str, Any]
 """Members of an update by their paths, such as ``audio.output.voice``."""
 
@@ -47,10 +50,16 @@ _PREVIEW_FORMATS: Final = {"audio/pcm": "pcm16", "audio/pcmu": "g711_ulaw", "aud
 _VERBATIM: Final = "Say exactly the following words, in the language that they are in, and nothing else:\n\n"
 
 
-def session_members(session: Session, dialect: Dialect, format_in: FormatName, format_out: FormatName) -> Members:
-    """Return what an upstream is told of a session. Turns are detected here, so it detects none."""
+def session_members(
+    session: Session,
+    dialect: Dialect,
+    format_in: FormatName,
+    format_out: FormatName,
+    turn_detection: dict[str, Any] | None = None,
+) -> Members:
+    """Return what an upstream is told of a session; without ``turn_detection`` it finds no turns."""
     fields = dialect.fields
-    members: Members = {"audio.input.turn_detection": None}
+    members: Members = {TURN_DETECTION: turn_detection}
     if "audio" in fields:
         members["audio.input.format"] = _format(format_in, dialect.pcm_in_hz)
         members["audio.output.format"] = _format(format_out, dialect.pcm_out_hz)
@@ -173,6 +182,12 @@ def response_members(request: Generate, told: Members, dialect: Dialect) -> dict
 
 
 # -- items
+
+
+def spoken_members(audio: bytes) -> dict[str, Any]:
+    """Return what a caller said as an item to be put into the conversation upstream."""
+    part = {"type": "input_audio", "audio": binascii.b2a_base64(audio, newline=False).decode("ascii")}
+    return {"type": "message", "role": "user", "content": [part]}
 
 
 def item_members(item: Item, call_ids: Mapping[str, str], dialect: Dialect) -> dict[str, Any] | None:

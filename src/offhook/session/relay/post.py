@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
 from offhook.session.inputs import Input as EngineInput
+from offhook.session.relay import limits
 from offhook.session.relay.phrase import Members
 from offhook.session.relay.steps import Output, SendUpstream, Tell
 from offhook.wire.ids import Ids
@@ -57,6 +59,8 @@ class Post:
         self.ids = ids
         self._out: list[Output] = []
         self._purposes: dict[str, Purpose] = {}
+        self.appended_bytes = 0
+        """How much audio this connection was sent."""
 
     def take_all(self) -> list[Output]:
         """Return what was collected."""
@@ -71,9 +75,12 @@ class Post:
         """Give these to the conversation."""
         self._out.extend(map(Tell, events))
 
-    def append(self, pieces: Iterable[bytes]) -> None:
-        """Send audio, in base64."""
-        self._out.extend(SendUpstream(_APPEND % piece) for piece in pieces)
+    def append(self, audio: bytes) -> None:
+        """Send audio, in pieces that every upstream takes."""
+        self.appended_bytes += len(audio)
+        for start in range(0, len(audio), limits.MAX_APPEND_BYTES):
+            piece = binascii.b2a_base64(audio[start : start + limits.MAX_APPEND_BYTES], newline=False)
+            self._out.append(SendUpstream(_APPEND % piece))
 
     def send(self, kind: str, purpose: Purpose, **members: Any) -> str:
         """Send an event and return its id."""
@@ -94,3 +101,4 @@ class Post:
     def forget(self) -> None:
         """The connection is another one."""
         self._purposes.clear()
+        self.appended_bytes = 0

@@ -63,7 +63,9 @@ class Run(msgspec.Struct):
     state: RunState
     messages: list[str] = msgspec.field(default_factory=list)
     calls: dict[str, str] = msgspec.field(default_factory=dict)
-    """The function calls, by the ids of their items upstream: their ``call_id``, the key of those without an id."""
+    """The function calls, by the ids of their items upstream: their ``call_id``."""
+    unnamed: set[str] = msgspec.field(default_factory=set)
+    """Those of them that are there by their ``call_id``, for no id was told."""
     shown: list[str] = msgspec.field(default_factory=list)
     """The messages that upstream began, with or without content."""
     paired_messages: int = 0

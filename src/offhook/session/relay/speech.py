@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterator
 
 from offhook.audio import g711
 from offhook.audio.g711 import Codec
 from offhook.audio.pcm import Samples, from_bytes, to_bytes
 from offhook.audio.resample import Resampler, is_convertible
-from offhook.session.relay import limits
 from offhook.session.relay.dialect import Dialect, FormatName
 from offhook.session.relay.event import UpstreamError
 
@@ -40,10 +38,10 @@ class SpeechOut:
         return to_bytes(samples) if self._codec is None else g711.encode(samples, self._codec)
 
 
-def pieces(audio: bytes) -> Iterator[bytes]:
-    """Yield audio as base64, in pieces that every upstream takes."""
-    for start in range(0, len(audio), limits.MAX_APPEND_BYTES):
-        yield binascii.b2a_base64(audio[start : start + limits.MAX_APPEND_BYTES], newline=False)
+def linear(audio: bytes, spoken: FormatName, pcm_hz: int) -> tuple[bytes, int]:
+    """Return the 16-bit mono samples of what is spoken with an upstream, and their rate in Hz."""
+    codec = _CODECS.get(spoken)
+    return (audio, pcm_hz) if codec is None else (to_bytes(g711.decode(audio, codec)), g711.RATE_HZ)
 
 
 def heard_from(text: str, spoken: FormatName, rate_hz: int) -> tuple[bytes, int]:
@@ -52,11 +50,8 @@ def heard_from(text: str, spoken: FormatName, rate_hz: int) -> tuple[bytes, int]
         audio = binascii.a2b_base64(text, strict_mode=True)
     except (ValueError, UnicodeError):
         raise UpstreamError("audio that is no base64") from None
-    codec = _CODECS.get(spoken)
-    if codec is not None:
-        return to_bytes(g711.decode(audio, codec)), g711.RATE_HZ
-    if len(audio) % 2:
+    if spoken not in _CODECS and len(audio) % 2:
         raise UpstreamError("half a sample")
-    if not is_convertible(rate_hz):
+    if spoken not in _CODECS and not is_convertible(rate_hz):
         raise UpstreamError(f"samples at {rate_hz} Hz")
-    return audio, rate_hz
+    return linear(audio, spoken, rate_hz)

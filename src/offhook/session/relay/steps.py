@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from offhook.session.inputs import GenerationFailed
 from offhook.session.inputs import Input as EngineInput
 from offhook.session.outputs import Generate
 from offhook.wire.server_events import SentAudioDelta, ServerEvent, Usage
@@ -17,6 +18,12 @@ class Connected(msgspec.Struct, frozen=True):
     """There is a socket; this is the session that it is for."""
 
     session: Session
+
+
+class InputStands(msgspec.Struct, frozen=True):
+    """The input has come to ``at_ms``, and nobody finds turns in it here: ``FindTurns`` was obeyed."""
+
+    at_ms: int
 
 
 class ConnectionLost(msgspec.Struct, frozen=True):
@@ -84,6 +91,7 @@ class DeadlinePassed(msgspec.Struct, frozen=True):
 
 Input = (
     Connected
+    | InputStands
     | ConnectionLost
     | UpstreamSent
     | Told
@@ -117,10 +125,36 @@ class SendUpstream(msgspec.Struct, frozen=True):
 
 
 class ReadInput(msgspec.Struct, frozen=True):
-    """Read input audio between two positions, as far as it is there: ``SpokenSoFar`` follows."""
+    """Read input audio between two positions, as far as it is there: ``SpokenSoFar`` follows.
+
+    ``frees``: nobody speaks, so what is older than a few seconds will not be asked for.
+    """
 
     start_ms: int
     end_ms: int
+    frees: bool = False
+
+
+class FindTurns(msgspec.Struct, frozen=True):
+    """Find the caller's turns as the session says (``here``), or not at all: ``InputStands`` follows then."""
+
+    here: bool
+
+
+class Unheard(msgspec.Struct, frozen=True):
+    """A turn of the caller whose words upstream has not told: 16-bit mono samples."""
+
+    item_id: str
+    pcm: bytes
+    rate_hz: int
+
+
+class HandOver(msgspec.Struct, frozen=True):
+    """Upstream has given nothing of a response, for this reason: let somebody else answer, or apologize."""
+
+    request: Generate
+    unheard: tuple[Unheard, ...]
+    failure: GenerationFailed
 
 
 class Tell(msgspec.Struct, frozen=True):
@@ -143,4 +177,4 @@ class NoteUsage(msgspec.Struct, frozen=True):
     is_estimated: bool
 
 
-Output = Connect | Disconnect | SendUpstream | ReadInput | Tell | Warn | NoteUsage
+Output = Connect | Disconnect | SendUpstream | ReadInput | FindTurns | HandOver | Tell | Warn | NoteUsage

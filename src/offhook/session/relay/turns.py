@@ -9,7 +9,7 @@ from offhook.session.relay import limits
 from offhook.session.relay.dialect import Dialect, FormatName
 from offhook.session.relay.mirror import Mirror
 from offhook.session.relay.post import ForNobody, ForTurn, Post
-from offhook.session.relay.speech import SpeechOut, pieces
+from offhook.session.relay.speech import SpeechOut
 from offhook.session.relay.steps import AudioGiven, ReadInput, SpokenSoFar, TurnSpoken
 from offhook.wire.items import LogProb
 from offhook.wire.server_events import TokensUsage
@@ -31,14 +31,18 @@ class _Stream(msgspec.Struct):
 class Turns:
     """Keeps the input buffer upstream in step with the turns here.
 
-    Turns whose words are not known are kept, as far as `limits.MAX_KEPT_AUDIO_BYTES` go, for the next connection.
+    ``may_be_heard_here``: the words of a turn may come from here after all, if upstream is lost. Turns whose words are
+    not known are kept, as far as `limits.MAX_KEPT_AUDIO_BYTES` go, for the next connection.
     """
 
-    def __init__(self, dialect: Dialect, spoken: FormatName, post: Post, mirror: Mirror) -> None:
+    def __init__(
+        self, dialect: Dialect, spoken: FormatName, post: Post, mirror: Mirror, *, may_be_heard_here: bool = False
+    ) -> None:
         self._dialect = dialect
         self._spoken = spoken
         self._post = post
         self._mirror = mirror
+        self._may_be_heard_here = may_be_heard_here
         self._stream: _Stream | None = None
         self._is_dirty = False
         self._kept: dict[str, bytes] = {}
@@ -119,7 +123,7 @@ class Turns:
                 stream.sent += audio
                 stream.sent = stream.sent if len(stream.sent) <= limits.MAX_KEPT_AUDIO_BYTES else None
             self._is_dirty = True
-            self._post.append(pieces(audio))
+            self._post.append(audio)
 
     # -- when it is over
 
@@ -138,6 +142,18 @@ class Turns:
             return
         self._send_whole(event, is_online=is_online)
 
+    def take_found(self, event: TurnSpoken, *, is_committed: bool) -> None:
+        """A turn has become an item whose sound upstream has; what it found by itself is committed there already."""
+        self._stream = None
+        self._expect_words(event)
+        out = SpeechOut(event.rate_hz, self._spoken, self._dialect)
+        self._keep(event.item_id, out.push(event.pcm) + out.finish())
+        if is_committed:
+            self._mirror.commit(event.item_id)
+            self._trim()
+        else:
+            self._commit(event.item_id)
+
     def take_given(self, event: AudioGiven, *, is_online: bool) -> None:
         """A client has added audio; whoever is speaking meanwhile is heard as a whole later."""
         self._expect_words(event)
@@ -145,7 +161,9 @@ class Turns:
 
     def _expect_words(self, event: TurnSpoken | AudioGiven) -> None:
         self._awaited[event.item_id] = len(event.pcm) / 2 / event.rate_hz
-        if not event.is_wanted:
+        if not event.is_wanted and self._may_be_heard_here:
+            del self._awaited[event.item_id]
+        elif not event.is_wanted:
             self.fail(event.item_id, "not_wanted", "No transcript was asked for.")
         elif not self._dialect.transcribes:
             self.fail(event.item_id, "not_supported", f"The model ({self._dialect.name}) does not tell what it heard.")
@@ -172,15 +190,20 @@ class Turns:
             if oldest not in self._mirror:
                 self.fail(oldest, "overloaded", "Too much was said while there was no connection to the model.")
 
-    def has(self, item_id: str) -> bool:
-        """Say whether the audio of an item is kept."""
-        return item_id in self._kept
+    def kept(self, item_id: str) -> bytes | None:
+        """Return the audio of an item, in the format that upstream is spoken to in; None when it is not kept."""
+        return self._kept.get(item_id)
+
+    def release(self, item_id: str) -> bytes | None:
+        """Return the audio of an item that is heard here from now on; upstream will be told its words."""
+        self._awaited.pop(item_id, None)
+        return self._kept.pop(item_id, None)
 
     def commit(self, item_id: str) -> None:
         """Send a turn that is kept; one that is being spoken goes as a whole when it is over."""
         self._stream = None
         self._clear()
-        self._post.append(pieces(self._kept[item_id]))
+        self._post.append(self._kept[item_id])
         self._commit(item_id)
 
     def _commit(self, item_id: str) -> None:

@@ -55,6 +55,10 @@ OVER: Final = -1.6
 """What is said again where the end was as probable as this was said once: measured with recorded sentences, it is -1.9
 to -0.7 where nobody repeated anything, and below -2.0 where somebody did."""
 
+FASTEST: Final = 6.0
+"""Tokens in a second of speech: of recorded sentences 95 of 100 have less than 5.8, half less than 3.6. What was said
+once and written twice has twice as many; what was said twice has not."""
+
 SENTENCE_ENDS: Final = (".", "?", "!", "\u3002", "\uff1f", "\uff01")
 """Behind one of these the decoder begins again."""
 
@@ -92,9 +96,12 @@ def said_again(tokens: Sequence[int], least: int = LEAST_AGAIN) -> int | None:
     return None
 
 
-def is_over(begun: str, end_logprob: float) -> bool:
-    """Say whether words that are said again were said once only. A number that has a group twice is no sentence."""
-    return begun.endswith(SENTENCE_ENDS) and end_logprob >= OVER
+def is_over(begun: str, end_logprob: float, tokens_a_second: float) -> bool:
+    """Say whether words that are said again were said once only. A number that has a group twice is no sentence.
+
+    ``tokens_a_second``: how fast all of it would have been spoken.
+    """
+    return begun.endswith(SENTENCE_ENDS) and end_logprob >= OVER and tokens_a_second > FASTEST
 
 
 def runs_on(text: str, tokens: Sequence[int], limit: int) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from offhook.audio.pcm import from_bytes
 from offhook.audio.resample import resample
 from offhook.errors import ConfigError
 from offhook.model.interface import ModelError
-from offhook.model.local.whisper import doubt, silence
+from offhook.model.local.whisper import clearing, doubt, silence
 from offhook.model.local.whisper.features import FRAMES_A_SECOND, RATE_HZ, Floats, log_mel
 from offhook.model.local.whisper.folder import SETTING, Folder, find_folder
 from offhook.model.local.whisper.tokens import NO_TIMESTAMPS, PREVIOUS, START, TRANSCRIBE, Vocabulary
@@ -49,6 +49,10 @@ in its own language is above it as a rule, in another below it nearly always (me
 
 CERTAIN: Final = 0.8
 """So probable another language must be to be tried; of short speech half as much is often wrong."""
+
+DOUBTED_LOGPROB: Final = -0.3
+"""Words below this are heard again where there is noise, without it: nearly no turn on a good line, two of three in
+noise 5 dB below the speech. What is more probable is right more often: it takes away a fifth of the errors."""
 
 TOKENS_A_SECOND: Final = {False: 8, True: 24}
 """Faster nobody speaks: English has five tokens a second at most, scripts without tokens of their own many more."""
@@ -130,37 +134,54 @@ class WhisperEngine:
         seconds = len(sound) / RATE_HZ
         if seconds > LONG_CONTEXT_S:
             raise ModelError("audio_too_long", f"{seconds:.0f} s do not fit into the model's {LONG_CONTEXT_S} s.")
+        heard = yield from self._understand(sound, wanted)
+        if heard is None:
+            return
+        if heard.mean_logprob < DOUBTED_LOGPROB and clearing.is_noisy(sound):
+            yield None
+            same = msgspec.structs.replace(wanted, languages=(heard.language,), known="")
+            other = yield from self._understand(clearing.cleared(sound), same)
+            if other is not None and other.mean_logprob > heard.mean_logprob:
+                heard = replace(other, sure=heard.sure)
+        yield {
+            "text": self._vocabulary.decode(heard.tokens),
+            "tokens": [self._vocabulary.bytes_of(token) for token in heard.tokens],
+            "logprobs": heard.logprobs,
+            "no_speech": heard.no_speech,
+            "language": heard.language,
+            "sure": heard.sure,
+        }
+
+    def _understand(self, sound: Floats, wanted: WhisperTask) -> Generator[None, None, _Heard | None]:
+        """Return what was said, None when nobody spoke."""
+        seconds = len(sound) / RATE_HZ
+        heard, runs_on = None, False
         for context_s, span_s in views(seconds, prompted=bool(wanted.prompt.strip())):
+            if heard is not None:
+                yield None  # seeing less is what makes it loop, as a rule
             encoded = self._encode(sound, context_s) if span_s == context_s else self._encode_speech(sound, span_s)
             yield None
             heard = self._hear(encoded, wanted, seconds)
             again = None
             if span_s < context_s:
                 again = doubt.said_again(heard.tokens)
-                if again is not None and self._is_over(heard, again):
+                if again is not None and self._is_over(heard, again, sound):
                     heard = heard.until(again)
                 again = doubt.said_again(heard.tokens, doubt.LEAST_DOUBTED)
             text = self._vocabulary.decode(heard.tokens)
             runs_on = doubt.runs_on(text, heard.tokens, heard.limit)
             if doubt.is_made_up(text, heard.no_speech, heard.mean_logprob, running_on=runs_on):
-                return
+                return None
             if not runs_on and again is None:
-                break
-            yield None  # seeing less is what makes it loop, as a rule
+                return heard
+        assert heard is not None
         kept = doubt.end_of_sense(heard.tokens) if runs_on else len(heard.tokens)
-        yield {
-            "text": self._vocabulary.decode(heard.tokens[:kept]),
-            "tokens": [self._vocabulary.bytes_of(token) for token in heard.tokens[:kept]],
-            "logprobs": heard.logprobs[:kept],
-            "no_speech": heard.no_speech,
-            "language": heard.language,
-            "sure": heard.sure,
-        }
+        return heard.until(kept) if kept < len(heard.tokens) else heard
 
-    def _is_over(self, heard: _Heard, place: int) -> bool:
+    def _is_over(self, heard: _Heard, place: int, sound: Floats) -> bool:
         """Say whether all was said before a place, where it begins once more."""
         begun = self._vocabulary.decode(heard.tokens[:place])
-        return doubt.is_over(begun, heard.ends[place])
+        return doubt.is_over(begun, heard.ends[place], len(heard.tokens) / clearing.spoken_s(sound))
 
     def _encode(self, sound: Floats, context_s: float) -> Any:
         picture = log_mel(sound, round(context_s * FRAMES_A_SECOND), self._model.n_mels)
