@@ -301,7 +301,7 @@ class _Socket(WebSocketsSansIOProtocol):
         for is_text, piece in self._client.feed(data):
             if not is_text:
                 super().data_received(piece)
-            elif self.conn.state < State.CLOSING:
+            elif self.conn.close_sent is None:  # What comes after the end counts for nothing.
                 self._take_text(piece)
 
     def _take_text(self, text: bytes) -> None:
