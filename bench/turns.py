@@ -46,7 +46,7 @@ SOON_MS = 400
 WHOLE_BAR, CUT_BAR = 0.90, 0.10
 SILENCES_MS = (200, 250, 300, 350, 400, 450, 500, 600, 700, 800, 1000, 1300, 1700)
 LEAST_WORDS = 3
-GOES_ON = ("...", "\u2026")
+GOES_ON = ("...", "\u2026", ":")
 SILENCE_MS = 9000
 LEAD_MS = 400
 
@@ -184,7 +184,7 @@ def measure(kind: Outcome, sound: Samples, ear: Ear, detector: Any, arguments: a
 def sounds_of(clip: Recording, ear: Ear, chance: random.Random) -> list[tuple[int, Samples]]:
     """Return a recording whole and cut, each with the number of its kind."""
     words = ear.words(clip.samples)
-    # A prompt that is written "..." at its end is read to be gone on with, and is no whole turn.
+    # A prompt that is written with "..." or ":" at its end is read to be gone on with, and is no whole turn.
     sounds = [] if clip.words.endswith(GOES_ON) else [(0, clip.samples)]
     for kind in (1, 2):
         places = cut_places(words, after_function_words=kind == 1)

@@ -1,12 +1,12 @@
 """Words that the local recogniser gets wrong: on a good line, on a lossy one, in noise, and in noise that was reduced.
 
-    python bench/words.py [--clips 100] [--whisper tiny.en] [--loss 10] [--ratio 5]
+    python bench/words.py [--clips 100] [--whisper tiny.en] [--loss 10] [--ratio 5] [--noise white,pink,babble]
 
 Recorded sentences (Debian's Asterisk prompts, fetched when they are not here) go as G.711 over a call in memory:
-packets lost at random and concealed, noise reduction, the time line, all as in the server; its clock jumps. A sentence
-stands on the line with what would be taken for its turn: 300 ms before and 500 ms after it. ``--ratio`` is speech over
-noise in dB, both as the mean power of the sentence: white, pink (as much in each octave, like most of what surrounds a
-caller), and babble of six other sentences.
+packets lost at random and concealed, noise reduction, the time line, all as in the server; its clock jumps. Of a
+sentence the ear gets what a server gives it in the pause behind it: from 300 ms before it to 160 ms after it.
+``--ratio`` is speech over noise in dB, both as the mean power of the sentence and below 4 kHz; ``--noise`` is which:
+white, pink (as much in each octave, like most of what surrounds a caller), and babble of six other sentences.
 """
 
 # ruff: noqa: E402 - the project is found first
@@ -32,14 +32,15 @@ from tests.recorded import MISSING, Recording, errors, fetch, recordings
 from harness import Table, options
 from offhook.audio.g711 import Codec
 from offhook.audio.pcm import Samples, saturate, to_bytes
-from offhook.host.line import noise_level
+from offhook.host.line import PAUSE_MS, noise_level
 from offhook.media.noise import INSTALL, LEVELS, NoiseReducer, Processor, load_processors
 from offhook.model.interface import Speech
 from offhook.model.local.ear import EarOptions, LocalEar, local_ear
 from offhook.wire.session import NoiseReduction
 
 RATE_HZ = 8000
-LEAD_MS, BEFORE_MS, AFTER_MS = 1500, 300, 500
+LEAD_MS, BEFORE_MS, AFTER_MS = 1500, 300, PAUSE_MS
+REST_MS = 600
 SPOKEN = 1600.0
 """How loud every sentence is (-26 dBFS), so that a noise stays the same through the call, as noises do."""
 TALKERS = 6
@@ -96,7 +97,7 @@ def carried(line: Line, clips: list[Recording], ratio_db: float) -> Iterator[Sam
     world.run(100)
     for clip in clips:
         said = clip.samples * (SPOKEN / np.sqrt(np.square(clip.samples.astype(float)).mean()))
-        spoken = np.pad(said, (LEAD_MS * 8, (AFTER_MS + 100) * 8))
+        spoken = np.pad(said, (LEAD_MS * 8, REST_MS * 8))
         if line.noise is not None:
             noise = line.noise(len(spoken), random)
             spoken += noise * (SPOKEN * 10 ** (-ratio_db / 20) / np.sqrt(np.square(noise).mean()))
@@ -126,10 +127,12 @@ def reduction_us(make: Callable[[int], Processor]) -> float:
     return (time.process_time() - began) / 2000 * 1e6
 
 
-def lines(clips: list[Recording], loss: float) -> list[Line]:
+def lines(clips: list[Recording], loss: float, noises: list[str]) -> list[Line]:
     """What is measured, the good line first."""
     found = [Line("a good line", bar=5.0), Line(f"{loss:g} % of packets lost at random", loss=loss / 100)]
-    for name, noise in (("white", white), ("pink", pink), ("babble", babble(clips))):
+    makers: dict[str, Noise] = {"white": white, "pink": pink, "babble": babble(clips)}
+    for name in noises:
+        noise = makers[name]
         found.append(Line(f"{name} noise", noise=noise))
         if load_processors() is not None:
             found.append(Line(f"{name} noise, near_field", noise=noise, level=NEAR, bar=20.0))
@@ -143,7 +146,7 @@ async def measure(args: Any, table: Table, clips: list[Recording]) -> None:
     await ear.start()
     try:
         good = 0.0
-        for line in lines(clips, args.loss):
+        for line in lines(clips, args.loss, args.noise.split(",")):
             share = await word_errors(ear, line, clips, args.ratio)
             good = good or share
             bar = 1.5 * good if line.loss else line.bar
@@ -160,7 +163,7 @@ async def measure(args: Any, table: Table, clips: list[Recording]) -> None:
 
 def main() -> int:
     """Measure and print the table."""
-    args = options(__doc__, clips=100, whisper="tiny.en", loss=10.0, ratio=5.0)
+    args = options(__doc__, clips=100, whisper="tiny.en", loss=10.0, ratio=5.0, noise="white,pink,babble")
     fetch()
     clips = recordings(args.clips)
     if not clips:

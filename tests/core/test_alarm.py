@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+import uvloop
 
 from offhook.net.alarm import Alarm
 from offhook.testing.clock import JumpLoop
@@ -62,3 +65,29 @@ def test_a_cancelled_alarm_wakes_nobody_until_it_is_set_again() -> None:
         alarm.set(now + 8)
 
     assert woken(test) == [8000]
+
+
+def test_a_loop_of_whole_milliseconds_does_not_ring_again_and_again_until_a_deadline() -> None:
+    async def whole() -> int:
+        loop = asyncio.get_running_loop()
+        rings, due = 0, asyncio.Event()
+
+        def wake() -> None:
+            nonlocal rings
+            rings += 1
+            if time.monotonic() < deadline:
+                alarm.set(deadline)
+            else:
+                due.set()
+
+        alarm = Alarm(wake, time.monotonic)
+        async with asyncio.timeout(20):
+            for tenth_ms in range(10, 40):
+                due.clear()
+                deadline = time.monotonic() + tenth_ms / 10_000
+                loop.call_soon(alarm.set, deadline)
+                await due.wait()
+        return rings
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert 30 <= runner.run(whole()) <= 90

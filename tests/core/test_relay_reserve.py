@@ -73,10 +73,14 @@ def test_a_connection_that_hangs_costs_a_caller_four_seconds() -> None:
 
 
 def test_a_refusal_is_handed_over_at_once() -> None:
-    talk = StandIn(is_online=False)
+    talk = StandIn(audio=TRANSCRIBED, is_online=False)
     talk.lose("HTTP 401", is_refused=True)
     talk.says(1000)
     assert talk.handed_over[-1].failure.message.endswith("HTTP 401.")
+    talk.stands_in()
+    words = [event for event in talk.sent if "input_audio_transcription" in event["type"]]
+    assert [event["transcript"] for event in words] == ["When?"], "told by who stands in"
+    assert not talk.relay.awaits_words
 
 
 @pytest.mark.parametrize("begun", [False, True])

@@ -9,7 +9,7 @@ from tests.core.relay_talk import TRANSCRIBED, RelayTalk
 from tests.core.talk import one, types
 
 from offhook.session import inputs as happened
-from offhook.session.relay import limits
+from offhook.session.relay import limits, steps
 from offhook.session.relay.dialect import dialect_of
 
 SEMANTIC = {"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "high"}}}
@@ -124,6 +124,7 @@ def test_turns_are_found_here_while_there_is_no_connection_and_sent_as_sound_aft
 
 def test_a_turn_whose_words_nobody_knows_is_given_as_an_item_where_upstream_would_look_for_turns_in_it() -> None:
     talk = TurnsThere(audio={"input": {"turn_detection": {"type": "server_vad", "create_response": False}}})
+    assert not talk.relay.awaits_words
     talk.lose()
     talk.waits(0.1)
     talk.says(1000)
@@ -136,6 +137,15 @@ def test_a_turn_whose_words_nobody_knows_is_given_as_an_item_where_upstream_woul
     (part,) = item["content"]
     assert part["type"] == "input_audio"
     assert len(base64.b64decode(part["audio"])) >= 1300 * 8
+
+
+def test_sound_that_a_client_adds_is_an_item_there_and_no_turn_of_its_own() -> None:
+    talk = TurnsThere(audio=TRANSCRIBED)
+    talk.waits(1.0)
+    appended = len(talk.asked("input_audio_buffer.append"))
+    talk._relay_takes(steps.AudioGiven("item_given", bytes(16_000), 8000, True))
+    assert len(talk.asked("input_audio_buffer.append")) == appended
+    assert not talk.asked("input_audio_buffer.commit")
 
 
 def test_who_speaks_when_the_connection_comes_is_heard_out_here() -> None:

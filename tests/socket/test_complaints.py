@@ -12,6 +12,7 @@ import logging
 import socket
 import weakref
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -28,6 +29,8 @@ from offhook.model.interface import ModelOutput
 from offhook.model.scripted import ScriptedEar, ScriptedVoice
 from offhook.session.inputs import GenerationFinished, TextProduced
 from offhook.session.outputs import Generate
+from offhook.sip import output as sip
+from offhook.sip.agent import UserAgent
 from offhook.testing.hearing import AUDIBLE_GAP_MS
 from offhook.testing.phone import CallFailedError, PhoneCall
 from offhook.testing.voice import voice
@@ -295,6 +298,38 @@ def test_a_call_that_is_over_is_gone_without_a_collection_of_garbage() -> None:
             gc.enable()
 
     run_jumping(test)
+
+
+def test_transactions_that_end_one_after_the_other_are_forgotten_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a minute after a busy moment the server woke a dozen times for every call that there had been."""
+    wakes: list[float] = []
+    advance = UserAgent.advance
+
+    def counted(agent: UserAgent, now: float) -> list[sip.Output]:
+        if agent is server.agent:
+            wakes.append(now)
+        return advance(agent, now)
+
+    async def test(one: Live) -> None:
+        nonlocal server
+        server = one.server
+        calls = []
+        for _ in range(20):
+            calls.append(await one.dial())
+            await calls[-1].answered()
+        for call in calls:
+            await call.hang_up()
+            await asyncio.sleep(0.002)
+        await until(lambda: server.directory.calls == 0)
+        wakes.clear()
+        await until(lambda: server.agent.is_idle)
+        assert 0 < len(wakes) <= 40
+        assert min(later - wake for wake, later in pairwise(wakes)) >= 0.0099
+
+    server: Any = None
+    hurry(monkeypatch, t1_s=0.03, t2_s=0.24)
+    monkeypatch.setattr(UserAgent, "advance", counted)
+    run_jumping(test, app=accept)
 
 
 def test_nothing_goes_on_after_the_caller_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from offhook.media.noise import NoiseReducer, load_processors
 from offhook.model.interface import ModelError, Speech, Words
 from offhook.model.local.ear import EarOptions, LocalEar, local_ear
 from offhook.model.local.pool import Urgency
+from offhook.model.local.whisper import engine
 from offhook.model.local.whisper.folder import is_installed
 from offhook.wire.session import TranscriptionEcho
 
@@ -197,6 +198,30 @@ def test_noise_costs_fewer_words_when_it_is_reduced(tiny: Bench) -> None:
             heard = tiny.hear(g711.decode(payload, Codec.PCMU)[9600:])
             wrong[name] += errors("".join(words.text for words in heard), clip.words)[0]
     assert wrong["reduced"] <= 0.9 * wrong["as it is"], wrong
+
+
+@needs_model
+def test_doubtful_words_are_heard_again_without_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = recordings(16)[:10]
+    if not clips:
+        pytest.skip(MISSING)
+    hearing = engine.load({"whisper": "tiny.en"})
+    random = np.random.default_rng(7)
+    wrong = {"once": 0, "again": 0}
+    for clip in clips:
+        said = clip.samples * (1600 / np.sqrt(np.square(clip.samples.astype(float)).mean()))
+        line = np.pad(said, (2400, 1280))
+        # As much noise in each octave, 6 dB below the speech.
+        hertz = np.maximum(np.fft.rfftfreq(len(line), 1 / RATE_HZ), 100)
+        rough = np.fft.irfft(np.fft.rfft(random.normal(size=len(line))) / np.sqrt(hertz), len(line))
+        noisy = over_telephone(saturate(line + rough * (800 / rough.std())))
+        for name, doubted in (("once", -np.inf), ("again", engine.DOUBTED_LOGPROB)):
+            with monkeypatch.context() as patch:
+                patch.setattr(engine, "DOUBTED_LOGPROB", doubted)
+                task = {"pcm": to_bytes(noisy), "rate_hz": RATE_HZ}
+                heard = "".join(result["text"] for result in hearing.serve(task) if result is not None)
+            wrong[name] += errors(heard, clip.words)[0]
+    assert wrong["again"] < wrong["once"], wrong
 
 
 # -- turns that end, or do not

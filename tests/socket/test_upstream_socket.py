@@ -45,7 +45,7 @@ def test_what_comes_with_the_handshake_and_in_fragments_is_heard_whole_and_in_or
 def test_what_is_sent_while_the_socket_is_full_goes_after_what_was_sent_before() -> None:
     received: list[str | bytes] = []
     read, all_came = asyncio.Event(), asyncio.Event()
-    sent = [str(number).encode() + b" " * FULL_BYTES for number in range(200)]
+    sent = [str(number).encode() + b" " * FULL_BYTES for number in range(300)]
 
     async def talk(socket: ServerConnection) -> None:
         await read.wait()

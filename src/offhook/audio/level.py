@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -49,11 +50,15 @@ def levels_of_g711(payload: bytes, codec: Codec, step_samples: int = 80) -> list
     a whole number of steps.
     """
     codes = np.frombuffer(payload, np.uint8, len(payload) // step_samples * step_samples).astype(np.intp)
-    each = np.full(step_samples, 1 / step_samples, np.complex128)
-    means = _VALUES_AND_SQUARES[codec].take(codes.reshape(-1, step_samples), mode="clip") @ each
+    means = _VALUES_AND_SQUARES[codec].take(codes.reshape(-1, step_samples), mode="clip") @ _equal_parts(step_samples)
     power = means.imag - means.real**2
     levels: list[float] = (10.0 * np.log10(np.maximum(power, 1e-10))).tolist()
     return levels
+
+
+@lru_cache(maxsize=4)
+def _equal_parts(count: int) -> npt.NDArray[np.complex128]:
+    return np.full(count, 1 / count, np.complex128)
 
 
 class EnergyGate:

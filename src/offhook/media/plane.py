@@ -238,7 +238,7 @@ class MediaPlane:
             self._stood_still_s += now - self._last_now - limits.STEP_S
         late_s = max(now - due, 0.0)
         # What has come in while this step was late is all read now: what is not there by its tick counts as lost.
-        passes = limits.DRAIN_PASSES * (1 + int(late_s / limits.STEP_S))
+        passes = limits.DRAIN_PASSES * (1 + int(min(late_s, limits.STALL_S) / limits.STEP_S))
         self.meter.began(late_s)
         self._last_now = now
         media_now = now - self._stood_still_s

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
+
+_GRAIN_S: Final = 0.001
+"""uvloop's timers count whole milliseconds: less than a half is none, and rings again and again until it is due."""
 
 
 class Alarm:
@@ -35,7 +39,8 @@ class Alarm:
                 return
             self._timer.cancel()
         self._for = deadline
-        self._timer = asyncio.get_running_loop().call_later(max(deadline - self._clock(), 0.0), self._ring)
+        left_s = deadline - self._clock()
+        self._timer = asyncio.get_running_loop().call_later(max(left_s, _GRAIN_S) if left_s > 0 else 0, self._ring)
 
     def cancel(self) -> None:
         """Wake nobody."""

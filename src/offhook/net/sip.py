@@ -25,6 +25,10 @@ from offhook.sip.output import Output, Transmit
 _DATAGRAMS_A_TURN = 64
 """Datagrams taken before the loop may do something else: enough for a burst, short enough (about 5 ms) for the rest."""
 
+_WAKES_APART_S = 0.01
+"""The agent's deadlines are looked at no oftener: after half a minute of calls some transaction ends every millisecond,
+and uvloop's timers, which count whole milliseconds, ring again and again in the one before. A fiftieth of T1."""
+
 _MAX_FLOWS = 4096
 """UDP peers whose Flow object is kept; one more forgets the oldest, which costs an allocation and nothing else."""
 
@@ -129,6 +133,7 @@ class SipTransport:
         self._outputs: deque[Output] = deque()
         self._performing = False
         self._alarm = Alarm(self._wake, clock)
+        self._woke_at = float("-inf")
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -214,11 +219,12 @@ class SipTransport:
             self._performing = False
 
     def _arm(self) -> None:
-        if self._udp is not None:
-            self._alarm.set(self.agent.next_deadline())
+        if self._udp is not None and (deadline := self.agent.next_deadline()) is not None:
+            self._alarm.set(max(deadline, self._woke_at + _WAKES_APART_S))
 
     def _wake(self) -> None:
-        self.perform(self.agent.advance(self._clock()))
+        self._woke_at = self._clock()
+        self.perform(self.agent.advance(self._woke_at))
 
     # -- UDP ---------------------------------------------------------------------------------------------------------
 

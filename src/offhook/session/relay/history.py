@@ -79,7 +79,10 @@ class History:
 
     def _create_spoken(self, item_id: str, before: str | None) -> str | None:
         kept = self._turns.kept(item_id)
-        return None if kept is None else self._create_item(item_id, spoken_members(kept), before)
+        if kept is None:
+            return None
+        self._turns.fail(item_id, "not_supported", "Upstream does not tell the words of sound that it is given whole.")
+        return self._create_item(item_id, spoken_members(kept), before)
 
     def _create_item(self, item_id: str, item: dict[str, Any], before: str | None) -> str | None:
         upstream_id: str | None = None

@@ -125,7 +125,7 @@ class Relay:
     @property
     def awaits_words(self) -> bool:
         """Whether the words of a turn may still come."""
-        return self._turns.awaited
+        return self._turns.awaited and not isinstance(self.state, Refused)
 
     def start(self) -> list[Output]:
         """Return what to do first."""
@@ -271,7 +271,8 @@ class Relay:
     def _refuse(self, message: str) -> None:
         """Whoever waits for a connection waits for nothing."""
         self.state = Refused(message)
-        self._turns.fail_all("server_error", message)
+        if not self._reserve.stands_in:
+            self._turns.fail_all("server_error", message)
         for run in self._runs:
             if isinstance(run.state, Waiting):
                 self._fail(run, message)
@@ -338,8 +339,9 @@ class Relay:
         elif isinstance(event, steps.TurnSpoken):
             self._turns.take(event, is_online=is_online)
         else:
-            self._turns.take_given(event, is_online=is_online)
-        if isinstance(self.state, Refused):
+            # Where upstream finds turns it would find some in this too: it goes there as an item.
+            self._turns.take_given(event, is_online=is_online and not self._finding.is_there)
+        if isinstance(self.state, Refused) and not self._reserve.stands_in:
             self._turns.fail_all("server_error", self.state.why)
 
     def _item_truncated(self, event: ev.ConversationItemTruncated) -> None:
