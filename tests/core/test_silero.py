@@ -111,6 +111,14 @@ def test_weights_of_another_network_are_refused(weights: dict[str, npt.NDArray[n
         SileroBatch({name: value for name, value in wrong.items() if name != "model.decoder.rnn.bias_ih"})
 
 
+def test_a_transform_that_cannot_be_folded_is_refused(weights: dict[str, npt.NDArray[np.float32]]) -> None:
+    (name,) = (name for name in weights if name.endswith("model_8k.stft.forward_basis_buffer"))
+    basis = weights[name].copy()
+    basis[3, 0, 100] += 0.01
+    with pytest.raises(WeightsError, match="transform"):
+        SileroBatch(weights | {name: basis})
+
+
 def test_the_16_khz_file_of_the_package_is_refused() -> None:
     with pytest.raises(LocalError, match="8 kHz"):
         vad.load_silero(vad._installed().with_name("silero_vad_half.onnx"))

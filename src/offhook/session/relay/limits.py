@@ -11,8 +11,8 @@ STREAM_MS: Final = 400
 that more messages would make no answer sooner. The silence that ends a turn is longer: the rest has no words in it."""
 
 LISTEN_MS: Final = 100
-"""How often all that is heard goes upstream where turns are found there: half of it is what an interruption is late by
-on the average, and each message costs what finding turns here does in as long."""
+"""How often all that is heard goes upstream where turns are found there: an interruption is late by half of it on the
+average, and each message costs about what a detector saves in as long."""
 
 STREAM_LAG_MS: Final = 60
 """Audio of the last moments stays here meanwhile: a turn may end a little before what was heard last."""
