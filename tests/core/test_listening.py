@@ -93,6 +93,24 @@ def test_a_file_lets_the_others_be_heard_meanwhile() -> None:
     assert file.waiting_ms == 0
 
 
+def test_who_is_one_of_many_is_heard_as_soon_as_who_is_alone() -> None:
+    among = Listening(load_silero)
+    wishes = [TurnOptions(silence_duration_ms=300 + 10 * number) for number in range(30)]
+    many = [opened(among, options) for options in wishes]
+    alone = [(listening := Listening(load_silero), *opened(listening, options)) for options in wishes]
+    for start in range(4000, 20_000, 8 * 139):
+        piece = LINES[1][1][start : start + 8 * 139]
+        for ear, _ in many:
+            among.take(ear, piece, PcmuFormat())
+        work_off(among)
+        for listening, ear, _ in alone:
+            listening.take(ear, piece, PcmuFormat())
+            work_off(listening)
+        assert [told for _, told in many] == [told for *_, told in alone]
+    for _, told in many:
+        assert [type(each) for each in told] == [SpeechStarted, SpeechStopped]
+
+
 def test_a_step_is_short_however_many_speak_at_once() -> None:
     listening = Listening(load_silero)
     sessions = [opened(listening) for _ in range(3 * MAX_EARS)]

@@ -352,6 +352,9 @@ class Listening:
             if judged >= JUDGED_WINDOWS:
                 judged = 0
                 yield
+        for ear in ears:
+            if not ear.has_more:
+                ear.advance()  # No window is left, but what came after the last one may end a turn.
 
     def _convert(self, ears: Sequence[Ear]) -> list[Ear]:
         """Make some of what waits ready to be listened to, of all sessions at once; return those that need more."""
