@@ -99,9 +99,7 @@ class Call:
     def forget_conversation(self) -> None:
         """Let go of the conversation of a call that has ended: nothing of it is told any more."""
         if self.engine is not None:
-            # An engine and its parts know each other. Taken apart they are gone at once; as a whole they would wait
-            # for a collection of garbage, and a sixth of a short call's processor time went into those.
-            vars(self.engine).clear()
+            self.engine.take_apart()
             self.engine = None
 
     def next_deadline(self) -> float | None:

@@ -156,6 +156,14 @@ class Engine:
         self.tools.close()
         return self._out
 
+    def take_apart(self) -> None:
+        """Let go of everything; the session is over, and nothing may be asked of it any more.
+
+        The parts know each other: as a whole they would wait for a collection of garbage, and a sixth of a short call's
+        processor time went into those.
+        """
+        vars(self).clear()
+
     @property
     def now(self) -> float:
         """The time of what happens now."""
