@@ -236,7 +236,8 @@ def test_who_said_what_is_asked_for_and_passed_on(reply: Reply) -> None:
 @pytest.mark.parametrize(
     "odd",
     [None, {}, ["At nine?"], [{"text": "At nine?", "start": 0.0, "end": 1.0}], [SPOKEN[0] | {"start": 9}]]
-    + [[SPOKEN[0] | {name: value}] for name, value in (("speaker", 1), ("text", " "), ("start", -1), ("end", "1"))],
+    + [[SPOKEN[0] | {name: value}] for name, value in (("speaker", 1), ("text", " "), ("start", -1), ("end", "1"))]
+    + [[SPOKEN[0] | {"end": end}] for end in (10**400, 1e300)],
 )
 def test_segments_that_are_none_are_passed_over(odd: object) -> None:
     async def use(server: ModelServer, _: ModelHost) -> None:

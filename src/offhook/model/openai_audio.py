@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from math import inf
 from typing import Any, Final, cast
 
 import msgspec
@@ -29,6 +28,8 @@ from offhook.wire.session import CustomVoice, TranscriptionEcho, Voice
 
 # Nobody says so much in a turn.
 MAX_TRANSCRIPT_BYTES: Final = 1024 * 1024
+# Nobody speaks for a day: what ends later is no time, and may be a number too large for one.
+MAX_SEGMENT_END_S: Final = 86_400
 # A sentence that takes longer to say is none: the server is looping.
 MAX_SPEECH_S: Final = 600.0
 SPEECH_CHUNK_BYTES: Final = 9600
@@ -239,7 +240,7 @@ def _segments(given: object) -> tuple[Segment, ...]:
                 "start": int() | float() as start,
                 "end": int() | float() as end,
             }:
-                if text.strip() and 0 <= start <= end < inf:
+                if text.strip() and 0 <= start <= end <= MAX_SEGMENT_END_S:
                     found.append(Segment(text.strip(), speaker, float(start), float(end)))
             case _:
                 pass
