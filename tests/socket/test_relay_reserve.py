@@ -186,3 +186,45 @@ def test_a_reserve_that_fails_too_fails_the_response_and_not_the_call() -> None:
             await call.hang_up()
 
     with_reserve(test)
+
+
+class Slow(ScriptedEar):
+    """Takes its time."""
+
+    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        await asyncio.sleep(2.0)
+        async for words in super().transcribe(speech, wanted):
+            yield words
+
+
+def heard_of(socket: Socket) -> list[str]:
+    return [each["item_id"] for each in socket.events if each["type"].endswith("transcription.completed")]
+
+
+def test_a_caller_who_goes_on_while_the_other_model_hears_loses_no_turn() -> None:
+    async def test(here: Live, backend: RelayBackend) -> None:
+        call, call_id = await here.talk(TRANSCRIBED)
+        async with here.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await call.say(voice(900))
+            await until(lambda: backend.stood_in == 1)
+            await call.say(voice(900, seed=3))
+            await socket.until("output_audio_buffer.stopped")
+            committed = [each["item_id"] for each in socket.events if each["type"] == "input_audio_buffer.committed"]
+            assert [response["status"] for response in done(socket)] == ["cancelled", "completed"]
+            assert heard_of(socket) == committed
+
+    with_reserve(test, Reserve(cascade(Slow())))
+
+
+def test_the_last_words_of_a_caller_are_told_by_who_stands_in() -> None:
+    async def test(here: Live, backend: RelayBackend) -> None:
+        call, call_id = await here.talk(TRANSCRIBED)
+        async with here.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await call.say(voice(900))
+            await until(lambda: backend.stood_in == 1)
+            await call.hang_up()
+            await socket.until("conversation.item.input_audio_transcription.completed")
+
+    with_reserve(test, Reserve(cascade(Slow())))

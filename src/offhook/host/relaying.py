@@ -85,12 +85,13 @@ class Relaying(Conversing):
 
     @property
     def hearing(self) -> frozenset[asyncio.Task[None]]:
-        """What is still being transcribed."""
+        """What is still being transcribed, upstream or by who stands in."""
+        here: frozenset[asyncio.Task[None]] = frozenset() if self._stand_in is None else self._stand_in.hearing
         if self._last_words is None:
             if self._relay is None or not self._relay.awaits_words:
-                return frozenset()
+                return here
             self._last_words = self._spawn(self._hear_last_words())
-        return frozenset((self._last_words,))
+        return here | {self._last_words}
 
     async def _hear_last_words(self) -> None:
         while self._relay is not None and self._relay.awaits_words:

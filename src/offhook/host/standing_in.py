@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from offhook.host.converser import Converser
-from offhook.host.conversing import Conversing
+from offhook.host.conversing import MAX_HEARING_BYTES, MAX_HEARINGS, Conversing
 from offhook.host.services import Services
 from offhook.host.well_formed import well_formed, well_formed_words
 from offhook.model.cascade import APOLOGY_S, Cascade
@@ -33,21 +33,38 @@ class StandIn(Conversing):
         self._reserve = reserve
         self._is_by_parts = isinstance(reserve.stand_in, Cascade)
         self._heard: dict[str, str] = {}
+        self._heard_late: dict[str, asyncio.Task[None]] = {}
 
     def take_over(self, wanted: HandOver) -> None:
         """Answer in upstream's place."""
         run = wanted.request.run
+        for unheard in wanted.unheard:
+            self.hear(unheard)
         task = self._spawn(self._apologize(wanted) if self._reserve.stand_in is None else self._answer(wanted))
         self._generating[run] = task
         task.add_done_callback(lambda _: self._generating.pop(run, None))
 
+    def hear(self, unheard: Unheard) -> None:
+        """Find the words of a turn that upstream will not tell, whatever becomes of the response to it."""
+        item_id, size_bytes = unheard.item_id, len(unheard.pcm)
+        held_bytes = sum(self._hearing.values()) + size_bytes
+        if len(self._hearing) >= MAX_HEARINGS or held_bytes > MAX_HEARING_BYTES:
+            self._refuse_hearing(do.Hear(item_id, 0, 0, None), None, held_bytes)
+            return
+        task = self._spawn(self._hear_late(unheard))
+        self._hearing[task] = size_bytes
+        self._heard_late[item_id] = task
+        task.add_done_callback(self._hearing.pop)
+        task.add_done_callback(lambda _: self._heard_late.pop(item_id, None))
+
     async def _answer(self, wanted: HandOver) -> None:
-        await asyncio.gather(*map(self._hear_late, wanted.unheard))
+        ids = [str(item.id) for item in wanted.request.items]
+        if hearing := [self._heard_late[item_id] for item_id in ids if item_id in self._heard_late]:
+            await asyncio.wait(hearing)
         items = tuple(map(self._with_words, wanted.request.items))
         await self._generate(msgspec.structs.replace(wanted.request, items=items))
 
     async def _hear_late(self, unheard: Unheard) -> None:
-        """Find the words of a turn that upstream has not told."""
         owner, item_id = self._owner, unheard.item_id
         session, speech = owner.session, Speech(unheard.pcm, unheard.rate_hz)
         wanted = None if session is None else session.audio.input.transcription
