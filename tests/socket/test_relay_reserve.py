@@ -27,6 +27,13 @@ from offhook.wire.items import Message
 from offhook.wire.session import TranscriptionEcho, Voice
 
 
+UNANSWERED = {
+    "audio": {
+        "input": TRANSCRIBED["audio"]["input"] | {"turn_detection": {"type": "server_vad", "create_response": False}}
+    }
+}
+
+
 def nobody() -> str:
     """The URL of a port that nobody listens on."""
     with sockets.socket() as free:
@@ -228,3 +235,19 @@ def test_the_last_words_of_a_caller_are_told_by_who_stands_in() -> None:
             await socket.until("conversation.item.input_audio_transcription.completed")
 
     with_reserve(test, Reserve(cascade(Slow())))
+
+
+def test_turns_that_nobody_answers_get_words_although_upstream_has_refused() -> None:
+    async def test(each: Relayed) -> None:
+        backend = each.here.server.backend
+        assert isinstance(backend, RelayBackend)
+        backend.reserve = Reserve(cascade())
+        call, call_id = await each.here.talk(UNANSWERED)
+        async with each.here.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await until(lambda: backend.refused == 1)
+            await call.say(voice(900))
+            await socket.until("conversation.item.input_audio_transcription.completed")
+            assert socket.events[-1]["transcript"] == HEARD
+
+    run(test, key="wrong")
