@@ -26,7 +26,6 @@ from offhook.testing.voice import voice
 from offhook.wire.items import Message
 from offhook.wire.session import TranscriptionEcho, Voice
 
-
 UNANSWERED = {
     "audio": {
         "input": TRANSCRIBED["audio"]["input"] | {"turn_detection": {"type": "server_vad", "create_response": False}}
@@ -251,3 +250,29 @@ def test_turns_that_nobody_answers_get_words_although_upstream_has_refused() -> 
             assert socket.events[-1]["transcript"] == HEARD
 
     run(test, key="wrong")
+
+
+def test_what_stands_in_and_is_no_cascade_is_paid_by_its_name(tmp_path: Path) -> None:
+    async def test(here: Live, backend: RelayBackend) -> None:
+        call, call_id = await here.talk(TRANSCRIBED)
+        async with here.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await call.say(voice(900))
+            await socket.until("output_audio_buffer.stopped")
+        cost = (await here.record(call_id))["cost"]
+        parts = {each["part"]: each for each in cost["parts"]}
+        assert {each["backend"] for each in parts.values()} == {"other"}, "the relay did nothing"
+        assert parts["stt"]["amount"] > 0
+        assert parts["backend"]["output_tokens"] > 0
+        assert parts["backend"]["amount"] > 0
+        assert parts["backend"]["estimated"] is True, "it does not count"
+        assert cost["missing"] == []
+
+    settings = tmp_path / "offhook.toml"
+    settings.write_text(
+        'models = "scripted"\nbackend = ["other"]\n'
+        '[backends.other]\nplugin = "scripted"\n'
+        "[prices.other]\nper_audio_minute = 5\nper_million_input_tokens = 1000\nper_million_output_tokens = 1000\n"
+        "per_million_audio_input_tokens = 1000\nper_million_audio_output_tokens = 1000\n"
+    )
+    with_reserve(test, toml=settings)

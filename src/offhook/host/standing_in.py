@@ -15,6 +15,7 @@ from offhook.host.services import Services
 from offhook.host.well_formed import well_formed, well_formed_words
 from offhook.model.cascade import APOLOGY_S, Cascade
 from offhook.model.interface import ModelError, Speech
+from offhook.model.metering import used_to_hear
 from offhook.model.relay import Reserve
 from offhook.session import inputs as talk
 from offhook.session import outputs as do
@@ -31,7 +32,8 @@ class StandIn(Conversing):
     def __init__(self, owner: Converser, services: Services, reserve: Reserve) -> None:
         super().__init__(owner, services if reserve.stand_in is None else replace(services, backend=reserve.stand_in))
         self._reserve = reserve
-        self._is_by_parts = isinstance(reserve.stand_in, Cascade)
+        # A cascade's parts tell their work themselves.
+        self._paid = "" if reserve.stand_in is None or isinstance(reserve.stand_in, Cascade) else reserve.paid_as
         self._heard: dict[str, str] = {}
         self._heard_late: dict[str, asyncio.Task[None]] = {}
 
@@ -40,6 +42,8 @@ class StandIn(Conversing):
         run = wanted.request.run
         for unheard in wanted.unheard:
             self.hear(unheard)
+        if self._paid:
+            self._owner.bill_stand_in(run, self._paid)
         task = self._spawn(self._apologize(wanted) if self._reserve.stand_in is None else self._answer(wanted))
         self._generating[run] = task
         task.add_done_callback(lambda _: self._generating.pop(run, None))
@@ -68,10 +72,15 @@ class StandIn(Conversing):
         owner, item_id = self._owner, unheard.item_id
         session, speech = owner.session, Speech(unheard.pcm, unheard.rate_hz)
         wanted = None if session is None else session.audio.input.transcription
+        usage = None
+        texts: list[str] = []
         try:
-            heard = self._services.backend.transcribe(speech, cast("Any", wanted))
-            async with aclosing(cast("Any", heard)) as pieces:
-                texts = [well_formed_words(piece).text async for piece in pieces]
+            hearing = self._services.backend.transcribe(speech, cast("Any", wanted))
+            async with aclosing(cast("Any", hearing)) as pieces:
+                async for heard in pieces:
+                    piece = well_formed_words(heard)
+                    texts.append(piece.text)
+                    usage = piece.usage or usage
         except ModelError as failure:
             owner.log.warning("transcription failed", code=well_formed(failure.code), why=well_formed(failure.message))
             owner.take(talk.TranscriptFailed(item_id, well_formed(failure.code), well_formed(failure.message)))
@@ -80,12 +89,13 @@ class StandIn(Conversing):
             owner.log.error("model adapter failed", failure=bug)
             owner.take(talk.TranscriptFailed(item_id, "server_error", "The model adapter failed."))
             return
-        if self._is_by_parts:
-            owner.bill_parts(item_id)
+        owner.bill_parts(item_id)
+        if self._paid:
+            owner.note_use(used_to_hear(self._paid, speech.seconds, usage))
         self._heard[item_id] = "".join(texts)
         if len(self._heard) > MAX_REMEMBERED:
             del self._heard[next(iter(self._heard))]
-        owner.take(talk.TranscriptCompleted(item_id, self._heard[item_id], speech.seconds))
+        owner.take(talk.TranscriptCompleted(item_id, self._heard[item_id], speech.seconds, usage=usage))
 
     def _with_words(self, item: Item) -> Item:
         words = self._heard.get(str(item.id))
