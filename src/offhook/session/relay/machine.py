@@ -159,10 +159,7 @@ class Relay:
                 self._deadline_passed()
             case _:
                 assert_never(event)
-        # After the end of a turn comes the turn itself, which belongs to whoever found it.
-        if not (isinstance(event, steps.Told) and isinstance(event.event, ev.SpeechStopped)):
-            detection = self._session.audio.input.turn_detection
-            self._finding.settle(detection, is_online=isinstance(self.state, Online))
+        self._finding.settle(self._session.audio.input.turn_detection, is_online=isinstance(self.state, Online))
         for ended in self._runs.settle():
             self._meter.settle(ended)
         self._ask_waiting()
@@ -319,12 +316,12 @@ class Relay:
         self._update_session()
 
     def _speech_started(self, event: ev.SpeechStarted) -> None:
-        self._finding.told(is_speaking=True)
+        self._finding.told(is_speaking=True, now=self._now)
         if isinstance(self.state, Online) and not self._finding.is_there:
             self._turns.begin(event.audio_start_ms, self._now)
 
     def _speech_stopped(self, _: ev.SpeechStopped) -> None:
-        self._finding.told(is_speaking=False)
+        self._finding.told(is_speaking=False, now=self._now)
         self._turns.pause()
 
     def _input_cleared(self, _: ev.InputCleared) -> None:
