@@ -549,14 +549,18 @@ class Relay:
                     self._complain(problem, message, is_told=is_told)
 
     def _refused_run(self, run: Run, problem: Problem, message: str) -> None:
-        self._meter.refused(run)
-        if isinstance(run.state, Asked):
-            # It has not begun, and never will.
-            run.state = Waiting(self._now)
-            code, kind = str(problem.code or "server_error"), problem.type or "server_error"
-            self._answers.fail(run, code, message, kind, now=self._now)
-        elif isinstance(run.state, Ending):
-            run.state = Over()
+        match run.state:
+            case Asked():
+                # It has not begun, and never will.
+                self._meter.refused(run)
+                run.state = Waiting(self._now)
+                code, kind = str(problem.code or "server_error"), problem.type or "server_error"
+                self._answers.fail(run, code, message, kind, now=self._now)
+            case Ending(response_id=None):
+                self._meter.refused(run)
+                run.state = Over()
+            case _:
+                pass  # What has begun ends by itself, and is paid for.
 
     def _complain(self, problem: Problem, message: str, *, is_told: bool) -> None:
         code = None if problem.code is None else str(problem.code)
