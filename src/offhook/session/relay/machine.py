@@ -97,8 +97,7 @@ class Relay:
         self._post = Post(ids)
         self._mirror = Mirror()
         self._runs = Runs()
-        stands_in = options.reserve == "stand-in"
-        self._turns = Turns(dialect, self._format_in, self._post, self._mirror, may_be_heard_here=stands_in)
+        self._turns = Turns(dialect, self._format_in, self._post, self._mirror)
         self._reserve = Reserve(dialect, self._format_in, self._post, self._turns, options.reserve)
         self._meter = Meter(self._post)
         self._answers = Answers(
@@ -159,10 +158,7 @@ class Relay:
                 self._deadline_passed()
             case _:
                 assert_never(event)
-        # After the end of a turn comes the turn itself, which belongs to whoever found it.
-        if not (isinstance(event, steps.Told) and isinstance(event.event, ev.SpeechStopped)):
-            detection = self._session.audio.input.turn_detection
-            self._finding.settle(detection, is_online=isinstance(self.state, Online))
+        self._finding.settle(self._session.audio.input.turn_detection, is_online=isinstance(self.state, Online))
         for ended in self._runs.settle():
             self._meter.settle(ended)
         self._ask_waiting()
@@ -271,8 +267,7 @@ class Relay:
     def _refuse(self, message: str) -> None:
         """Whoever waits for a connection waits for nothing."""
         self.state = Refused(message)
-        if not self._reserve.stands_in:
-            self._turns.fail_all("server_error", message)
+        self._reserve.hear_all(message)
         for run in self._runs:
             if isinstance(run.state, Waiting):
                 self._fail(run, message)
@@ -319,12 +314,12 @@ class Relay:
         self._update_session()
 
     def _speech_started(self, event: ev.SpeechStarted) -> None:
-        self._finding.told(is_speaking=True)
+        self._finding.told(is_speaking=True, now=self._now)
         if isinstance(self.state, Online) and not self._finding.is_there:
             self._turns.begin(event.audio_start_ms, self._now)
 
     def _speech_stopped(self, _: ev.SpeechStopped) -> None:
-        self._finding.told(is_speaking=False)
+        self._finding.told(is_speaking=False, now=self._now)
         self._turns.pause()
 
     def _input_cleared(self, _: ev.InputCleared) -> None:
@@ -341,8 +336,8 @@ class Relay:
         else:
             # Where upstream finds turns it would find some in this too: it goes there as an item.
             self._turns.take_given(event, is_online=is_online and not self._finding.is_there)
-        if isinstance(self.state, Refused) and not self._reserve.stands_in:
-            self._turns.fail_all("server_error", self.state.why)
+        if isinstance(self.state, Refused):
+            self._reserve.hear_all(self.state.why)
 
     def _item_truncated(self, event: ev.ConversationItemTruncated) -> None:
         upstream_id = self._mirror.upstream_id(event.item_id)
@@ -552,14 +547,18 @@ class Relay:
                     self._complain(problem, message, is_told=is_told)
 
     def _refused_run(self, run: Run, problem: Problem, message: str) -> None:
-        self._meter.refused(run)
-        if isinstance(run.state, Asked):
-            # It has not begun, and never will.
-            run.state = Waiting(self._now)
-            code, kind = str(problem.code or "server_error"), problem.type or "server_error"
-            self._answers.fail(run, code, message, kind, now=self._now)
-        elif isinstance(run.state, Ending):
-            run.state = Over()
+        match run.state:
+            case Asked():
+                # It has not begun, and never will.
+                self._meter.refused(run)
+                run.state = Waiting(self._now)
+                code, kind = str(problem.code or "server_error"), problem.type or "server_error"
+                self._answers.fail(run, code, message, kind, now=self._now)
+            case Ending(response_id=None):
+                self._meter.refused(run)
+                run.state = Over()
+            case _:
+                pass  # What has begun ends by itself, and is paid for.
 
     def _complain(self, problem: Problem, message: str, *, is_told: bool) -> None:
         code = None if problem.code is None else str(problem.code)
