@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import pytest
 from tests.core.relay_talk import TRANSCRIBED, RelayTalk
 from tests.core.talk import one, types
 
@@ -109,6 +110,7 @@ def test_turns_are_found_here_while_there_is_no_connection_and_sent_as_sound_aft
     assert "input_audio_buffer.speech_stopped" in types(told), "nobody else would end it"
     talk.waits(0.1)
     talk.says(1000)
+    talk.waits(0.1)
     talk.connect()
     assert not talk.finds_here
     assert talk.detection()[-1]["type"] == "server_vad"
@@ -128,6 +130,7 @@ def test_a_turn_whose_words_nobody_knows_is_given_as_an_item_where_upstream_woul
     talk.lose()
     talk.waits(0.1)
     talk.says(1000)
+    talk.waits(0.1)
     talk.connect()
     assert not talk.finds_here
     appended = len(talk.audio_sent())
@@ -157,8 +160,28 @@ def test_who_speaks_when_the_connection_comes_is_heard_out_here() -> None:
     assert talk.finds_here
     assert talk.detection() == [None]
     talk.happens(happened.VoiceStopped(1600, 2000))
+    talk.waits(0.0)
     assert not talk.finds_here
     assert talk.detection()[-1]["type"] == "server_vad"
+
+
+@pytest.mark.parametrize("wish", ["commit", "clear"])
+def test_who_is_cut_in_two_by_the_client_when_the_connection_comes_is_heard_out_here(wish: str) -> None:
+    talk = TurnsThere(is_online=False)
+    talk.waits(1.0)
+    talk.happens(happened.VoiceStarted(800))
+    talk.connect()
+    talk.waits(1.0)
+    cut = talk.client(f"input_audio_buffer.{wish}")
+    assert types(cut)[-1] == "input_audio_buffer.speech_started", "of the rest"
+    talk.waits(1.0)
+    assert talk.finds_here, "upstream has not heard how the rest began, and would not find its end"
+    talk.happens(happened.VoiceStopped(2600, 3000))
+    talk.waits(0.0)
+    assert not talk.finds_here
+    talk.waits(1.0)
+    began = talk.says_upstream("input_audio_buffer.speech_started", audio_start_ms=10, item_id="item_heard_2")
+    assert types(began)[0] == "input_audio_buffer.speech_started", "nothing keeps the next turn from being heard"
 
 
 def test_a_way_to_find_turns_that_upstream_refuses_is_told_and_left_to_this_side() -> None:

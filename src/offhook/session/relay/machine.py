@@ -158,10 +158,7 @@ class Relay:
                 self._deadline_passed()
             case _:
                 assert_never(event)
-        # After the end of a turn comes the turn itself, which belongs to whoever found it.
-        if not (isinstance(event, steps.Told) and isinstance(event.event, ev.SpeechStopped)):
-            detection = self._session.audio.input.turn_detection
-            self._finding.settle(detection, is_online=isinstance(self.state, Online))
+        self._finding.settle(self._session.audio.input.turn_detection, is_online=isinstance(self.state, Online))
         for ended in self._runs.settle():
             self._meter.settle(ended)
         self._ask_waiting()
@@ -317,12 +314,12 @@ class Relay:
         self._update_session()
 
     def _speech_started(self, event: ev.SpeechStarted) -> None:
-        self._finding.told(is_speaking=True)
+        self._finding.told(is_speaking=True, now=self._now)
         if isinstance(self.state, Online) and not self._finding.is_there:
             self._turns.begin(event.audio_start_ms, self._now)
 
     def _speech_stopped(self, _: ev.SpeechStopped) -> None:
-        self._finding.told(is_speaking=False)
+        self._finding.told(is_speaking=False, now=self._now)
         self._turns.pause()
 
     def _input_cleared(self, _: ev.InputCleared) -> None:
@@ -550,14 +547,18 @@ class Relay:
                     self._complain(problem, message, is_told=is_told)
 
     def _refused_run(self, run: Run, problem: Problem, message: str) -> None:
-        self._meter.refused(run)
-        if isinstance(run.state, Asked):
-            # It has not begun, and never will.
-            run.state = Waiting(self._now)
-            code, kind = str(problem.code or "server_error"), problem.type or "server_error"
-            self._answers.fail(run, code, message, kind, now=self._now)
-        elif isinstance(run.state, Ending):
-            run.state = Over()
+        match run.state:
+            case Asked():
+                # It has not begun, and never will.
+                self._meter.refused(run)
+                run.state = Waiting(self._now)
+                code, kind = str(problem.code or "server_error"), problem.type or "server_error"
+                self._answers.fail(run, code, message, kind, now=self._now)
+            case Ending(response_id=None):
+                self._meter.refused(run)
+                run.state = Over()
+            case _:
+                pass  # What has begun ends by itself, and is paid for.
 
     def _complain(self, problem: Problem, message: str, *, is_told: bool) -> None:
         code = None if problem.code is None else str(problem.code)

@@ -39,8 +39,8 @@ class Reserve:
         if self._kind == "none" or run.messages or run.calls:
             self._post.tell([failure])
         else:
-            if run.counted is None:
-                run.bill = Bill.NONE  # What it will have taken is not upstream's.
+            if run.bill is Bill.OPEN:
+                run.bill = Bill.COUNTED
             self._post.do(HandOver(run.request, self._unheard(run) if self.stands_in else (), failure))
 
     def hear_all(self, message: str) -> None:

@@ -50,6 +50,8 @@ class Bill(enum.Enum):
 
     NONE = enum.auto()
     OPEN = enum.auto()
+    COUNTED = enum.auto()
+    """As far as upstream counts it: what is estimated is what another took who answers instead."""
     TOLD = enum.auto()
 
 
