@@ -45,6 +45,7 @@ class RelayTalk(Talk):
         self.disconnected: list[str] = []
         self.finds_here = True
         self.handed_over: list[steps.HandOver] = []
+        self.heard_instead: list[steps.Unheard] = []
         self.used: list[steps.NoteUsage] = []
         self._relay: Relay | None = None
         self._relay_inbox: deque[steps.Input] = deque()
@@ -123,6 +124,8 @@ class RelayTalk(Talk):
                     self._relay_takes(steps.SpokenSoFar(start, pcm, 8000))
                 case steps.HandOver():
                     self.handed_over.append(output)
+                case steps.HearInstead(turn=turn):
+                    self.heard_instead.append(turn)
                 case steps.FindTurns(here=here):
                     self.finds_here = here
                     if not here:

@@ -31,9 +31,10 @@ _TICKS_PER_MS: Final = RATE_HZ // 1000
 _STEP: Final = STEP_MS * _TICKS_PER_MS
 _WHOLE: Final = CONTEXT_SAMPLES + WINDOW_SAMPLES
 # A step holds up everything else, so it is a millisecond or two: 32 live sessions are converted in one, which bring 100
-# ms each, or the windows of 48 are judged once or twice. In small batches a window costs up to three times as much.
+# ms each, or a window of each of 32 is judged. In small batches a window costs up to three times as much; 64 will do.
 CONVERTED_MS: Final = 3_200
-JUDGED_WINDOWS: Final = 64
+JUDGED_WINDOWS: Final = 32
+LISTENED_WINDOWS: Final = 64
 MAX_EARS: Final = 48
 # Of each session in its turn: what lives brings in, or, of a file that is alone, three seconds.
 LIVE_WINDOWS: Final = 4
@@ -188,6 +189,7 @@ class Ear:
         self._levels.clear()
         self._place += windows * WINDOW_SAMPLES
         self._judged = judged
+        self.listened.clear()
         return True
 
     @property
@@ -406,7 +408,7 @@ class Listening:
         """Do what can be done for windows in advance: most will be judged, and together they cost half as much."""
         if not ears:
             return
-        most = max(MAX_WINDOWS // len(ears), LIVE_WINDOWS)
+        most = -(-LISTENED_WINDOWS // len(ears))
         windows = [ear.windows(most) for ear in ears]
         listened = iter(detector.listen(np.concatenate(windows)))
         for ear, some in zip(ears, windows, strict=True):

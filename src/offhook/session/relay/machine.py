@@ -84,8 +84,7 @@ class Relay:
         self._post = Post(ids)
         self._mirror = Mirror()
         self._runs = Runs()
-        stands_in = options.reserve == "stand-in"
-        self._turns = Turns(dialect, self._format_in, self._post, self._mirror, may_be_heard_here=stands_in)
+        self._turns = Turns(dialect, self._format_in, self._post, self._mirror)
         self._reserve = Reserve(dialect, self._format_in, self._post, self._turns, options.reserve)
         self._meter = Meter(self._post)
         self._answers = Answers(
@@ -260,8 +259,7 @@ class Relay:
     def _refuse(self, message: str) -> None:
         """Whoever waits for a connection waits for nothing."""
         self.state = Refused(message)
-        if not self._reserve.stands_in:
-            self._turns.fail_all("server_error", message)
+        self._reserve.hear_all(message)
         for run in self._runs:
             if isinstance(run.state, Waiting):
                 self._fail(run, message)
@@ -330,8 +328,8 @@ class Relay:
         else:
             # Where upstream finds turns it would find some in this too: it goes there as an item.
             self._turns.take_given(event, is_online=is_online and not self._finding.is_there)
-        if isinstance(self.state, Refused) and not self._reserve.stands_in:
-            self._turns.fail_all("server_error", self.state.why)
+        if isinstance(self.state, Refused):
+            self._reserve.hear_all(self.state.why)
 
     def _item_truncated(self, event: ev.ConversationItemTruncated) -> None:
         upstream_id = self._mirror.upstream_id(event.item_id)
