@@ -325,9 +325,11 @@ class Relay:
             self._turns.take_found(event, is_committed=self._finding.is_committed(event))
         elif isinstance(event, steps.TurnSpoken):
             self._turns.take(event, is_online=is_online)
+        elif self._finding.is_there:
+            self._turns.take_given(event, is_online=False)
+            self._history.give(event.item_id)
         else:
-            # Where upstream finds turns it would find some in this too: it goes there as an item.
-            self._turns.take_given(event, is_online=is_online and not self._finding.is_there)
+            self._turns.take_given(event, is_online=is_online)
         if isinstance(self.state, Refused):
             self._reserve.hear_all(self.state.why)
 
@@ -524,6 +526,7 @@ class Relay:
                     self._refused_run(run, problem, message)
             case ForItem() as sent:
                 if not self._history.refuse(sent):
+                    self._turns.fail(sent.item_id, str(problem.code or "server_error"), message)
                     self._complain(problem, message, is_told=is_told)
             case ForNobody():
                 pass
