@@ -389,7 +389,7 @@ class Relay:
             self._answers.fail(run, "invalid_value", message, "invalid_request_error", now=self._now)
 
     def _wait(self, since: float) -> Waiting:
-        """Return how long a response waits that is wanted since then: without a connection no longer than that."""
+        """Return how long a response waits that is wanted since then: less for a connection if another stands in."""
         until = since + self._options.patience_s
         if self._reserve.stands_in and not isinstance(self.state, Online):
             until = min(until, self._now + limits.HAND_OVER_S)
