@@ -85,6 +85,47 @@ def test_a_connection_that_hangs_costs_a_caller_four_seconds() -> None:
     assert len(talk.handed_over) == 1
 
 
+def unnamed(talk: StandIn) -> None:
+    """Ask for a response about a turn whose name upstream has not told."""
+    turn = one(talk.says(1000), "input_audio_buffer.committed")["item_id"]
+    talk.answers_upstream()
+    given = [{"type": "item_reference", "id": turn}]
+    talk.client("response.create", response={"conversation": "none", "input": given})
+
+
+def test_who_waits_for_something_else_than_a_connection_waits_for_upstream_as_long_as_ever() -> None:
+    """Symptom: a response about a turn that upstream was slow to name was another model's after four seconds."""
+    talk = StandIn()
+    unnamed(talk)
+    talk.waits(PATIENCE_S - 0.1)
+    assert not talk.handed_over
+    talk.waits(0.2)
+    assert len(talk.handed_over) == 1
+
+
+def test_who_waits_for_something_else_waits_four_seconds_from_when_the_connection_is_lost() -> None:
+    talk = StandIn()
+    unnamed(talk)
+    talk.waits(10.0)
+    talk.lose()
+    talk.waits(limits.HAND_OVER_S - 0.1)
+    assert not talk.handed_over
+    talk.waits(0.2)
+    assert len(talk.handed_over) == 1
+
+
+def test_who_waited_for_a_connection_waits_on_when_there_is_one() -> None:
+    talk = StandIn(is_online=False)
+    turn = one(talk.says(1000), "input_audio_buffer.committed")["item_id"]
+    given = [{"type": "item_reference", "id": turn}]
+    talk.client("response.create", response={"conversation": "none", "input": given})
+    talk.waits(limits.HAND_OVER_S - 0.5)
+    talk.connect()
+    talk.answers_upstream()
+    talk.waits(PATIENCE_S - limits.HAND_OVER_S)
+    assert not talk.handed_over
+
+
 def test_a_refusal_is_handed_over_at_once() -> None:
     talk = StandIn(audio=TRANSCRIBED, is_online=False)
     talk.lose("HTTP 401", is_refused=True)

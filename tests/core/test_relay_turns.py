@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from tests.core.relay_talk import TRANSCRIBED, RelayTalk
-from tests.core.talk import one, types
+from tests.core.talk import SocketTalk, one, types
 
 from offhook.session import inputs as happened
-from offhook.session.relay import limits, steps
+from offhook.session.relay import limits
 from offhook.session.relay.dialect import dialect_of
 
 SEMANTIC = {"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "high"}}}
@@ -142,13 +142,92 @@ def test_a_turn_whose_words_nobody_knows_is_given_as_an_item_where_upstream_woul
     assert len(base64.b64decode(part["audio"])) >= 1300 * 8
 
 
-def test_sound_that_a_client_adds_is_an_item_there_and_no_turn_of_its_own() -> None:
-    talk = TurnsThere(audio=TRANSCRIBED)
+WORDS = "conversation.item.input_audio_transcription"
+
+
+PCMU = {"format": {"type": "audio/pcmu"}}
+GIVEN = {"input": PCMU | TRANSCRIBED["input"]}
+
+
+class OnSocket(TurnsThere, SocketTalk):
+    """A client can add sound on a socket of its own only."""
+
+
+class AtOffhook(OnSocket):
+    dialect = "offhook"
+
+
+def adds_sound(talk: TurnsThere) -> list[dict[str, Any]]:
+    """Let the client add a second of sound, of which none may go where upstream looks for turns."""
+    talk.appends(1000)
     talk.waits(1.0)
     appended = len(talk.asked("input_audio_buffer.append"))
-    talk._relay_takes(steps.AudioGiven("item_given", bytes(16_000), 8000, True))
+    assert appended
+    part = {"type": "input_audio", "audio": base64.b64encode(bytes([1]) * 8000).decode()}
+    told = talk.client("conversation.item.create", item={"type": "message", "role": "user", "content": [part]})
     assert len(talk.asked("input_audio_buffer.append")) == appended
     assert not talk.asked("input_audio_buffer.commit")
+    return told
+
+
+def sound_of_items(talk: TurnsThere) -> list[bytes]:
+    parts = [part for event in talk.asked("conversation.item.create") for part in event["item"]["content"]]
+    return [base64.b64decode(part["audio"]) for part in parts if part["type"] == "input_audio"]
+
+
+def test_sound_that_a_client_adds_is_an_item_there_and_no_turn_of_its_own() -> None:
+    talk = OnSocket(audio=GIVEN)
+    told = adds_sound(talk)
+    assert one(told, f"{WORDS}.failed")["error"]["code"] == "not_supported", "nobody will tell its words"
+    assert not talk.relay.awaits_words
+    talk.client("response.create")
+    (sound,) = sound_of_items(talk)
+    assert len(sound) == 8000
+    assert talk.sent_types()[-2:] == ["conversation.item.create", "response.create"]
+
+
+def test_an_upstream_that_tells_the_words_of_items_is_given_sound_that_a_client_adds_at_once() -> None:
+    """Symptom: without a response they neither came nor failed, and with one they failed."""
+    talk = AtOffhook(audio=GIVEN)
+    item_id = one(adds_sound(talk), "conversation.item.added")["item"]["id"]
+    (sound,) = sound_of_items(talk)
+    assert len(sound) == 8000
+    upstream_id = talk.asked("conversation.item.create")[0]["item"]["id"]
+    words = one(talk.says_upstream(f"{WORDS}.completed", item_id=upstream_id, transcript="When?"), f"{WORDS}.completed")
+    assert (words["item_id"], words["transcript"]) == (item_id, "When?")
+    talk.client("response.create")
+    assert len(talk.asked("conversation.item.create")) == 1, "it has the item"
+
+
+def test_sound_whose_words_nobody_wants_goes_with_the_response() -> None:
+    talk = AtOffhook(audio={"input": PCMU})
+    adds_sound(talk)
+    assert not sound_of_items(talk)
+    assert not talk.relay.awaits_words
+    talk.client("response.create")
+    assert len(sound_of_items(talk)) == 1
+
+
+def test_the_words_of_sound_that_upstream_refuses_fail() -> None:
+    talk = AtOffhook(audio=GIVEN)
+    adds_sound(talk)
+    (asked,) = talk.asked("conversation.item.create")
+    refused = {"code": "invalid_value", "message": "No such sound.", "event_id": asked["event_id"]}
+    told = talk.says_upstream("error", error=refused)
+    assert one(told, f"{WORDS}.failed")["error"]["message"] == "No such sound."
+    assert not talk.relay.awaits_words
+
+
+def test_words_of_sound_that_a_client_added_come_from_the_next_connection() -> None:
+    talk = AtOffhook(audio=GIVEN)
+    item_id = one(adds_sound(talk), "conversation.item.added")["item"]["id"]
+    talk.lose()
+    talk.waits(0.1)
+    assert talk.relay.awaits_words
+    talk.connect()
+    talk.says_upstream("input_audio_buffer.committed", item_id="item_there_0")
+    told = talk.says_upstream(f"{WORDS}.completed", item_id="item_there_0", transcript="When?")
+    assert one(told, f"{WORDS}.completed")["item_id"] == item_id
 
 
 def test_who_speaks_when_the_connection_comes_is_heard_out_here() -> None:

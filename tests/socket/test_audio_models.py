@@ -345,6 +345,10 @@ def test_only_the_samples_of_a_wav_file_are_played(reply: Reply, played: bytes) 
 
 MP3_FRAME = b"\xff\xfb\x90\x64" + bytes(413)
 SHORT_MP3_FRAME = b"\xff\xf3\x84\x64" + bytes(188)
+# Of 11025 Hz and 48 kbit/s, and of 8000 Hz and 64 kbit/s.
+SLOW_MP3_FRAMES = (b"\xff\xe3\x60\xc4" + bytes(309), b"\xff\xe2\x88\xc4" + bytes(572))
+# ADTS frames of 371 bytes: MPEG-4 and MPEG-2, without and with a CRC.
+AAC_FRAMES = [b"\xff" + second + b"\x50\x80\x2e\x7f\xfc\x21" + bytes(363) for second in (b"\xf1", b"\xf9", b"\xf0")]
 
 
 @pytest.mark.parametrize(
@@ -356,6 +360,8 @@ SHORT_MP3_FRAME = b"\xff\xf3\x84\x64" + bytes(188)
         (b"ID3\4" + PCM, "audio/pcm", "mp3"),
         (MP3_FRAME * 20, "audio/pcm", "mp3"),
         (SHORT_MP3_FRAME * 20, "", "mp3"),
+        *((frame * 20, "audio/pcm", "mp3") for frame in SLOW_MP3_FRAMES),
+        *((frame * 20, "audio/pcm", "aac") for frame in AAC_FRAMES),
         (b"OggS" + PCM, "application/octet-stream", "ogg"),
         (b"fLaC" + PCM, "", "flac"),
         (b"\0\0\0\x20ftypM4A " + PCM, "audio/pcm", "mp4"),
@@ -371,7 +377,21 @@ def test_what_is_no_raw_sound_is_never_played(body: bytes, content_type: str, se
 
 
 @pytest.mark.parametrize("content_type", ["audio/pcm", "audio/L16", "application/octet-stream", "", "Audio/MPEG"])
-@pytest.mark.parametrize("body", [PCM, MP3_FRAME + PCM, MP3_FRAME[:100], b"\xff\xfb\xff\xff" + PCM, b"ID"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        PCM,
+        MP3_FRAME + PCM,
+        MP3_FRAME[:100],
+        b"\xff\xfb\xff\xff" + PCM,
+        SLOW_MP3_FRAMES[0] + PCM,
+        AAC_FRAMES[0] + PCM,
+        AAC_FRAMES[0][:100],
+        b"\xff\xf1" * 2400,
+        b"\xff\xf1\x50\x80\x00\x00" * 800,
+        b"ID",
+    ],
+)
 def test_samples_that_look_a_little_like_something_else_are_played(body: bytes, content_type: str) -> None:
     """A proxy may say mpeg of all that a voice sends, whatever was asked for."""
     whole = body[: len(body) // 2 * 2]

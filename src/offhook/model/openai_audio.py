@@ -46,10 +46,19 @@ _NO_SOUND: Final = frozenset(
 # How compressed sound begins, whatever type it is given; MPEG-4 has its mark behind the size of its first box.
 _OTHER_HEADS: Final = {b"ID3": "mp3", b"OggS": "ogg", b"fLaC": "flac", b"\x1aE\xdf\xa3": "webm"}
 _MP4_MARK: Final = b"ftyp"
-# Frames of MPEG audio layer III (ISO 11172-3 2.4.1.3, ISO 13818-3 2.4.2.3), of 1152 and of 576 samples.
-_MP3_SYNCS: Final = (b"\xff\xfa", b"\xff\xfb", b"\xff\xf2", b"\xff\xf3")
-_MP3_LONG: Final = (144_000, (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320), (44100, 48000, 32000))
-_MP3_SHORT: Final = (72_000, (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160), (22050, 24000, 16000))
+# Frames of MPEG audio layer III (ISO 11172-3 2.4.1.3, ISO 13818-3 2.4.2.3) of 1152 and of 576 samples, and of what is
+# called MPEG-2.5, which has the slowest rates; all by the second byte of the sync, less whether a CRC follows.
+_SHORT_KBPS: Final = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_LONG_KBPS: Final = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_MP3_FRAMES: Final = {
+    0xFA: (144_000, _LONG_KBPS, (44100, 48000, 32000)),
+    0xF2: (72_000, _SHORT_KBPS, (22050, 24000, 16000)),
+    0xE2: (72_000, _SHORT_KBPS, (11025, 12000, 8000)),
+}
+# Frames of AAC (ADTS, ISO 13818-7 6.2), MPEG-4's and MPEG-2's: of seven bytes at least, at one of thirteen rates.
+_AAC_FRAMES: Final = frozenset({0xF0, 0xF8})
+_MIN_AAC_FRAME_BYTES: Final = 7
+_AAC_RATES: Final = 13
 _SHOWN_TYPE_CHARS: Final = 60
 _DONE: Final = b"[DONE]"
 _EVENTS: Final = "text/event-stream"
@@ -382,17 +391,33 @@ def _is_known(head: bytes) -> bool:
         raise ModelError("model_error", "The voice sent mp4, not pcm.")
     if len(head) < 8 or any(start.startswith(head) for start in _OTHER_HEADS):
         return False
-    if any(sync.startswith(head[:2]) for sync in _MP3_SYNCS) and (size_bytes := _mp3_frame_bytes(head)):
+    name, size_bytes = _told_frame(head)
+    if size_bytes:
         if len(head) < size_bytes + 2:
             return False
         if head[size_bytes : size_bytes + 2] == head[:2]:
-            raise ModelError("model_error", "The voice sent mp3, not pcm.")
+            raise ModelError("model_error", f"The voice sent {name}, not pcm.")
     return True
 
 
-def _mp3_frame_bytes(head: bytes) -> int:
-    """Return the size of the frame that a head of MPEG audio tells, 0 for none: samples may look like its beginning."""
-    bytes_of_kbps_hz, rates_kbps, rates_hz = _MP3_LONG if head[1] & 0x08 else _MP3_SHORT
+def _told_frame(head: bytes) -> tuple[str, int]:
+    """Return of what a frame is and its size, as its head tells; 0 for none: samples may look like its beginning."""
+    sync = head[1] & 0xFE
+    if head[0] != 0xFF:
+        return "pcm", 0
+    if sync in _AAC_FRAMES:
+        return "aac", _aac_frame_bytes(head)
+    return "mp3", _mp3_frame_bytes(head, *_MP3_FRAMES[sync]) if sync in _MP3_FRAMES else 0
+
+
+def _aac_frame_bytes(head: bytes) -> int:
+    size_bytes = (head[3] & 0x03) << 11 | head[4] << 3 | head[5] >> 5
+    return size_bytes if size_bytes >= _MIN_AAC_FRAME_BYTES and head[2] >> 2 & 0x0F < _AAC_RATES else 0
+
+
+def _mp3_frame_bytes(
+    head: bytes, bytes_of_kbps_hz: int, rates_kbps: tuple[int, ...], rates_hz: tuple[int, int, int]
+) -> int:
     rate, hertz, padding = head[2] >> 4, head[2] >> 2 & 3, head[2] >> 1 & 1
     if rate in (0, 15) or hertz == 3:
         return 0

@@ -15,6 +15,7 @@ from offhook.wire.server_events import Usage
 class Waiting(msgspec.Struct, frozen=True):
     """Not asked for yet: there is no connection, or another response is in progress."""
 
+    since: float
     until: float
 
 

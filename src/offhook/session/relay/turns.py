@@ -50,6 +50,10 @@ class Turns:
         """Whether the words of a turn may still come."""
         return any(seconds is not None for seconds in self._awaited.values())
 
+    def awaits(self, item_id: str) -> bool:
+        """Whether the words of this turn may still come."""
+        return self._awaited.get(item_id) is not None
+
     def deadline(self) -> float | None:
         """Return when the next audio is due."""
         return None if self._stream is None else self._stream.next_at
