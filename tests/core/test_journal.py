@@ -156,6 +156,78 @@ def test_of_an_image_that_a_client_sends_its_size_and_its_digest_are_kept(sent: 
     assert step.same
 
 
+FILE = "JVBERi0xLjc" * 10
+WITH_PROMPT = {
+    "type": "realtime",
+    "prompt": {
+        "id": "pmpt_1",
+        "variables": {
+            "name": "Ada",
+            "greeting": {"type": "input_text", "text": "Hello."},
+            "photo": {"type": "input_image", "image_url": IMAGE, "detail": "low"},
+            "place": {"type": "input_image", "image_url": "https://example.com/cat.png"},
+            "stored": {"type": "input_image", "file_id": "file_1", "image_url": None},
+            "short": {"type": "input_file", "filename": "a.pdf", "file_data": FILE},
+            "long": {"type": "input_file", "file_data": FILE * 1000},
+            "uri": {"type": "input_file", "file_data": f"data:application/pdf;base64,{FILE}"},
+            "link": {"type": "input_file", "file_url": f"data:text/plain;base64,{FILE}"},
+            "page": {"type": "input_file", "file_url": "https://example.com/a.pdf"},
+        },
+    },
+}
+SESSION_WITH_PROMPT = decode_session(json.dumps(WITH_PROMPT).encode())
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        telephone.AcceptAsked(SESSION_WITH_PROMPT, json.dumps(WITH_PROMPT).encode(), 1),
+        SessionOpened(SESSION_WITH_PROMPT, PcmaFormat(), 9),
+        talk.ClientSent(decode_client_event(json.dumps({"type": "session.update", "session": WITH_PROMPT})), 1),
+        talk.ClientSent(
+            decode_client_event(
+                json.dumps({"type": "response.create", "response": {"prompt": WITH_PROMPT["prompt"], "input": [SEEN]}})
+            ),
+            1,
+        ),
+    ],
+    ids=["accept", "opened", "update", "response"],
+)
+def test_of_images_and_files_in_a_prompts_variables_the_size_and_the_digest_are_kept(event: Event) -> None:
+    line = encode_line(5.2, event, ()).decode()
+    assert len(line) < 4000
+    for kind, content in (
+        ("image/png", IMAGE),
+        ("", FILE),
+        ("", FILE * 1000),
+        ("application/pdf", f"data:application/pdf;base64,{FILE}"),
+        ("text/plain", f"data:text/plain;base64,{FILE}"),
+    ):
+        assert content not in line
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        assert f'"data:{kind};size_bytes={len(content)};sha256={digest},"' in line
+    for kept in (
+        '"Ada"',
+        '"Hello."',
+        '"https://example.com/cat.png"',
+        '"https://example.com/a.pdf"',
+        '"file_1"',
+        '"low"',
+    ):
+        assert kept in line
+    assert line.count('"image_url":null') == 1
+    _, lines = read_journal(encode_head(HEAD) + line.encode())
+    assert type(lines[0].event) is type(event)
+
+
+@pytest.mark.parametrize("prompt", [None, {"id": "pmpt_1"}, {"id": "pmpt_1", "variables": None}])
+def test_a_prompt_without_variables_is_kept_as_it_is(prompt: dict[str, object] | None) -> None:
+    event = telephone.AcceptAsked(decode_session(json.dumps({"type": "realtime", "prompt": prompt}).encode()), b"", 1)
+    _, lines = read_journal(encode_head(HEAD) + encode_line(5.2, event, ()))
+    assert isinstance(lines[0].event, telephone.AcceptAsked)
+    assert lines[0].event.params.prompt == event.params.prompt
+
+
 def test_an_image_elsewhere_is_kept_as_where_it_is_unless_that_is_endless() -> None:
     def kept(url: str) -> str:
         item = {"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": url}]}

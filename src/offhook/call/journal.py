@@ -1,7 +1,7 @@
 """The journal of a call: every input with its time, and what followed, as lines of JSON.
 
 The same inputs give the same outputs, so a journal is a bug report that can be run again. It holds what clients sent
-and what was said, but no sound, no images and no credentials of MCP servers.
+and what was said, but no sound, no images, no files and no credentials of MCP servers.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from offhook.wire.client_events import (
     SessionUpdate,
 )
 from offhook.wire.items import ContentPart, InputAudio, InputImage, InputItem, Message, OutputAudio
-from offhook.wire.session import AudioFormat, SessionParams, mask_secrets
+from offhook.wire.session import AudioFormat, Prompt, PromptFile, PromptImage, PromptText, SessionParams, mask_secrets
 
 Masked = TypeVar("Masked", SessionParams, ResponseParams)
 AnyItem = TypeVar("AnyItem", bound=InputItem)
+Variable = str | PromptText | PromptImage | PromptFile
 
 VERSION = 1
 # Where an image is takes a line; what is longer is the image itself, or as good as one.
@@ -157,18 +158,46 @@ def _slim_part(part: ContentPart) -> ContentPart:
             return part
 
 
+def _slim_prompt(prompt: Prompt | None | UnsetType) -> Prompt | None | UnsetType:
+    """Return a prompt without the images and the files that fill in its variables."""
+    if not isinstance(prompt, Prompt) or not prompt.variables:
+        return prompt
+    return replace(prompt, variables={name: _slim_variable(value) for name, value in prompt.variables.items()})
+
+
+def _slim_variable(value: Variable) -> Variable:
+    match value:
+        case PromptImage(image_url=str() as url):
+            return replace(value, image_url=_kept_url(url))
+        case PromptFile(file_data=data, file_url=url):
+            return replace(
+                value,
+                file_data=UNSET if data is UNSET else _digest(data),
+                file_url=UNSET if url is UNSET else _kept_url(url),
+            )
+        case _:
+            return value
+
+
 def _kept_url(url: str) -> str:
-    """Return where an image is; of one that is in its URL (RFC 2397), its kind, its size and its digest."""
-    is_data = url[:5].lower() == "data:"
-    if not is_data and len(url) <= MAX_KEPT_URL_CHARS:
-        return url
-    data = url.encode("utf-8", "surrogatepass")
-    kind = url[5 : 5 + _MAX_KIND_CHARS].partition(",")[0].partition(";")[0] if is_data else ""
+    """Return where an image or a file is; of one that is in its URL (RFC 2397), what ``_digest`` tells."""
+    return url if not _is_data(url) and len(url) <= MAX_KEPT_URL_CHARS else _digest(url)
+
+
+def _digest(content: str) -> str:
+    """Return the kind of an image or a file, where that is told, its size and its digest, as a URL without data."""
+    data = content.encode("utf-8", "surrogatepass")
+    kind = content[5 : 5 + _MAX_KIND_CHARS].partition(",")[0].partition(";")[0] if _is_data(content) else ""
     return f"data:{kind};size_bytes={len(data)};sha256={hashlib.sha256(data).hexdigest()},"
 
 
+def _is_data(url: str) -> bool:
+    return url[:5].lower() == "data:"
+
+
 def _masked(params: Masked) -> Masked:
-    return replace(params, tools=mask_secrets(params.tools))
+    """Return settings without the keys of MCP servers, and without the images and the files of a prompt's variables."""
+    return replace(params, tools=mask_secrets(params.tools), prompt=_slim_prompt(params.prompt))
 
 
 def read_journal(data: bytes) -> tuple[Head, list[Line]]:
