@@ -13,6 +13,7 @@ from tests.oracle import schema_errors, schema_names
 
 from offhook.session import inputs as happened
 from offhook.session import outputs as do
+from offhook.session.input_audio import linear
 from offhook.session.relay import steps
 from offhook.session.relay.dialect import DialectName, TurnFinder, dialect_of
 from offhook.session.relay.machine import Relay, RelayOptions
@@ -45,6 +46,7 @@ class RelayTalk(Talk):
         self.disconnected: list[str] = []
         self.finds_here = True
         self.handed_over: list[steps.HandOver] = []
+        self.heard_instead: list[steps.Unheard] = []
         self.used: list[steps.NoteUsage] = []
         self._relay: Relay | None = None
         self._relay_inbox: deque[steps.Input] = deque()
@@ -83,6 +85,9 @@ class RelayTalk(Talk):
                 case do.Hear(item_id=item_id, start_ms=start, end_ms=end, transcription=wanted):
                     pcm = bytes((end - start) * 16)
                     self._relay_takes(steps.TurnSpoken(item_id, start, end, pcm, 8000, wanted is not None))
+                case do.HearGiven(item_id=item_id, audio=audio, format=audio_format, transcription=wanted):
+                    pcm, rate_hz = linear(audio, audio_format)
+                    self._relay_takes(steps.AudioGiven(item_id, pcm, rate_hz, wanted is not None))
                 case _:
                     pass
         return events
@@ -123,6 +128,8 @@ class RelayTalk(Talk):
                     self._relay_takes(steps.SpokenSoFar(start, pcm, 8000))
                 case steps.HandOver():
                     self.handed_over.append(output)
+                case steps.HearInstead(turn=turn):
+                    self.heard_instead.append(turn)
                 case steps.FindTurns(here=here):
                     self.finds_here = here
                     if not here:

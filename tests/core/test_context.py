@@ -89,9 +89,9 @@ def write(talk: Talk, tokens: int, item_id: str) -> None:
     talk.client("conversation.item.create", item={"id": item_id, "type": "message", "role": "user", "content": content})
 
 
-def asked(talk: Talk) -> list[str]:
+def asked(talk: Talk, **response: Any) -> list[str]:
     """Ask for a response, let the model answer nothing, and return what it read."""
-    talk.client("response.create")
+    talk.client("response.create", response=response)
     request = talk.generate()
     talk.happens(happened.GenerationFinished(request.run))
     return [str(item.id) for item in request.items]
@@ -144,6 +144,41 @@ def test_the_beginning_stays_the_same_from_turn_to_turn() -> None:
         assert (before["messages"][0], before["tools"]) == (after["messages"][0], after["tools"])
         shared += before["messages"] == after["messages"][: len(before["messages"])]
     assert shared == 10, "in eleven turns the context was cut once"
+
+
+@pytest.mark.parametrize("aside", ["Classify.", "word" * 700], ids=["shorter", "longer"])
+def test_a_response_beside_the_conversation_does_not_change_what_the_next_turn_reads(aside: str) -> None:
+    """Its instructions are its own: with shorter ones all was read, and then each turn began somewhere else."""
+    rules = {"instructions": "word" * 500, "truncation": {"type": "retention_ratio", "retention_ratio": 0.5}}
+    alone, beside = long_talk(), long_talk()
+    for talk in (alone, beside):
+        talk.client("session.update", session={"type": "realtime", **rules})
+    for number in range(12):
+        for talk in (alone, beside):
+            write(talk, 100, f"i{number}")
+        read = asked(alone)
+        assert asked(beside) == read
+        assert set(asked(beside, conversation="none", instructions=aside)) >= {f"i{number}"}
+
+
+def test_a_response_beside_the_conversation_leaves_out_what_the_turns_do() -> None:
+    talk = long_talk(truncation={"type": "retention_ratio", "retention_ratio": 0.5})
+    for name in "abcdef":
+        write(talk, 200, name)
+    assert asked(talk) == ["e", "f"]
+    write(talk, 10, "g")
+    assert asked(talk, conversation="none") == ["e", "f", "g"]
+    assert asked(talk, conversation="none", instructions="word" * 300) == ["e", "f", "g"]
+
+
+def test_a_response_beside_the_conversation_knows_a_new_rule_and_leaves_its_beginning_to_the_turns() -> None:
+    talk = long_talk(truncation={"type": "retention_ratio", "retention_ratio": 0.5})
+    for name in "abcdef":
+        write(talk, 200, name)
+    assert asked(talk) == ["e", "f"]
+    talk.client("session.update", session={"type": "realtime", "truncation": "auto"})
+    assert asked(talk, conversation="none") == ["c", "d", "e", "f"]
+    assert asked(talk) == ["c", "d", "e", "f"]
 
 
 def test_disabled_truncation_fails_the_response_and_not_the_session() -> None:

@@ -79,6 +79,26 @@ def test_many_sessions_are_heard_as_one_is_and_each_its_own() -> None:
     assert heard_by_quiet == []
 
 
+@pytest.mark.parametrize("lead_ms", [50, 150])
+def test_a_recording_beside_others_is_heard_as_it_is_alone(lead_ms: int) -> None:
+    """Of what was made ready of a pause nothing is left when it is passed over."""
+    parts = [silence(8 * lead_ms), voice(700, seed=2), silence(8 * 4500), voice(1200, seed=1), silence(8 * 1500)]
+    line = g711.encode(np.concatenate(parts), Codec.PCMU)
+    talk = g711.encode(np.concatenate([voice(1500, seed=seed) for seed in range(3, 9)]), Codec.PCMU)
+    found = []
+    for neighbours in (0, 3):
+        listening = Listening(load_silero)
+        others = [opened(listening)[0] for _ in range(neighbours)]
+        ear, told = opened(listening)
+        for other in others:
+            listening.take(other, talk, PcmuFormat())
+        listening.take(ear, line, PcmuFormat())
+        work_off(listening)
+        found.append(told)
+    assert len(found[0]) == 4
+    assert found[1] == found[0]
+
+
 def test_a_file_lets_the_others_be_heard_meanwhile() -> None:
     listening = Listening(load_silero)
     file, _ = opened(listening)

@@ -210,6 +210,7 @@ FAST = "[backends.fast]\nplugin = 'chat'\nurl = 'http://127.0.0.1:1/v1'\n"
         ("backends = 7", {}, "backends: is not a table"),
         ("backends = {fast = 7}", {}, "backends.fast: is not a table"),
         ("[backends.'a b']", {}, "'a b' is no name of a backend"),
+        ("[backends.parts]\nplugin = 'chat'", {}, "'parts' is the name of the three parts together"),
         ("", {"llm": ["fast", "fast"]}, "--llm: names a backend twice"),
         (FAST, {"llm": ["fast"], "llm_url": "http://127.0.0.1:1"}, "--llm-url: does not go with --llm"),
         ("", {"backend": "scripted", "stt_url": "http://127.0.0.1:1"}, "--stt-url: does not go with --backend"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 from tests.core.relay_talk import PATIENCE_S, TRANSCRIBED, RelayTalk
 from tests.core.talk import one
@@ -13,7 +16,13 @@ from offhook.model.relay import RelayBackend
 from offhook.model.scripted import ScriptedBackend
 from offhook.model_settings import model_options
 from offhook.session import inputs as happened
-from offhook.session.relay import limits
+from offhook.session.relay import limits, steps
+
+UNANSWERED = {"input": TRANSCRIBED["input"] | {"turn_detection": {"type": "server_vad", "create_response": False}}}
+
+
+def told_words(talk: RelayTalk) -> list[dict[str, Any]]:
+    return [event for event in talk.sent if "input_audio_transcription" in event["type"]]
 
 
 class StandIn(RelayTalk):
@@ -26,14 +35,18 @@ class StandIn(RelayTalk):
     def stands_in(self, words: str = "We open at ten.", heard: str = "When?") -> None:
         """Hear and answer what was handed over last."""
         wanted = self.handed_over[-1]
-        for each in wanted.unheard:
-            self.happens(happened.TranscriptCompleted(each.item_id, heard, len(each.pcm) / 2 / each.rate_hz))
+        self.hears(wanted.unheard, heard)
         run = wanted.request.run
         self.happens(happened.TextProduced(run, words))
         self.happens(happened.AudioProduced(run, bytes(16_000), 8000, 1000.0, words))
         self.happens(happened.GenerationFinished(run))
         self.happens(happened.PlayoutStarted(run))
         self.happens(happened.PlayoutFinished(run, 1000))
+
+    def hears(self, turns: Iterable[steps.Unheard], words: str = "When?") -> None:
+        """Tell the words of turns."""
+        for each in turns:
+            self.happens(happened.TranscriptCompleted(each.item_id, words, len(each.pcm) / 2 / each.rate_hz))
 
 
 class Apology(RelayTalk):
@@ -72,15 +85,103 @@ def test_a_connection_that_hangs_costs_a_caller_four_seconds() -> None:
     assert len(talk.handed_over) == 1
 
 
+def unnamed(talk: StandIn) -> None:
+    """Ask for a response about a turn whose name upstream has not told."""
+    turn = one(talk.says(1000), "input_audio_buffer.committed")["item_id"]
+    talk.answers_upstream()
+    given = [{"type": "item_reference", "id": turn}]
+    talk.client("response.create", response={"conversation": "none", "input": given})
+
+
+def test_who_waits_for_something_else_than_a_connection_waits_for_upstream_as_long_as_ever() -> None:
+    """Symptom: a response about a turn that upstream was slow to name was another model's after four seconds."""
+    talk = StandIn()
+    unnamed(talk)
+    talk.waits(PATIENCE_S - 0.1)
+    assert not talk.handed_over
+    talk.waits(0.2)
+    assert len(talk.handed_over) == 1
+
+
+def test_who_waits_for_something_else_waits_four_seconds_from_when_the_connection_is_lost() -> None:
+    talk = StandIn()
+    unnamed(talk)
+    talk.waits(10.0)
+    talk.lose()
+    talk.waits(limits.HAND_OVER_S - 0.1)
+    assert not talk.handed_over
+    talk.waits(0.2)
+    assert len(talk.handed_over) == 1
+
+
+def test_who_waited_for_a_connection_waits_on_when_there_is_one() -> None:
+    talk = StandIn(is_online=False)
+    turn = one(talk.says(1000), "input_audio_buffer.committed")["item_id"]
+    given = [{"type": "item_reference", "id": turn}]
+    talk.client("response.create", response={"conversation": "none", "input": given})
+    talk.waits(limits.HAND_OVER_S - 0.5)
+    talk.connect()
+    talk.answers_upstream()
+    talk.waits(PATIENCE_S - limits.HAND_OVER_S)
+    assert not talk.handed_over
+
+
 def test_a_refusal_is_handed_over_at_once() -> None:
     talk = StandIn(audio=TRANSCRIBED, is_online=False)
     talk.lose("HTTP 401", is_refused=True)
     talk.says(1000)
     assert talk.handed_over[-1].failure.message.endswith("HTTP 401.")
+    talk.hears(talk.heard_instead)
     talk.stands_in()
-    words = [event for event in talk.sent if "input_audio_transcription" in event["type"]]
-    assert [event["transcript"] for event in words] == ["When?"], "told by who stands in"
+    assert [event["transcript"] for event in told_words(talk)] == ["When?"], "told by who stands in"
     assert not talk.relay.awaits_words
+
+
+def test_turns_that_nobody_answers_are_heard_by_who_stands_in_for_an_upstream_that_refused() -> None:
+    talk = StandIn(audio=UNANSWERED, is_online=False)
+    talk.says(1000)
+    talk.lose("HTTP 401", is_refused=True)
+    assert len(talk.heard_instead) == 1, "the one that waited"
+    talk.says(1000)
+    assert len(talk.heard_instead) == 2
+    talk.hears(talk.heard_instead)
+    assert [event["transcript"] for event in told_words(talk)] == ["When?"] * 2
+    assert not talk.engine.transcripts.expected
+    assert not talk.handed_over
+
+
+def test_a_turn_that_is_heard_already_is_not_handed_over_with_its_sound() -> None:
+    talk = StandIn(audio=UNANSWERED, is_online=False)
+    talk.lose("HTTP 401", is_refused=True)
+    talk.says(1000)
+    talk.client("response.create")
+    assert len(talk.heard_instead) == 1
+    assert talk.handed_over[-1].unheard == ()
+
+
+def test_nobody_waits_for_words_that_nobody_asked_for() -> None:
+    talk = StandIn()
+    for number in (1, 2, 3):
+        talk.says(1000)
+        talk.answers_upstream(number=number)
+        talk.happens(happened.PlayoutStarted(talk.run))
+        talk.happens(happened.PlayoutFinished(talk.run, 2000))
+    assert not talk.engine.transcripts.expected
+    assert not told_words(talk)
+
+
+def test_words_that_nobody_asked_for_are_told_upstream_where_its_stand_in_heard_them() -> None:
+    talk = StandIn(is_online=False)
+    talk.fails_to_connect()
+    talk.fails_to_connect()
+    talk.says(1000)
+    talk.stands_in()
+    assert not told_words(talk)
+    talk.waits(10.0)
+    talk.connect()
+    talk.says(1000)
+    first = talk.asked("conversation.item.create")[0]["item"]["content"]
+    assert first == [{"type": "input_text", "text": "When?"}]
 
 
 @pytest.mark.parametrize("begun", [False, True])

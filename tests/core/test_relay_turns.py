@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import pytest
 from tests.core.relay_talk import TRANSCRIBED, RelayTalk
-from tests.core.talk import one, types
+from tests.core.talk import SocketTalk, one, types
 
 from offhook.session import inputs as happened
-from offhook.session.relay import limits, steps
+from offhook.session.relay import limits
 from offhook.session.relay.dialect import dialect_of
 
 SEMANTIC = {"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "high"}}}
@@ -109,6 +110,7 @@ def test_turns_are_found_here_while_there_is_no_connection_and_sent_as_sound_aft
     assert "input_audio_buffer.speech_stopped" in types(told), "nobody else would end it"
     talk.waits(0.1)
     talk.says(1000)
+    talk.waits(0.1)
     talk.connect()
     assert not talk.finds_here
     assert talk.detection()[-1]["type"] == "server_vad"
@@ -128,6 +130,7 @@ def test_a_turn_whose_words_nobody_knows_is_given_as_an_item_where_upstream_woul
     talk.lose()
     talk.waits(0.1)
     talk.says(1000)
+    talk.waits(0.1)
     talk.connect()
     assert not talk.finds_here
     appended = len(talk.audio_sent())
@@ -139,13 +142,92 @@ def test_a_turn_whose_words_nobody_knows_is_given_as_an_item_where_upstream_woul
     assert len(base64.b64decode(part["audio"])) >= 1300 * 8
 
 
-def test_sound_that_a_client_adds_is_an_item_there_and_no_turn_of_its_own() -> None:
-    talk = TurnsThere(audio=TRANSCRIBED)
+WORDS = "conversation.item.input_audio_transcription"
+
+
+PCMU = {"format": {"type": "audio/pcmu"}}
+GIVEN = {"input": PCMU | TRANSCRIBED["input"]}
+
+
+class OnSocket(TurnsThere, SocketTalk):
+    """A client can add sound on a socket of its own only."""
+
+
+class AtOffhook(OnSocket):
+    dialect = "offhook"
+
+
+def adds_sound(talk: TurnsThere) -> list[dict[str, Any]]:
+    """Let the client add a second of sound, of which none may go where upstream looks for turns."""
+    talk.appends(1000)
     talk.waits(1.0)
     appended = len(talk.asked("input_audio_buffer.append"))
-    talk._relay_takes(steps.AudioGiven("item_given", bytes(16_000), 8000, True))
+    assert appended
+    part = {"type": "input_audio", "audio": base64.b64encode(bytes([1]) * 8000).decode()}
+    told = talk.client("conversation.item.create", item={"type": "message", "role": "user", "content": [part]})
     assert len(talk.asked("input_audio_buffer.append")) == appended
     assert not talk.asked("input_audio_buffer.commit")
+    return told
+
+
+def sound_of_items(talk: TurnsThere) -> list[bytes]:
+    parts = [part for event in talk.asked("conversation.item.create") for part in event["item"]["content"]]
+    return [base64.b64decode(part["audio"]) for part in parts if part["type"] == "input_audio"]
+
+
+def test_sound_that_a_client_adds_is_an_item_there_and_no_turn_of_its_own() -> None:
+    talk = OnSocket(audio=GIVEN)
+    told = adds_sound(talk)
+    assert one(told, f"{WORDS}.failed")["error"]["code"] == "not_supported", "nobody will tell its words"
+    assert not talk.relay.awaits_words
+    talk.client("response.create")
+    (sound,) = sound_of_items(talk)
+    assert len(sound) == 8000
+    assert talk.sent_types()[-2:] == ["conversation.item.create", "response.create"]
+
+
+def test_an_upstream_that_tells_the_words_of_items_is_given_sound_that_a_client_adds_at_once() -> None:
+    """Symptom: without a response they neither came nor failed, and with one they failed."""
+    talk = AtOffhook(audio=GIVEN)
+    item_id = one(adds_sound(talk), "conversation.item.added")["item"]["id"]
+    (sound,) = sound_of_items(talk)
+    assert len(sound) == 8000
+    upstream_id = talk.asked("conversation.item.create")[0]["item"]["id"]
+    words = one(talk.says_upstream(f"{WORDS}.completed", item_id=upstream_id, transcript="When?"), f"{WORDS}.completed")
+    assert (words["item_id"], words["transcript"]) == (item_id, "When?")
+    talk.client("response.create")
+    assert len(talk.asked("conversation.item.create")) == 1, "it has the item"
+
+
+def test_sound_whose_words_nobody_wants_goes_with_the_response() -> None:
+    talk = AtOffhook(audio={"input": PCMU})
+    adds_sound(talk)
+    assert not sound_of_items(talk)
+    assert not talk.relay.awaits_words
+    talk.client("response.create")
+    assert len(sound_of_items(talk)) == 1
+
+
+def test_the_words_of_sound_that_upstream_refuses_fail() -> None:
+    talk = AtOffhook(audio=GIVEN)
+    adds_sound(talk)
+    (asked,) = talk.asked("conversation.item.create")
+    refused = {"code": "invalid_value", "message": "No such sound.", "event_id": asked["event_id"]}
+    told = talk.says_upstream("error", error=refused)
+    assert one(told, f"{WORDS}.failed")["error"]["message"] == "No such sound."
+    assert not talk.relay.awaits_words
+
+
+def test_words_of_sound_that_a_client_added_come_from_the_next_connection() -> None:
+    talk = AtOffhook(audio=GIVEN)
+    item_id = one(adds_sound(talk), "conversation.item.added")["item"]["id"]
+    talk.lose()
+    talk.waits(0.1)
+    assert talk.relay.awaits_words
+    talk.connect()
+    talk.says_upstream("input_audio_buffer.committed", item_id="item_there_0")
+    told = talk.says_upstream(f"{WORDS}.completed", item_id="item_there_0", transcript="When?")
+    assert one(told, f"{WORDS}.completed")["item_id"] == item_id
 
 
 def test_who_speaks_when_the_connection_comes_is_heard_out_here() -> None:
@@ -157,8 +239,28 @@ def test_who_speaks_when_the_connection_comes_is_heard_out_here() -> None:
     assert talk.finds_here
     assert talk.detection() == [None]
     talk.happens(happened.VoiceStopped(1600, 2000))
+    talk.waits(0.0)
     assert not talk.finds_here
     assert talk.detection()[-1]["type"] == "server_vad"
+
+
+@pytest.mark.parametrize("wish", ["commit", "clear"])
+def test_who_is_cut_in_two_by_the_client_when_the_connection_comes_is_heard_out_here(wish: str) -> None:
+    talk = TurnsThere(is_online=False)
+    talk.waits(1.0)
+    talk.happens(happened.VoiceStarted(800))
+    talk.connect()
+    talk.waits(1.0)
+    cut = talk.client(f"input_audio_buffer.{wish}")
+    assert types(cut)[-1] == "input_audio_buffer.speech_started", "of the rest"
+    talk.waits(1.0)
+    assert talk.finds_here, "upstream has not heard how the rest began, and would not find its end"
+    talk.happens(happened.VoiceStopped(2600, 3000))
+    talk.waits(0.0)
+    assert not talk.finds_here
+    talk.waits(1.0)
+    began = talk.says_upstream("input_audio_buffer.speech_started", audio_start_ms=10, item_id="item_heard_2")
+    assert types(began)[0] == "input_audio_buffer.speech_started", "nothing keeps the next turn from being heard"
 
 
 def test_a_way_to_find_turns_that_upstream_refuses_is_told_and_left_to_this_side() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.core.relay_talk import PATIENCE_S, TRANSCRIBED, RelayTalk
 from tests.core.talk import one
+from tests.core.test_relay_reserve import StandIn
 
 from offhook.session.relay import limits
 
@@ -97,6 +98,33 @@ def test_a_response_that_upstream_refused_took_nothing() -> None:
     talk.says_upstream("error", error={"code": "invalid_value", "message": "No.", "event_id": asked["event_id"]})
     talk.hangs_up()
     assert noted(talk) == []
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_an_error_about_a_response_that_has_begun_does_not_make_it_free(stopped: bool) -> None:
+    talk = answering()
+    (asked,) = talk.asked("response.create")
+    if stopped:
+        talk.client("response.cancel")
+    talk.says_upstream("error", error={"code": "tool_error", "message": "No.", "event_id": asked["event_id"]})
+    talk.ends(usage=COUNTED)
+    talk.hangs_up()
+    assert noted(talk) == [(60_000, False)]
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_response_that_another_gives_takes_upstream_what_that_counts_of_it(counts: bool) -> None:
+    talk = StandIn(audio=TRANSCRIBED)
+    talk.says()
+    talk.begins()
+    talk.waits(PATIENCE_S + 0.1)
+    assert len(talk.handed_over) == 1
+    talk.ends("cancelled", usage=COUNTED if counts else None)
+    talk.stands_in()
+    talk.waits(5)
+    talk.hangs_up()
+    assert one(talk.sent, "response.done")["response"]["usage"]["total_tokens"] < 1000
+    assert noted(talk) == [(60_000, False)] * counts, "what the other took is not upstream's"
 
 
 def test_a_response_that_nobody_asked_for_took_what_upstream_counted() -> None:

@@ -116,3 +116,13 @@ def test_a_source_that_comes_back_after_a_silence_is_heard_again() -> None:
     follower.follow(1, 0.0)
     follower.follow(2, 1.0)
     assert follower.follow(1, 5.0) is Stream.NEW
+
+
+def test_a_source_that_was_replaced_is_believed_again_once_another_address_is_heard() -> None:
+    follower = SsrcFollower()
+    follower.follow(1, 0.0)
+    follower.follow(2, 0.5)
+    assert follower.follow(1, 0.52) is Stream.STALE
+    follower.moved()
+    assert follower.follow(1, 0.54) is Stream.NEW
+    assert follower.follow(2, 0.56) is Stream.STALE

@@ -26,6 +26,12 @@ from offhook.testing.voice import voice
 from offhook.wire.items import Message
 from offhook.wire.session import TranscriptionEcho, Voice
 
+UNANSWERED = {
+    "audio": {
+        "input": TRANSCRIBED["audio"]["input"] | {"turn_detection": {"type": "server_vad", "create_response": False}}
+    }
+}
+
 
 def nobody() -> str:
     """The URL of a port that nobody listens on."""
@@ -186,3 +192,87 @@ def test_a_reserve_that_fails_too_fails_the_response_and_not_the_call() -> None:
             await call.hang_up()
 
     with_reserve(test)
+
+
+class Slow(ScriptedEar):
+    """Takes its time."""
+
+    async def transcribe(self, speech: Speech, wanted: TranscriptionEcho | None) -> AsyncIterator[Words]:
+        await asyncio.sleep(2.0)
+        async for words in super().transcribe(speech, wanted):
+            yield words
+
+
+def heard_of(socket: Socket) -> list[str]:
+    return [each["item_id"] for each in socket.events if each["type"].endswith("transcription.completed")]
+
+
+def test_a_caller_who_goes_on_while_the_other_model_hears_loses_no_turn() -> None:
+    async def test(here: Live, backend: RelayBackend) -> None:
+        call, call_id = await here.talk(TRANSCRIBED)
+        async with here.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await call.say(voice(900))
+            await until(lambda: backend.stood_in == 1)
+            await call.say(voice(900, seed=3))
+            await socket.until("output_audio_buffer.stopped")
+            committed = [each["item_id"] for each in socket.events if each["type"] == "input_audio_buffer.committed"]
+            assert [response["status"] for response in done(socket)] == ["cancelled", "completed"]
+            assert heard_of(socket) == committed
+
+    with_reserve(test, Reserve(cascade(Slow())))
+
+
+def test_the_last_words_of_a_caller_are_told_by_who_stands_in() -> None:
+    async def test(here: Live, backend: RelayBackend) -> None:
+        call, call_id = await here.talk(TRANSCRIBED)
+        async with here.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await call.say(voice(900))
+            await until(lambda: backend.stood_in == 1)
+            await call.hang_up()
+            await socket.until("conversation.item.input_audio_transcription.completed")
+
+    with_reserve(test, Reserve(cascade(Slow())))
+
+
+def test_turns_that_nobody_answers_get_words_although_upstream_has_refused() -> None:
+    async def test(each: Relayed) -> None:
+        backend = each.here.server.backend
+        assert isinstance(backend, RelayBackend)
+        backend.reserve = Reserve(cascade())
+        call, call_id = await each.here.talk(UNANSWERED)
+        async with each.here.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await until(lambda: backend.refused == 1)
+            await call.say(voice(900))
+            await socket.until("conversation.item.input_audio_transcription.completed")
+            assert socket.events[-1]["transcript"] == HEARD
+
+    run(test, key="wrong")
+
+
+def test_what_stands_in_and_is_no_cascade_is_paid_by_its_name(tmp_path: Path) -> None:
+    async def test(here: Live, backend: RelayBackend) -> None:
+        call, call_id = await here.talk(TRANSCRIBED)
+        async with here.sdk.realtime.connect(call_id=call_id) as connection:
+            socket = Socket(connection)
+            await call.say(voice(900))
+            await socket.until("output_audio_buffer.stopped")
+        cost = (await here.record(call_id))["cost"]
+        parts = {each["part"]: each for each in cost["parts"]}
+        assert {each["backend"] for each in parts.values()} == {"other"}, "the relay did nothing"
+        assert parts["stt"]["amount"] > 0
+        assert parts["backend"]["output_tokens"] > 0
+        assert parts["backend"]["amount"] > 0
+        assert parts["backend"]["estimated"] is True, "it does not count"
+        assert cost["missing"] == []
+
+    settings = tmp_path / "offhook.toml"
+    settings.write_text(
+        'models = "scripted"\nbackend = ["other"]\n'
+        '[backends.other]\nplugin = "scripted"\n'
+        "[prices.other]\nper_audio_minute = 5\nper_million_input_tokens = 1000\nper_million_output_tokens = 1000\n"
+        "per_million_audio_input_tokens = 1000\nper_million_audio_output_tokens = 1000\n"
+    )
+    with_reserve(test, toml=settings)

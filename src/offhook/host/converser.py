@@ -96,6 +96,10 @@ class Converser(Protocol):
         """The words of a turn are the work of parts that tell it themselves, not of a whole backend."""
         ...
 
+    def bill_stand_in(self, run: int, name: str) -> None:
+        """A response is the work of this whole backend, not of the one that was asked."""
+        ...
+
     def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something that belongs to it come to its own end after it."""
         ...

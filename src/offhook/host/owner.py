@@ -331,6 +331,10 @@ class CallOwner:
         """The words of a turn are the work of parts that tell it themselves."""
         self._watch.bill_parts(item_id)
 
+    def bill_stand_in(self, run: int, name: str) -> None:
+        """A response is the work of another backend than the one that was asked."""
+        self._watch.bill_stand_in(run, name)
+
     def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something of a call that has ended come to its own end."""
         self._directory.part_with(work)

@@ -85,12 +85,13 @@ class Relaying(Conversing):
 
     @property
     def hearing(self) -> frozenset[asyncio.Task[None]]:
-        """What is still being transcribed."""
+        """What is still being transcribed, upstream or by who stands in."""
+        here: frozenset[asyncio.Task[None]] = frozenset() if self._stand_in is None else self._stand_in.hearing
         if self._last_words is None:
             if self._relay is None or not self._relay.awaits_words:
-                return frozenset()
+                return here
             self._last_words = self._spawn(self._hear_last_words())
-        return frozenset((self._last_words,))
+        return here | {self._last_words}
 
     async def _hear_last_words(self) -> None:
         while self._relay is not None and self._relay.awaits_words:
@@ -163,6 +164,8 @@ class Relaying(Conversing):
                     self._owner.line.release(start_ms)
             case steps.HandOver():
                 self._hand_over(output)
+            case steps.HearInstead(turn=unheard):
+                self._other().hear(unheard)
             case steps.FindTurns(here=here):
                 self._find_turns(here=here)
             case steps.Connect(model=model):
@@ -183,9 +186,12 @@ class Relaying(Conversing):
         self._owner.log.warning("upstream did not answer", code=failure.code, why=failure.message, run=failure.run)
         if self._backend.reserve.stand_in is not None:
             self._backend.stood_in += 1
+        self._other().take_over(wanted)
+
+    def _other(self) -> StandIn:
         if self._stand_in is None:
             self._stand_in = StandIn(self._owner, self._services, self._backend.reserve)
-        self._stand_in.take_over(wanted)
+        return self._stand_in
 
     def _find_turns(self, *, here: bool) -> None:
         """Find the caller's turns here, or leave that to upstream."""

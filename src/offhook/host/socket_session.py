@@ -223,6 +223,10 @@ class SocketSession:
         """The words of a turn are the work of parts that tell it themselves."""
         self._watch.bill_parts(item_id)
 
+    def bill_stand_in(self, run: int, name: str) -> None:
+        """A response is the work of another backend than the one that was asked."""
+        self._watch.bill_stand_in(run, name)
+
     def finish_later(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something that goes on beyond the end come to its own."""
         self._sessions.directory.part_with(work)

@@ -30,10 +30,14 @@ _SESSION: Final = "session"
 
 @dataclass(slots=True)
 class _Asked:
-    """A response that a model was asked for, and whether the model counted what it took."""
+    """A response that a model was asked for, and whether the model counted what it took.
+
+    ``stand_in`` is the name of the one that gave it in the place of the one that was asked.
+    """
 
     response_id: str
     is_counted: bool = False
+    stand_in: str = ""
 
 
 @dataclass(slots=True)
@@ -108,6 +112,12 @@ class Watch:
     def bill_parts(self, item_id: str) -> None:
         """The words of a turn are no work of the backend that does everything: who hears them tells what it takes."""
         _remember(self._parts_billed, item_id, True)
+
+    def bill_stand_in(self, number: int, name: str) -> None:
+        """A response is the work of another backend that does everything, with this name in the settings."""
+        asked = self._asked.get(number)
+        if asked is not None:
+            asked.stand_in = name
 
     def stop(self, now: float) -> None:
         """The session has ended, but what was said last may still be transcribed."""
@@ -273,9 +283,10 @@ class Watch:
         run = next((run for run, asked in self._asked.items() if asked.response_id == response_id), None)
         if run is None:
             return
-        is_counted = self._asked.pop(run).is_counted
-        if prices.whole and not prices.is_told:
-            self.cost.add(replace(used_tokens("backend", prices.whole, used), estimated=not is_counted))
+        asked = self._asked.pop(run)
+        whole = asked.stand_in or ("" if prices.is_told else prices.whole)
+        if whole:
+            self.cost.add(replace(used_tokens("backend", whole, used), estimated=not asked.is_counted))
 
     def _playout_started(self, event: happened.PlayoutStarted, now: float) -> None:
         run = self._runs.get(event.run)

@@ -43,6 +43,7 @@ class Inbound:
         "_concealer",
         "_event_type",
         "_events",
+        "_heard_from",
         "_leg",
         "_listen",
         "_never_heard",
@@ -93,6 +94,7 @@ class Inbound:
         self._concealer: Concealer | None = None
         self._presence = _Presence.EXPECTED
         self._never_heard = True
+        self._heard_from: Address | None = None
         self._usual_from: Address | None = None
         self._agree(negotiated)
 
@@ -160,6 +162,10 @@ class Inbound:
             return None
         if not self.guard.accept(address):
             return None
+        if address != self._heard_from:
+            # Whoever was heard before is a stranger from now on, whatever becomes of this packet.
+            self._heard_from, self._usual_from = address, None
+            self.streams.moved()
         stream = self.streams.follow(packet.ssrc, now)
         if stream is Stream.STALE:
             return None

@@ -99,7 +99,7 @@ def _relay_with_reserve(relay: RelayBackend, options: ModelOptions, others: Sequ
         stand_in: Backend = _three_parts(options) if name == BY_PARTS else make("backend", _table(options, name))
         if isinstance(stand_in, RelayBackend):
             raise ConfigError("--backend", f"'{name}' is a relay too", f"let {BY_PARTS} stand in: models on this side")
-        relay.reserve = Reserve(stand_in)
+        relay.reserve = Reserve(stand_in, name=name)
     elif options.apology and options.which != "scripted" and assets.is_installed():
         # Nobody asked for the local voice; it is there, so no failure has to be a silence.
         seat: Seat[TextToSpeech] = Seat("local", local_voice(options.speaker), PATIENCE_S["tts"], is_reserve=True)

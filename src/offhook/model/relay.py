@@ -169,11 +169,20 @@ class _GreetedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Who is there when upstream does not answer: another model, or else a voice that says so (``apology``)."""
+    """Who is there when upstream does not answer: another model, or else a voice that says so (``apology``).
+
+    ``name`` is what the settings call the model.
+    """
 
     stand_in: Backend | None = None
     voice: TextToSpeech | None = None
     apology: str = ""
+    name: str = ""
+
+    @property
+    def paid_as(self) -> str:
+        """The name by which a model's work is paid, where it does not tell that itself."""
+        return self.name or ("" if self.stand_in is None else self.stand_in.name)
 
     @property
     def kind(self) -> ReserveKind:

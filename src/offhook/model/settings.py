@@ -59,6 +59,10 @@ def read_backends(where: str, table: Any) -> dict[str, BackendTable]:
 
 def _read_backend(where: str, name: str, members: Any) -> BackendTable:
     check_name(where, name)
+    if name == BY_PARTS:
+        raise ConfigError(
+            where, f"'{BY_PARTS}' is the name of the three parts together", "give the backend another name"
+        )
     if not isinstance(members, dict):
         raise ConfigError(where, "is not a table", f"write [backends.{name}]")
     plugin, patience = members.get("plugin", name), members.get("patience_seconds")

@@ -123,7 +123,8 @@ class SsrcFollower:
     """Follows the caller's synchronisation source when it changes, as it does after a hold or a failover.
 
     A new one is believed at once, since the address already is. The old one is then ignored as long as it keeps
-    sending: two streams side by side must not chop each other up.
+    sending: two streams side by side must not chop each other up. Where packets of another address are heard from now
+    on, `moved` tells so.
     """
 
     __slots__ = ("_stale", "_stale_at", "changes", "ssrc")
@@ -133,6 +134,10 @@ class SsrcFollower:
         self.changes = 0
         self._stale: int | None = None
         self._stale_at = 0.0
+
+    def moved(self) -> None:
+        """Another address is heard than before: whose source was replaced there may be who is heard now."""
+        self._stale = None
 
     def follow(self, ssrc: int, now: float) -> Stream:
         """Take the source of a packet; one that is `Stream.STALE` is to be dropped."""

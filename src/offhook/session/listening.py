@@ -189,6 +189,7 @@ class Ear:
         self._levels.clear()
         self._place += windows * WINDOW_SAMPLES
         self._judged = judged
+        self.listened.clear()
         return True
 
     @property

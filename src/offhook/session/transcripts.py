@@ -107,14 +107,14 @@ class Transcripts:
         self._come.pop(item_id, None)
 
     def complete(self, event: happened.TranscriptCompleted) -> None:
-        """All words of an item are known."""
-        if event.item_id not in self._expected:
-            return
+        """All words of an item are known; where they had been given up, only whoever answers reads them."""
         engine = self._engine
         item = engine.conversation.get(event.item_id)
-        if isinstance(item, Message):
+        if isinstance(item, Message) and (event.item_id in self._expected or _lacks_words(item)):
             item = msgspec.structs.replace(item, content=(InputAudio(transcript=event.text),))
             engine.conversation.replace(item)
+        if event.item_id not in self._expected:
+            return
         wanted = self._expected.pop(event.item_id)
         if wanted is not None:
             engine.send(
@@ -148,6 +148,10 @@ class Transcripts:
 
     def _logprobs(self, given: tuple[LogProb, ...]) -> tuple[LogProb, ...] | UnsetType:
         return given if given and self._engine.session.include else UNSET
+
+
+def _lacks_words(item: Message) -> bool:
+    return any(isinstance(part, InputAudio) and part.transcript is None for part in item.content)
 
 
 def _languages(wanted: TranscriptionEcho, language: str) -> tuple[ev.SpokenLanguage, ...] | UnsetType:

@@ -114,15 +114,23 @@ def _groups(items: Sequence[Item]) -> list[list[int]]:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A request in progress. ``remembers``: what it leaves out is left out of later ones too.
+    """A request in progress. ``whole``: it is about the conversation as it stands.
 
     ``tokens`` is what it takes by our own estimate, whatever was learnt from the backend; none before it was made.
     """
 
     request: Generate
     truncation: Truncation
-    remembers: bool
+    whole: bool
     tokens: int = 0
+
+    @property
+    def remembers(self) -> bool:
+        """Whether later ones leave out what it leaves out, and nothing else.
+
+        A request beside the conversation has instructions of its own length, and says nothing about the next turn.
+        """
+        return self.whole and not self.request.aside
 
 
 class ContextWindow:
@@ -158,12 +166,12 @@ class ContextWindow:
     def ask(self, request: Generate, truncation: Truncation, *, whole: bool) -> None:
         """Take note of a request that will be made; ``whole``: it is about the conversation as it stands.
 
-        Another rule than before begins anew.
+        A turn under another rule than before begins anew.
         """
-        if whole and truncation != self._rule:
+        asked = self._asked[request.run] = _Asked(request, truncation, whole)
+        if asked.remembers and truncation != self._rule:
             self._rule = truncation
             self._left_out.clear()
-        self._asked[request.run] = _Asked(request, truncation, whole)
 
     def fit(self, request: Generate) -> Generate | TooLong:
         """Return the request with the items that fit, now that it is known what they say."""
@@ -175,7 +183,7 @@ class ContextWindow:
             self._scaled(prefix),
             self._limit,
             asked.truncation,
-            self._left_out if asked.remembers else (),
+            self._left_out if asked.whole and asked.truncation == self._rule else (),
         )
         if isinstance(fitted, TooLong):
             return fitted
@@ -184,7 +192,7 @@ class ContextWindow:
             self._left_out = {str(item.id) for item in request.items if item.id not in kept}
         request = replace(request, items=fitted)
         tokens = prefix + sum(map(self._tokens, fitted))
-        self._asked[request.run] = _Asked(request, asked.truncation, asked.remembers, tokens)
+        self._asked[request.run] = _Asked(request, asked.truncation, asked.whole, tokens)
         return request
 
     def _tokens(self, item: Item) -> int:
@@ -214,7 +222,7 @@ class ContextWindow:
         """Return what a response has taken: as the backend counted it, else as it is estimated."""
         asked = self._asked.pop(response.run)
         if given is not None:
-            if given.input_tokens and asked.remembers and asked.tokens >= LEAST_TOKENS_TO_LEARN:
+            if given.input_tokens and asked.whole and asked.tokens >= LEAST_TOKENS_TO_LEARN:
                 self._scale = min(max(given.input_tokens / asked.tokens, MIN_SCALE), MAX_SCALE)
             return given
         if not asked.tokens:

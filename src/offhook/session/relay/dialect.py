@@ -63,6 +63,8 @@ class Dialect:
     """Whether it takes audio while a caller speaks; else a turn goes to it whole."""
     finds_turns: bool = False
     """Whether it can find turns and leave it at that, without answering or stopping anything by itself."""
+    transcribes_items: bool = False
+    """Whether it tells the words of sound that it is given as an item, too."""
     commit_answers: bool = False
     """Whether a commit is answered without ``response.create``."""
     takes_item_ids: bool = True
@@ -136,7 +138,7 @@ DIALECTS: Final[dict[str, Dialect]] = {
             # What its earlier handler calls the words of an answer.
             aliases=_PREVIEW | {"transcription.delta": "response.output_audio_transcript.delta"},
         ),
-        Dialect("offhook", finds_turns=True, echoes_metadata=True),
+        Dialect("offhook", finds_turns=True, transcribes_items=True, echoes_metadata=True),
     )
 }
 

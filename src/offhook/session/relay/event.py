@@ -17,6 +17,19 @@ from offhook.wire.server_events import DurationUsage, TokensUsage, Usage
 RUN_KEY: Final = "offhook_run"
 _MAX_DIGITS: Final = 18
 
+# What tidying up meets when it comes too late; some upstreams do not say which event they mean.
+_TOO_LATE: Final = frozenset(
+    (
+        "response_cancel_not_active",
+        "item_truncate_invalid_item_id",
+        "item_delete_invalid_item_id",
+        "item_already_truncated",
+    )
+)
+
+# Codes of errors begin with what they are about; these are about no response.
+_OF_OTHERS: Final = ("conversation_item_", "input_audio_", "item_", "session_")
+
 
 class UpstreamError(RemoteError):
     """Upstream sent what is no event."""
@@ -40,6 +53,16 @@ class Problem(msgspec.Struct, frozen=True):
     code: str | int | None = None
     message: str | None = None
     event_id: str | None = None
+
+    @property
+    def is_too_late(self) -> bool:
+        """Whether it only says that there was nothing left to tidy up."""
+        return self.code in _TOO_LATE
+
+    @property
+    def is_about_others(self) -> bool:
+        """Whether it is about an event of ours that is forgotten, or about no response at all."""
+        return bool(self.event_id) or str(self.code or "").startswith(_OF_OTHERS)
 
 
 class Details(msgspec.Struct, frozen=True):

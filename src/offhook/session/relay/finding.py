@@ -60,7 +60,8 @@ class Finding:
         self._post = post
         self._changed = changed
         self._is_wanted = is_wanted
-        self._is_spoken_here = False
+        self._is_spoken = False
+        self._over_at: float | None = None
         self._detection: TurnDetection | None = None
         self._state: Here | Moving | There = Here()
 
@@ -73,22 +74,26 @@ class Finding:
         """Upstream does not take the way in which turns are to be found."""
         self._is_wanted = False
 
-    def told(self, *, is_speaking: bool) -> None:
-        """The clients were told that the caller speaks, or has stopped: a turn is ended by whoever began it."""
-        self._is_spoken_here = is_speaking and not self.is_there
+    def told(self, *, is_speaking: bool, now: float) -> None:
+        """The clients were told that the caller speaks, or has stopped: a turn is ended by whoever began it.
+
+        It is over with all that follows at once: the item that it makes, and the rest where a client has cut it in two.
+        """
+        self._is_spoken = is_speaking
+        self._over_at = now if self._is_wanted and not is_speaking and isinstance(self._state, Here) else None
 
     def settle(self, detection: TurnDetection | None, *, is_online: bool) -> None:
         """Let upstream find turns where it can, and this side where not."""
         before, self._detection = self._detection, detection
         can_be_there = self._is_wanted and is_online and detection is not None
         match self._state:
-            case Here() if can_be_there and not self._is_spoken_here:
+            case Here() if can_be_there and not self._is_spoken and self._over_at is None:
                 self._state = Moving()
                 self._post.do(FindTurns(here=False))
             case (Moving() | There()) as state if not can_be_there:
                 self._state = Here()
                 self._post.do(FindTurns(here=True))
-                if isinstance(state, There) and state.is_speaking:
+                if isinstance(state, There) and self._is_spoken:
                     # Nobody knows whether the caller still speaks; what follows is found here, as another turn.
                     self._post.tell([happened.VoiceStopped(state.upto_ms, state.upto_ms)])
                 self._changed()
@@ -111,12 +116,14 @@ class Finding:
     # -- the sound
 
     def deadline(self) -> float | None:
-        """Return when the next audio is due."""
-        return self._state.next_at if isinstance(self._state, There) else None
+        """Return when the next audio is due, or upstream may begin."""
+        return self._state.next_at if isinstance(self._state, There) else self._over_at
 
     def pass_deadline(self, now: float) -> None:
         """Ask for what was heard meanwhile."""
         state = self._state
+        if self._over_at is not None and now >= self._over_at:
+            self._over_at = None
         if isinstance(state, There) and now >= state.next_at:
             state.next_at = now + limits.LISTEN_MS / 1000
             end_ms = state.upto_ms + limits.MAX_READ_MS

@@ -77,11 +77,26 @@ class History:
                 self._turns.fail(item_id, "server_error", "The model was given a later turn, and takes one at a time.")
         return False
 
+    def give(self, item_id: str) -> None:
+        """A client has added sound where upstream finds turns, and would find some in this: it goes there as an item.
+
+        It goes with the next response at its place, or at once where somebody waits for its words, and upstream tells.
+        """
+        if self._turns.awaits(item_id) and self._dialect.transcribes_items:
+            self._create_spoken(item_id, None)
+        else:
+            self._fail_words(item_id)
+
+    def _fail_words(self, item_id: str) -> None:
+        if not self._dialect.transcribes_items:
+            message = "Upstream does not tell the words of sound that it is given whole."
+            self._turns.fail(item_id, "not_supported", message)
+
     def _create_spoken(self, item_id: str, before: str | None) -> str | None:
         kept = self._turns.kept(item_id)
         if kept is None:
             return None
-        self._turns.fail(item_id, "not_supported", "Upstream does not tell the words of sound that it is given whole.")
+        self._fail_words(item_id)
         return self._create_item(item_id, spoken_members(kept), before)
 
     def _create_item(self, item_id: str, item: dict[str, Any], before: str | None) -> str | None:

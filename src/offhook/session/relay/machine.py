@@ -52,20 +52,7 @@ from offhook.wire.ids import Ids
 from offhook.wire.session import AudioFormat, Session, tag_of
 from offhook.wire.transcription import TranscriptionSessionUpdated
 
-# What tidying up meets when it comes too late; some upstreams do not say which event they mean.
-_TOO_LATE: Final = frozenset(
-    (
-        "response_cancel_not_active",
-        "item_truncate_invalid_item_id",
-        "item_delete_invalid_item_id",
-        "item_already_truncated",
-    )
-)
-
 _UNREACHED: Final = "The model could not be reached."
-
-# Codes of errors begin with what they are about; these are about no response.
-_OF_OTHERS: Final = ("conversation_item_", "input_audio_", "item_", "session_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +84,7 @@ class Relay:
         self._post = Post(ids)
         self._mirror = Mirror()
         self._runs = Runs()
-        stands_in = options.reserve == "stand-in"
-        self._turns = Turns(dialect, self._format_in, self._post, self._mirror, may_be_heard_here=stands_in)
+        self._turns = Turns(dialect, self._format_in, self._post, self._mirror)
         self._reserve = Reserve(dialect, self._format_in, self._post, self._turns, options.reserve)
         self._meter = Meter(self._post)
         self._answers = Answers(
@@ -159,10 +145,7 @@ class Relay:
                 self._deadline_passed()
             case _:
                 assert_never(event)
-        # After the end of a turn comes the turn itself, which belongs to whoever found it.
-        if not (isinstance(event, steps.Told) and isinstance(event.event, ev.SpeechStopped)):
-            detection = self._session.audio.input.turn_detection
-            self._finding.settle(detection, is_online=isinstance(self.state, Online))
+        self._finding.settle(self._session.audio.input.turn_detection, is_online=isinstance(self.state, Online))
         for ended in self._runs.settle():
             self._meter.settle(ended)
         self._ask_waiting()
@@ -222,6 +205,9 @@ class Relay:
         self._session = session
         self._bad_events = 0
         self._forget_upstream()
+        for run in self._runs:
+            if isinstance(run.state, Waiting):
+                run.state = self._wait(run.state.since)
         self._update_session()
         self._ask_waiting()
         self._turns.commit_awaited()
@@ -234,13 +220,13 @@ class Relay:
         self._post.forget()
 
     def _connection_lost(self, lost: steps.ConnectionLost) -> None:
-        was_taken = False
+        was_online = was_taken = False
         match self.state:
             case Connecting(attempt=attempt):
                 pass
             case Online(attempt=tried, said=said) as online:
                 attempt = 0 if online.is_proven(self._now) else tried
-                was_taken = said != "nothing"
+                was_online, was_taken = True, said != "nothing"
             case _:
                 return  # There was none.
         is_refused = lost.is_refused and not was_taken
@@ -261,6 +247,8 @@ class Relay:
         for run in self._runs:
             if isinstance(run.state, Waiting) and self._is_out:
                 self._fail(run, _UNREACHED)
+            elif isinstance(run.state, Waiting) and was_online:
+                run.state = self._wait(run.state.since)
 
     @property
     def _is_out(self) -> bool:
@@ -271,8 +259,7 @@ class Relay:
     def _refuse(self, message: str) -> None:
         """Whoever waits for a connection waits for nothing."""
         self.state = Refused(message)
-        if not self._reserve.stands_in:
-            self._turns.fail_all("server_error", message)
+        self._reserve.hear_all(message)
         for run in self._runs:
             if isinstance(run.state, Waiting):
                 self._fail(run, message)
@@ -319,12 +306,12 @@ class Relay:
         self._update_session()
 
     def _speech_started(self, event: ev.SpeechStarted) -> None:
-        self._finding.told(is_speaking=True)
+        self._finding.told(is_speaking=True, now=self._now)
         if isinstance(self.state, Online) and not self._finding.is_there:
             self._turns.begin(event.audio_start_ms, self._now)
 
     def _speech_stopped(self, _: ev.SpeechStopped) -> None:
-        self._finding.told(is_speaking=False)
+        self._finding.told(is_speaking=False, now=self._now)
         self._turns.pause()
 
     def _input_cleared(self, _: ev.InputCleared) -> None:
@@ -338,11 +325,13 @@ class Relay:
             self._turns.take_found(event, is_committed=self._finding.is_committed(event))
         elif isinstance(event, steps.TurnSpoken):
             self._turns.take(event, is_online=is_online)
+        elif self._finding.is_there:
+            self._turns.take_given(event, is_online=False)
+            self._history.give(event.item_id)
         else:
-            # Where upstream finds turns it would find some in this too: it goes there as an item.
-            self._turns.take_given(event, is_online=is_online and not self._finding.is_there)
-        if isinstance(self.state, Refused) and not self._reserve.stands_in:
-            self._turns.fail_all("server_error", self.state.why)
+            self._turns.take_given(event, is_online=is_online)
+        if isinstance(self.state, Refused):
+            self._reserve.hear_all(self.state.why)
 
     def _item_truncated(self, event: ev.ConversationItemTruncated) -> None:
         upstream_id = self._mirror.upstream_id(event.item_id)
@@ -389,8 +378,7 @@ class Relay:
     # -- responses
 
     def _requested(self, request: Generate) -> None:
-        wait_s = limits.HAND_OVER_S if self._reserve.stands_in else self._options.patience_s
-        run = Run(request, Waiting(self._now + wait_s))
+        run = Run(request, self._wait(self._now))
         self._runs.add(run)
         if isinstance(self.state, Refused):
             self._fail(run, self.state.why)
@@ -399,6 +387,13 @@ class Relay:
         elif request.aside and not self._dialect.parallel:
             message = f"Upstream ({self._dialect.name}) has no responses outside the conversation."
             self._answers.fail(run, "invalid_value", message, "invalid_request_error", now=self._now)
+
+    def _wait(self, since: float) -> Waiting:
+        """Return how long a response waits that is wanted since then: less for a connection if another stands in."""
+        until = since + self._options.patience_s
+        if self._reserve.stands_in and not isinstance(self.state, Online):
+            until = min(until, self._now + limits.HAND_OVER_S)
+        return Waiting(since, until)
 
     def _cancelled(self, number: int) -> None:
         run = self._runs.find(number)
@@ -531,6 +526,7 @@ class Relay:
                     self._refused_run(run, problem, message)
             case ForItem() as sent:
                 if not self._history.refuse(sent):
+                    self._turns.fail(sent.item_id, str(problem.code or "server_error"), message)
                     self._complain(problem, message, is_told=is_told)
             case ForNobody():
                 pass
@@ -542,24 +538,28 @@ class Relay:
                 if self._dialect.places.get(TURN_DETECTION, TURN_DETECTION) in members:
                     self._finding.refuse()
                 self._complain(problem, message, is_told=is_told)
-            case None if problem.code in _TOO_LATE:
+            case None if problem.is_too_late:
                 pass
             case None:
-                run = None if _is_about_others(problem) else self._runs.asked()
+                run = None if problem.is_about_others else self._runs.asked()
                 if run is not None:
                     self._refused_run(run, problem, message)
                 else:
                     self._complain(problem, message, is_told=is_told)
 
     def _refused_run(self, run: Run, problem: Problem, message: str) -> None:
-        self._meter.refused(run)
-        if isinstance(run.state, Asked):
-            # It has not begun, and never will.
-            run.state = Waiting(self._now)
-            code, kind = str(problem.code or "server_error"), problem.type or "server_error"
-            self._answers.fail(run, code, message, kind, now=self._now)
-        elif isinstance(run.state, Ending):
-            run.state = Over()
+        match run.state:
+            case Asked():
+                # It has not begun, and never will.
+                self._meter.refused(run)
+                run.state = Waiting(self._now, self._now)
+                code, kind = str(problem.code or "server_error"), problem.type or "server_error"
+                self._answers.fail(run, code, message, kind, now=self._now)
+            case Ending(response_id=None):
+                self._meter.refused(run)
+                run.state = Over()
+            case _:
+                pass  # What has begun ends by itself, and is paid for.
 
     def _complain(self, problem: Problem, message: str, *, is_told: bool) -> None:
         code = None if problem.code is None else str(problem.code)
@@ -580,11 +580,6 @@ class Relay:
 
 TOLD = frozenset(Relay._TOLD)
 """The events for clients that a relay reads; it need not be given the others."""
-
-
-def _is_about_others(problem: Problem) -> bool:
-    """Say whether an error is about an event of ours that is forgotten, or about no response at all."""
-    return bool(problem.event_id) or str(problem.code or "").startswith(_OF_OTHERS)
 
 
 def _format_for(dialect: Dialect, wanted: AudioFormat) -> FormatName:

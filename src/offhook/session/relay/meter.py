@@ -38,9 +38,9 @@ class Meter:
 
     def settle(self, run: Run) -> None:
         """Tell what a response took when nothing more of it can come, and as soon as that is known."""
-        if run.bill is not Bill.OPEN or not isinstance(run.state, Over):
+        if run.bill not in (Bill.OPEN, Bill.COUNTED) or not isinstance(run.state, Over):
             return
-        usage = run.counted or run.estimate
+        usage = run.counted or (run.estimate if run.bill is Bill.OPEN else None)
         if usage is not None:
             run.bill = Bill.TOLD
             self._post.do(NoteUsage(usage, is_estimated=run.counted is None))

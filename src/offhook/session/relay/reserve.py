@@ -9,7 +9,7 @@ from offhook.session.relay.dialect import Dialect, FormatName
 from offhook.session.relay.post import Post
 from offhook.session.relay.runs import Bill, Run
 from offhook.session.relay.speech import linear
-from offhook.session.relay.steps import HandOver, Unheard
+from offhook.session.relay.steps import HandOver, HearInstead, Unheard
 from offhook.session.relay.turns import Turns
 from offhook.wire.items import InputAudio, Message
 
@@ -39,19 +39,34 @@ class Reserve:
         if self._kind == "none" or run.messages or run.calls:
             self._post.tell([failure])
         else:
-            if run.counted is None:
-                run.bill = Bill.NONE  # What it will have taken is not upstream's.
+            if run.bill is Bill.OPEN:
+                run.bill = Bill.COUNTED
             self._post.do(HandOver(run.request, self._unheard(run) if self.stands_in else (), failure))
 
+    def hear_all(self, message: str) -> None:
+        """Upstream will tell no words any more: turns are heard here, if anybody is there to, whoever answers them."""
+        for item_id in self._turns.unheard():
+            unheard = self._release(item_id) if self.stands_in else None
+            if unheard is None:
+                self._turns.fail(item_id, "server_error", message)
+            else:
+                self._post.do(HearInstead(unheard))
+
     def _unheard(self, run: Run) -> tuple[Unheard, ...]:
-        unheard = []
-        for item in run.request.items:
-            if isinstance(item, Message) and any(_lacks_words(part) for part in item.content):
-                kept = self._turns.release(str(item.id))
-                if kept is not None:
-                    pcm, rate_hz = linear(kept, self._spoken, self._dialect.pcm_in_hz)
-                    unheard.append(Unheard(str(item.id), pcm, rate_hz))
-        return tuple(unheard)
+        lacking = [
+            str(item.id)
+            for item in run.request.items
+            if isinstance(item, Message) and any(_lacks_words(part) for part in item.content)
+        ]
+        return tuple(unheard for item_id in lacking if (unheard := self._release(item_id)) is not None)
+
+    def _release(self, item_id: str) -> Unheard | None:
+        """Return what there is to be heard of a turn; None when its sound is not kept."""
+        kept = self._turns.release(item_id)
+        if kept is None:
+            return None
+        pcm, rate_hz = linear(kept, self._spoken, self._dialect.pcm_in_hz)
+        return Unheard(item_id, pcm, rate_hz)
 
 
 def _lacks_words(part: object) -> bool:

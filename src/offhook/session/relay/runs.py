@@ -15,6 +15,7 @@ from offhook.wire.server_events import Usage
 class Waiting(msgspec.Struct, frozen=True):
     """Not asked for yet: there is no connection, or another response is in progress."""
 
+    since: float
     until: float
 
 
@@ -50,6 +51,8 @@ class Bill(enum.Enum):
 
     NONE = enum.auto()
     OPEN = enum.auto()
+    COUNTED = enum.auto()
+    """As far as upstream counts it: what is estimated is what another took who answers instead."""
     TOLD = enum.auto()
 
 

@@ -157,6 +157,12 @@ class HandOver(msgspec.Struct, frozen=True):
     failure: GenerationFailed
 
 
+class HearInstead(msgspec.Struct, frozen=True):
+    """Find the words of a turn, which upstream will not tell, and tell them; a response may need them soon."""
+
+    turn: Unheard
+
+
 class Tell(msgspec.Struct, frozen=True):
     """Give this to the conversation."""
 
@@ -177,4 +183,4 @@ class NoteUsage(msgspec.Struct, frozen=True):
     is_estimated: bool
 
 
-Output = Connect | Disconnect | SendUpstream | ReadInput | FindTurns | HandOver | Tell | Warn | NoteUsage
+Output = Connect | Disconnect | SendUpstream | ReadInput | FindTurns | HandOver | HearInstead | Tell | Warn | NoteUsage

@@ -31,18 +31,14 @@ class _Stream(msgspec.Struct):
 class Turns:
     """Keeps the input buffer upstream in step with the turns here.
 
-    ``may_be_heard_here``: the words of a turn may come from here after all, if upstream is lost. Turns whose words are
-    not known are kept, as far as `limits.MAX_KEPT_AUDIO_BYTES` go, for the next connection.
+    Turns whose words are not known are kept, as far as `limits.MAX_KEPT_AUDIO_BYTES` go, for the next connection.
     """
 
-    def __init__(
-        self, dialect: Dialect, spoken: FormatName, post: Post, mirror: Mirror, *, may_be_heard_here: bool = False
-    ) -> None:
+    def __init__(self, dialect: Dialect, spoken: FormatName, post: Post, mirror: Mirror) -> None:
         self._dialect = dialect
         self._spoken = spoken
         self._post = post
         self._mirror = mirror
-        self._may_be_heard_here = may_be_heard_here
         self._stream: _Stream | None = None
         self._is_dirty = False
         self._kept: dict[str, bytes] = {}
@@ -53,6 +49,10 @@ class Turns:
     def awaited(self) -> bool:
         """Whether the words of a turn may still come."""
         return any(seconds is not None for seconds in self._awaited.values())
+
+    def awaits(self, item_id: str) -> bool:
+        """Whether the words of this turn may still come."""
+        return self._awaited.get(item_id) is not None
 
     def deadline(self) -> float | None:
         """Return when the next audio is due."""
@@ -161,9 +161,7 @@ class Turns:
 
     def _expect_words(self, event: TurnSpoken | AudioGiven) -> None:
         self._awaited[event.item_id] = len(event.pcm) / 2 / event.rate_hz
-        if not event.is_wanted and self._may_be_heard_here:
-            del self._awaited[event.item_id]
-        elif not event.is_wanted:
+        if not event.is_wanted:
             self.fail(event.item_id, "not_wanted", "No transcript was asked for.")
         elif not self._dialect.transcribes:
             self.fail(event.item_id, "not_supported", f"The model ({self._dialect.name}) does not tell what it heard.")
@@ -195,9 +193,14 @@ class Turns:
         return self._kept.get(item_id)
 
     def release(self, item_id: str) -> bytes | None:
-        """Return the audio of an item that is heard here from now on; upstream will be told its words."""
+        """Return the audio of an item that is heard here from now on; upstream will be told its words.
+
+        None when it is not kept: its words are still upstream's to tell.
+        """
+        if item_id not in self._kept:
+            return None
         self._awaited.pop(item_id, None)
-        return self._kept.pop(item_id, None)
+        return self._kept.pop(item_id)
 
     def commit(self, item_id: str) -> None:
         """Send a turn that is kept; one that is being spoken goes as a whole when it is over."""
@@ -260,10 +263,9 @@ class Turns:
         self._kept.pop(item_id, None)
         self.fail(item_id, code, message)
 
-    def fail_all(self, code: str, message: str) -> None:
-        """No words will come any more."""
-        for item_id in list(self._awaited):
-            self.fail(item_id, code, message)
+    def unheard(self) -> list[str]:
+        """Return the turns whose words somebody waits for, oldest first."""
+        return [item_id for item_id, seconds in self._awaited.items() if seconds is not None]
 
     def drop(self, item_id: str) -> None:
         """An item is not there any more; words without an id may still be those of the turn that it was."""
