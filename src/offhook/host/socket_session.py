@@ -139,7 +139,7 @@ class SocketSession:
         """Take audio: most of what comes. It only waits to be listened to; nothing else follows from it yet."""
         try:
             self._perform_all(self.engine.handle(talk.ClientSent(event, ORIGIN), self._services.clock()))
-        except Exception as bug:
+        except Exception as bug:  # this session pays for it, the others go on
             self._fail(bug)
 
     # -- the loop
@@ -157,7 +157,7 @@ class SocketSession:
                 event = self._inbox.popleft()
                 is_sound = is_sound and type(event) is talk.AudioProduced
                 self._do(event, self._services.clock())
-        except Exception as bug:
+        except Exception as bug:  # this session pays for it, the others go on
             self._fail(bug)
         finally:
             self._working = False
